@@ -1,0 +1,192 @@
+"""What can be set for an experiment: the sections of `config.toml`.
+
+Every setting has the same name here, in the TOML file, on the command line and on the page.
+Sections are frozen and refuse keys they do not know.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from condyle.errors import ConfigError, MissingFile
+
+__all__ = ["Augmentation", "Experiment", "Network", "Plane", "Preparation", "Training", "seconds"]
+
+Plane = Literal["axial", "sagittal", "coronal"]
+Millimetres = Annotated[float, Field(ge=0, lt=50)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def changed(self, **settings: Any) -> Self:
+        """The same settings but for those given; each is validated."""
+        return type(self).model_validate({**self.model_dump(), **settings})
+
+
+class Preparation(Section):
+    """How a scan becomes what a network sees. Nothing here is measured on the scan but `intensity`.
+
+    The scan is first turned to RAS axes, then resampled to `spacing` or `size`, then scaled by
+    `intensity`. What is None keeps the scan's own value.
+    """
+
+    spacing: tuple[Millimetres, Millimetres, Millimetres] | None = None
+    """Working distance in mm between voxels along the left-right, back-front and feet-head axes;
+    0 keeps the scan's own along that axis."""
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Instead of `spacing`: pixels along the longer in-plane side of the plane; square pixels."""
+    plane: Plane = "axial"
+    """The plane of the slices that a 2D network sees; 3D networks see all."""
+    intensity: Literal["zscore", "ct", "window", "minmax", "max"] = "zscore"
+    """zscore: clip to `percentiles`, subtract mean, divide by standard deviation, scan by scan.
+    ct: clip to `window` (HU), then subtract `mean` and divide by `std`, one rule for the data set.
+    window: clip to `window`, scale to [0, 1]. minmax and max: scale to [0, 1] by the scan's own."""
+    percentiles: tuple[Percent, Percent] = (0.5, 99.5)
+    window: tuple[float, float] | None = None
+    mean: float | None = None
+    std: Annotated[float, Field(gt=0)] | None = None
+    interpolation: Literal["linear", "cubic"] = "linear"
+    """How images are resampled; labels never mix."""
+
+
+class Network(Section):
+    """Which network, from which weights."""
+
+    name: str = "unet-efficientnet_lite0"
+    """`decoder-encoder`, such as unet-resnet34 or unet-plain; `3d:` before it for volumes."""
+    weights: str = "imagenet"
+    """imagenet, none, a file, or the folder of an earlier run."""
+    freeze: Literal["none", "encoder"] = "none"
+    """encoder: the pretrained part stays as it is (until epoch `unfreeze_after`, if given)."""
+    unfreeze_after: Annotated[int, Field(ge=1)] | None = None
+    encoder_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The encoder's learning rate as a part of the decoder's."""
+
+
+class Augmentation(Section):
+    """Changes drawn anew for each sample; each applies with its probability `p`."""
+
+    p: Annotated[float, Field(ge=0, le=1)] = 0.5
+    rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Largest angle in degrees, either way."""
+    scaling: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Largest relative change of size, either way."""
+    flip: bool = True
+    """Mirror left and right in half of the samples; sided labels swap their names."""
+    brightness: Annotated[float, Field(ge=0)] = 0.2
+    """Largest shift, in standard deviations of the scaled intensities."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    noise: Annotated[float, Field(ge=0)] = 0.1
+    """Largest standard deviation of Gaussian noise, in those of the intensities."""
+
+
+class Training(Section):
+    """How weights are fitted."""
+
+    loss: str = "dice+ce"
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    schedule: Literal["cosine", "constant", "poly"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
+    """Part of the training over which the rate rises from nothing."""
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Rounds of training; 50 where neither this nor `budget` is given."""
+    budget: Annotated[float, Field(gt=0), BeforeValidator(lambda v: seconds(v))] | None = None
+    """Seconds (or '15m', '2h') for everything: preparing, fitting, evaluating, writing."""
+    batch: Annotated[int, Field(ge=1)] = 8
+    patch: tuple[int, int, int] | None = None
+    """Voxels of a training sample of a 3D network; None: chosen to hold the typical scan."""
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
+    """Part of the samples that must hold a structure."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
+    """Decay of the running average of the weights that is kept in the end; 0 keeps none."""
+    patience: Annotated[int, Field(ge=0)] = 20
+    """Stop when validation Dice has not risen for so many evaluations; 0, or a budget: never."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Experiment(Section):
+    """All that makes a run: `condyle train --config FILE` reads it, a run folder holds it."""
+
+    dataset: str
+    fold: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    network: Network = Network()
+    preparation: Preparation = Preparation()
+    training: Training = Training()
+    augmentation: Augmentation = Augmentation()
+
+    @classmethod
+    def parse(cls, settings: dict[str, Any], where: str = "the settings") -> Experiment:
+        """An experiment from nested settings; `ConfigError` names the key and what it wants."""
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {_first(error)}") from error
+
+    @classmethod
+    def read(cls, path: Path) -> Experiment:
+        """The experiment of a TOML file."""
+        return cls.parse(read_toml(path), str(path))
+
+    def to_toml(self) -> str:
+        """The TOML text that reads back as this experiment; settings that are None are left out."""
+        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFile(f"{path} is not there: give the path of a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def seconds(value: object) -> float:
+    """A duration in seconds: a number, or text like '90s', '15m', '1.5h'.
+
+    Examples
+    --------
+    >>> seconds("15m")
+    900.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    text = str(value).strip().lower()
+    factor = units.get(text[-1:], 1.0)
+    try:
+        return float(text.rstrip("smhd")) * factor
+    except ValueError:
+        raise ValueError(f"{value!r} is no duration: write 90s, 15m or 2h") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint of pydantic as '[section] key: what it wants'."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {where!r}"
+    return f"{where} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _without_none(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree without its None leaves, which TOML cannot write."""
+    kept: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            kept[key] = _without_none(value)
+        elif value is not None:
+            kept[key] = value
+    return kept

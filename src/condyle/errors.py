@@ -1,0 +1,115 @@
+"""Every exception that Condyle raises.
+
+CondyleError                     the root; the command line shows its sentence and exits 2
+├── MissingFile        (FileNotFoundError)  a path that is not there
+├── UnreadableFile     (OSError)            a file that is no scan, is cut short, or is damaged
+├── GeometryError      (ValueError)         a grid that cannot exist, or that would mislead
+├── GridMismatch       (ValueError)         two things that should share a grid and do not
+├── LabelError         (ValueError)         labels that are no whole numbers, unknown, or lost
+│   └── OverlapError                        masks that claim the same voxel
+├── DatasetError       (ValueError)         a folder that is no data set, or an empty one
+│   └── SplitError                          folds that leak, miss cases, or do not exist
+├── ConfigError        (ValueError)         a setting that cannot be
+│   └── UnknownName    (LookupError)        a name that is in no table
+├── WeightsError       (OSError)            weights that are missing, damaged, or of another shape
+├── OutputError        (OSError)            a result that could not be written whole
+├── MissingExtra       (ImportError)        an optional library that is not installed
+└── TrainingFailed     (RuntimeError)       training that cannot go on; exits 1
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "CondyleError",
+    "ConfigError",
+    "DatasetError",
+    "GeometryError",
+    "GridMismatch",
+    "LabelError",
+    "MissingExtra",
+    "MissingFile",
+    "OutputError",
+    "OverlapError",
+    "SplitError",
+    "TrainingFailed",
+    "UnknownName",
+    "UnreadableFile",
+    "WeightsError",
+]
+
+
+class CondyleError(Exception):
+    """A sentence for the user: what is wrong, where, and what to do."""
+
+    exit_code = 2
+
+
+class MissingFile(CondyleError, FileNotFoundError):
+    """A path that is not there."""
+
+
+class UnreadableFile(CondyleError, OSError):
+    """A file that is no scan, is cut short, or is damaged."""
+
+
+class GeometryError(CondyleError, ValueError):
+    """A grid that cannot exist, or that would mislead."""
+
+
+class GridMismatch(CondyleError, ValueError):
+    """Two things that should share a grid and do not."""
+
+
+class LabelError(CondyleError, ValueError):
+    """Labels that are no whole numbers, unknown, or lost."""
+
+
+class OverlapError(LabelError):
+    """Masks that claim the same voxel under the policy ``error``."""
+
+
+class DatasetError(CondyleError, ValueError):
+    """A folder that is no data set, or an empty one."""
+
+
+class SplitError(DatasetError):
+    """Folds that leak, miss cases, or do not exist."""
+
+
+class ConfigError(CondyleError, ValueError):
+    """A setting that cannot be."""
+
+
+class UnknownName(ConfigError, LookupError):
+    """A name that is in no table.
+
+    Examples
+    --------
+    >>> print(UnknownName("plane", "axail", ["axial", "sagittal", "coronal"]))
+    unknown plane 'axail': did you mean 'axial'? Known: axial, sagittal, coronal
+    """
+
+    def __init__(self, kind: str, name: object, valid: Iterable[object]):
+        known = [str(v) for v in valid]
+        close = get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}")
+
+
+class WeightsError(CondyleError, OSError):
+    """Weights that are missing, damaged, or of another shape."""
+
+
+class OutputError(CondyleError, OSError):
+    """A result that could not be written whole; what was there before is untouched."""
+
+
+class MissingExtra(CondyleError, ImportError):
+    """An optional library that is not installed."""
+
+
+class TrainingFailed(CondyleError, RuntimeError):
+    """Training that cannot go on; the last good checkpoint is kept."""
+
+    exit_code = 1
