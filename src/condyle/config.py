@@ -123,7 +123,8 @@ class Experiment(Section):
     fold: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     network: Network = Network()
-    preparation: Preparation = Preparation()
+    preparation: Preparation | None = None
+    """None: chosen from the training scans; the run's config.toml says what was chosen."""
     training: Training = Training()
     augmentation: Augmentation = Augmentation()
 

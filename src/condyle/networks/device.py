@@ -1,0 +1,42 @@
+"""Which processor computes, and in which numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from condyle.errors import ConfigError
+
+__all__ = ["DEVICES", "bf16_pays", "pick_device"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of this name; 'auto' takes the GPU where there is one.
+
+    Raises
+    ------
+    ConfigError
+        If the device is not there, or the name is not 'auto', 'cpu', 'cuda[:n]' or 'mps'.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    kind = name.partition(":")[0]
+    if kind not in DEVICES:
+        raise ConfigError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:1 or mps")
+    if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
+        raise ConfigError(f"there is no {kind} device on this machine: choose --device cpu")
+    return torch.device(name)
+
+
+def bf16_pays(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 here: GPUs that have it, CPUs with AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        found = torch.backends.cpu.get_cpu_capability()
+        return "AVX512" in found and bool(
+            torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]  no public name
+        )
+    return False

@@ -1,0 +1,159 @@
+"""What training makes: a network that never travels without its recipe and its labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from condyle.config import Preparation
+from condyle.core import Label, LabelMap, LabelScheme, Volume
+from condyle.errors import ConfigError, MissingFile, UnreadableFile
+from condyle.io.whole import sha256, whole_or_absent, write_text
+from condyle.networks import NetworkName, SegmentationNetwork, build
+from condyle.predict.planes import by_slices
+from condyle.predict.runtime import TorchRuntime
+from condyle.predict.tiles import by_windows
+from condyle.prepare.recipe import Recipe
+
+__all__ = ["Segmenter"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A trained network with all that it takes to use it.
+
+    Parameters
+    ----------
+    name : of the network, 'unet-efficientnet_lite0' say.
+    network : with its weights.
+    recipe : how a scan becomes what the network sees.
+    scheme : what its classes 1, 2, ... are called, in this order.
+    channels : how many channels a scan must have.
+    window : voxels that a 3D network sees at once.
+    training : where it came from: data set, settings, figures.
+
+    Examples
+    --------
+    A run folder, or the `segmenter` folder in it, is loaded with `condyle.load`::
+
+        segmenter = condyle.load("runs/knees")
+        labels = segmenter.segment(condyle.read("scan.nii.gz"))
+    """
+
+    name: str
+    network: SegmentationNetwork
+    recipe: Recipe
+    scheme: LabelScheme
+    channels: int = 1
+    window: tuple[int, int, int] | None = None
+    training: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def segment(self, scan: Volume | tuple[Volume, ...], device: str = "auto") -> LabelMap:
+        """The structures of a scan, on the scan's own grid.
+
+        Parameters
+        ----------
+        scan : the scan, or its channels, all on one grid.
+        device : auto, cpu, cuda or mps.
+
+        Raises
+        ------
+        ConfigError
+            If the scan has another number of channels than the network was trained on.
+        """
+        volumes = (scan,) if isinstance(scan, Volume) else scan
+        if len(volumes) != self.channels:
+            raise ConfigError(
+                f"this segmenter was trained on {self.channels} channel(s), "
+                f"the scan has {len(volumes)}"
+            )
+        prepared = self.recipe.apply(volumes)
+        runtime = TorchRuntime.of(self.network, device)
+        classes = self.recipe.undo(self.probabilities(runtime, prepared.array), prepared)
+        numbers = np.array(
+            [0, *self.scheme.ids], np.uint16 if max(self.scheme.ids) > 255 else np.uint8
+        )
+        return LabelMap(numbers[classes], volumes[0].grid, self.scheme)
+
+    def probabilities(
+        self, runtime: TorchRuntime, image: NDArray[np.float32]
+    ) -> NDArray[np.float16]:
+        """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k)."""
+        if self.network.spatial == 2:
+            return by_slices(runtime, image, self.recipe.settings.plane)
+        shape = image.shape[1:]
+        return by_windows(runtime, image, self.window or (shape[0], shape[1], shape[2]))
+
+    def with_network(self, network: SegmentationNetwork) -> Segmenter:
+        """The same segmenter over other weights of the same network."""
+        return replace(self, network=network)
+
+    def save(self, folder: Path) -> Path:
+        """Write `model.safetensors` and `segmenter.json` into a folder; gives back the folder."""
+        weights = Path(folder) / "model.safetensors"
+        tensors = {k: v.contiguous().cpu() for k, v in self.network.state_dict().items()}
+        with whole_or_absent(weights, check=lambda path: load_file(str(path))) as temporary:
+            save_file(tensors, str(temporary))
+        card = {
+            "format": FORMAT,
+            "network": self.name,
+            "channels": self.channels,
+            "labels": [
+                {"id": x.id, "name": x.name, "colour": list(x.colour)} for x in self.scheme.labels
+            ],
+            "preparation": self.recipe.settings.model_dump(mode="json"),
+            "window": self.window,
+            "sha256": sha256(weights),
+            "training": self.training,
+        }
+        write_text(Path(folder) / "segmenter.json", json.dumps(card, indent=2) + "\n")
+        return Path(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Segmenter:
+        """The segmenter of a run folder, or of the `segmenter` folder in it.
+
+        Raises
+        ------
+        MissingFile, UnreadableFile
+            If there is none, or its weights are not those that its card names.
+        """
+        folder = Path(folder)
+        home = folder if (folder / "segmenter.json").is_file() else folder / "segmenter"
+        if not (home / "segmenter.json").is_file():
+            raise MissingFile(
+                f"{folder} holds no segmenter: give the --out folder of condyle train"
+            )
+        try:
+            card = json.loads((home / "segmenter.json").read_text(encoding="utf-8"))
+            if card["format"] != FORMAT:
+                raise UnreadableFile(f"{home} was written by another version of Condyle")
+            if sha256(home / "model.safetensors") != card["sha256"]:
+                raise UnreadableFile(f"{home / 'model.safetensors'} is not the file its card names")
+            scheme = LabelScheme(
+                tuple(Label(x["id"], x["name"], tuple(x["colour"])) for x in card["labels"])
+            )
+            NetworkName.parse(card["network"])
+            network, _ = build(card["network"], card["channels"], len(scheme) + 1, "none")
+            network.load_state_dict(load_file(str(home / "model.safetensors")))
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            if isinstance(error, UnreadableFile):
+                raise
+            raise UnreadableFile(f"{home} holds no whole segmenter ({error})") from error
+        return cls(
+            name=card["network"],
+            network=network.eval(),
+            recipe=Recipe(Preparation.model_validate(card["preparation"])),
+            scheme=scheme,
+            channels=card["channels"],
+            window=tuple(card["window"]) if card["window"] else None,
+            training=card["training"],
+        )

@@ -1,0 +1,86 @@
+"""Batches of changed patches, ready for the network, made while the network works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from condyle.config import Augmentation
+from condyle.train.augment import augment, draw
+from condyle.train.sampling import PatchSampler, TrainingCase
+
+__all__ = ["Batches"]
+
+CONTEXT = 1.25
+"""How much wider than the patch is cut out before it is turned and scaled."""
+
+
+@dataclass(frozen=True)
+class Batches:
+    """All batches of a training; each depends on (seed, epoch, step) alone.
+
+    Parameters
+    ----------
+    cases : the prepared training cases.
+    patch : voxels of a sample along i, j, k; one of them 1 for slices.
+    size : samples a batch.
+    augmentation : how much samples are changed.
+    mirror : the class index that each class becomes in a left-right mirror image.
+    foreground : part of the samples about a structure.
+    seed : of all draws.
+    """
+
+    cases: list[TrainingCase]
+    patch: tuple[int, int, int]
+    size: int
+    augmentation: Augmentation
+    mirror: tuple[int, ...]
+    foreground: float
+    seed: int
+
+    def epoch(self, epoch: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, i, j[, k]) and class indices (B, i, j[, k]) of one epoch's steps."""
+        sampler = self._sampler()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
+            coming: Future[tuple[Tensor, Tensor]] | None = None
+            for step in range(steps):
+                batch = coming.result() if coming else self._make(sampler, epoch, step)
+                more = step + 1 < steps
+                coming = pool.submit(self._make, sampler, epoch, step + 1) if more else None
+                yield batch
+
+    def _sampler(self) -> PatchSampler:
+        longest = np.max([case.labels.shape for case in self.cases], axis=0)
+        context = [
+            side if side == 1 else max(side, min(round(side * CONTEXT), int(longest[axis])))
+            for axis, side in enumerate(self.patch)
+        ]
+        return PatchSampler(
+            self.cases, (context[0], context[1], context[2]), self.foreground, self.seed
+        )
+
+    def _make(self, sampler: PatchSampler, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """One batch; the axis one voxel thick, if there is one, is taken out."""
+        axes = [axis for axis, side in enumerate(self.patch) if side > 1]
+        left_right = axes.index(0) if 0 in axes else None
+        images, targets, spacings, draws = [], [], [], []
+        for index in range(step * self.size, (step + 1) * self.size):
+            image, labels, spacing = sampler.draw(epoch, index)
+            kept = tuple(spacing[axis] for axis in axes)
+            images.append(image.squeeze(tuple(a + 1 for a in range(3) if a not in axes)))
+            targets.append(labels.squeeze(tuple(a for a in range(3) if a not in axes)))
+            spacings.append(kept)
+            draws.append(draw(self.augmentation, kept, left_right, self.seed, epoch, index))
+        return augment(
+            torch.from_numpy(np.stack(images)),
+            torch.from_numpy(np.stack(targets)),
+            tuple(self.patch[axis] for axis in axes),
+            spacings,
+            draws,
+            torch.tensor(self.mirror),
+        )

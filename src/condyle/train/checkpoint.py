@@ -1,0 +1,84 @@
+"""All that an interrupted training needs to go on: one safetensors file, whole or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from condyle.errors import UnreadableFile
+from condyle.io.whole import whole_or_absent
+
+__all__ = ["load", "load_network", "save", "save_network"]
+
+
+def save(
+    path: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write networks (by a name each), optimizer and progress (JSON values) to one file."""
+    tensors: dict[str, Tensor] = {}
+    for name, network in networks.items():
+        tensors |= {f"{name}.{k}": v.contiguous() for k, v in network.state_dict().items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{slot}": v.contiguous() for slot, v in slots.items()}
+    with whole_or_absent(path, check=_readable) as temporary:
+        save_file(tensors, str(temporary), metadata={"progress": json.dumps(progress)})
+
+
+def _readable(path: Path) -> None:
+    with safe_open(str(path), framework="pt") as file:
+        json.loads(file.metadata()["progress"])
+
+
+def load(
+    path: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Put a checkpoint back into networks and optimizer; gives back its progress.
+
+    Raises
+    ------
+    UnreadableFile
+        If the file is damaged or belongs to another network.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except Exception as error:  # safetensors raises its own kinds
+        raise UnreadableFile(
+            f"the checkpoint {path} cannot be read ({error}): train again without --resume"
+        ) from error
+    try:
+        for name, network in networks.items():
+            network.load_state_dict(_under(tensors, f"{name}."))
+    except RuntimeError as error:
+        raise UnreadableFile(f"the checkpoint {path} belongs to another network") from error
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in _under(tensors, "optimizer.").items():
+        number, slot = key.split(".", 1)
+        state.setdefault(int(number), {})[slot] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return progress
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def save_network(path: Path, network: nn.Module) -> None:
+    """Write a network's weights alone."""
+    tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
+    with whole_or_absent(path) as temporary:
+        save_file(tensors, str(temporary))
+
+
+def load_network(path: Path, network: nn.Module) -> None:
+    """Put weights that `save_network` wrote back into a network of the same kind."""
+    network.load_state_dict(load_file(str(path)))

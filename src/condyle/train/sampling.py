@@ -1,0 +1,125 @@
+"""Which part of which scan a network sees next.
+
+Randomness is counted: each sample's generator comes from (seed, epoch, index), so that the order
+of work does not matter and an interrupted training goes on as if it had not stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condyle.errors import DatasetError
+
+__all__ = ["PatchSampler", "TrainingCase", "generator"]
+
+MOST_PLACES = 20_000
+"""Foreground voxels remembered per structure and case."""
+
+
+def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one sample, the same whoever draws it and when."""
+    return np.random.default_rng([seed, epoch, index])
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingCase:
+    """A prepared case: image (C, i, j, k) floats, labels (i, j, k) class indices, spacing in mm."""
+
+    id: str
+    image: NDArray[Any]
+    labels: NDArray[Any]
+    spacing: tuple[float, float, float]
+
+
+class PatchSampler:
+    """Draws patches of one shape from prepared cases; a slice is a patch one voxel thick.
+
+    Parameters
+    ----------
+    cases : the prepared cases.
+    patch : voxels along i, j and k of what is cut out.
+    foreground : part of the samples that are centred on a voxel of a structure, each structure
+        as often as any other; the rest lie anywhere.
+    seed : of all draws.
+    """
+
+    def __init__(
+        self,
+        cases: list[TrainingCase],
+        patch: tuple[int, int, int],
+        foreground: float,
+        seed: int,
+    ):
+        self.cases = cases
+        self.patch = patch
+        self.foreground = foreground
+        self.seed = seed
+        self.places = [_places(case.labels) for case in cases]
+        self.with_structures = [n for n, found in enumerate(self.places) if found]
+        if not self.with_structures:
+            raise DatasetError("no training case holds any structure: there is nothing to learn")
+
+    def draw(
+        self, epoch: int, index: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
+        """Image (C, *patch), class indices (*patch) and spacing (mm) of one sample."""
+        rng = generator(self.seed, epoch, index)
+        if rng.random() < self.foreground:
+            n = int(rng.choice(self.with_structures))
+            found = self.places[n]
+            places = found[int(rng.integers(len(found)))]
+            centre = places[rng.integers(len(places))].astype(float)
+            # spread the structure over the patch instead of always putting it in the middle
+            centre += (
+                (rng.random(3) - 0.5) * np.array(self.patch) * 0.5 * (np.array(self.patch) > 1)
+            )
+        else:
+            n = int(rng.integers(len(self.cases)))
+            centre = rng.random(3) * self.cases[n].labels.shape
+        case = self.cases[n]
+        start = _start(centre, self.patch, case.labels.shape)
+        image = np.stack([cut(c, start, self.patch, edge=True) for c in case.image])
+        labels = cut(case.labels, start, self.patch, edge=False)
+        return image.astype(np.float32, copy=False), labels.astype(np.uint8), case.spacing
+
+
+def _places(labels: NDArray[Any]) -> list[NDArray[np.int32]]:
+    """Voxel indices (n, 3) of each structure that occurs, thinned evenly to a bounded number."""
+    found: list[NDArray[np.int32]] = []
+    present = np.unique(labels)
+    for index in present[present > 0]:
+        flat = np.flatnonzero(labels == index)
+        flat = flat[:: max(1, len(flat) // MOST_PLACES)]
+        found.append(np.stack(np.unravel_index(flat, labels.shape), axis=1).astype(np.int32))
+    return found
+
+
+def _start(
+    centre: NDArray[np.float64], patch: tuple[int, int, int], shape: tuple[int, ...]
+) -> tuple[int, int, int]:
+    """The first voxel of a patch about a centre, moved inside the scan where that is possible."""
+    starts: list[int] = []
+    for middle, side, length in zip(centre, patch, shape, strict=True):
+        start = int(middle) - side // 2
+        low, high = (0, length - side) if side <= length else (-(side - length) // 2,) * 2
+        starts.append(min(max(start, low), high))
+    return starts[0], starts[1], starts[2]
+
+
+def cut(
+    array: NDArray[Any], start: tuple[int, int, int], patch: tuple[int, int, int], edge: bool
+) -> NDArray[Any]:
+    """The patch (i, j, k) from `start` on; outside the array its edge goes on, or 0 is put."""
+    stops = [s + p for s, p in zip(start, patch, strict=True)]
+    inside = tuple(
+        slice(max(s, 0), min(e, n)) for s, e, n in zip(start, stops, array.shape, strict=True)
+    )
+    piece = np.asarray(array[inside])
+    pads = [(max(-s, 0), max(e - n, 0)) for s, e, n in zip(start, stops, array.shape, strict=True)]
+    if not any(a or b for a, b in pads):
+        return piece
+    return np.pad(piece, pads, mode="edge" if edge else "constant")

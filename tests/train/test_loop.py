@@ -1,0 +1,179 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from condyle.config import Augmentation, Network, Training
+from condyle.errors import TrainingFailed, UnreadableFile
+from condyle.networks import build
+from condyle.train import Batches, TrainingCase, fit, steps_per_epoch
+from condyle.train.schedule import SCHEDULES, Clock, rate_factor
+
+
+def blobs(seed):
+    """A bright disc in noise, in every slice."""
+    rng = np.random.default_rng(seed)
+    i, j, _ = np.indices((32, 32, 6))
+    labels = ((i - rng.integers(12, 20)) ** 2 + (j - rng.integers(12, 20)) ** 2 < 40).astype(
+        np.uint8
+    )
+    image = (labels + 0.3 * rng.normal(size=labels.shape)).astype(np.float32)[None]
+    return TrainingCase(str(seed), image, labels, (1.0, 1.0, 1.0))
+
+
+def setting(name="unet-resnet18", patch=(32, 32, 1), batch=4, **settings):
+    torch.manual_seed(0)
+    network, _ = build(name, 1, 2, "none")
+    training = Training(**{"epochs": 3, "batch": batch, "rate": 3e-3, "ema": 0.9, **settings})
+    batches = Batches([blobs(0), blobs(1)], patch, batch, Augmentation(), (0, 1), 0.5, seed=0)
+    return network, batches, training
+
+
+def weights(network):
+    return torch.cat([p.flatten().float() for p in network.state_dict().values()])
+
+
+@pytest.mark.parametrize(
+    ("name", "patch"), [("unet-resnet18", (32, 32, 1)), ("3d:unet-plain", (32, 32, 6))]
+)
+def test_training_learns_a_bright_disc(tmp_path, name, patch):
+    network, batches, training = setting(name, patch, epochs=4)
+    history = fit(network, batches, training, Network(), steps=10, seconds=None, folder=tmp_path)
+    assert [row["epoch"] for row in history.rows] == [0, 1, 2, 3]
+    assert history.stopped == "all epochs are done"
+    unseen = blobs(7)
+    x = torch.from_numpy(unseen.image)[None]
+    x = x if network.spatial == 3 else x[..., 2]
+    truth = unseen.labels if network.spatial == 3 else unseen.labels[..., 2]
+    with torch.no_grad():
+        found = network(x)[0].argmax(0).numpy()
+    assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.85
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(tmp_path):
+    network, batches, training = setting()
+    fit(network, batches, training, Network(), steps=4, seconds=None, folder=tmp_path / "whole")
+
+    class PowerFailure(Exception):
+        pass
+
+    def fail(moment):
+        if moment.step == 7:
+            raise PowerFailure
+
+    cut, batches, training = setting()
+    with pytest.raises(PowerFailure):
+        fit(
+            cut,
+            batches,
+            training,
+            Network(),
+            steps=4,
+            seconds=None,
+            folder=tmp_path / "cut",
+            on_step=fail,
+        )
+    again, batches, training = setting()
+    history = fit(
+        again,
+        batches,
+        training,
+        Network(),
+        steps=4,
+        seconds=None,
+        folder=tmp_path / "cut",
+        resume=True,
+    )
+    assert len(history.rows) == 3
+    assert torch.equal(weights(network), weights(again))
+
+
+def test_the_best_epoch_by_validation_is_kept_and_patience_ends_it(tmp_path):
+    network, batches, training = setting(epochs=50, patience=2)
+    seen, scores = [], iter([0.3, 0.8, 0.5, 0.6, 0.9])
+
+    def validate(candidate):
+        seen.append(weights(candidate))
+        return {"dice": next(scores)}
+
+    history = fit(
+        network,
+        batches,
+        training,
+        Network(),
+        steps=2,
+        seconds=None,
+        folder=tmp_path,
+        validate=validate,
+    )
+    assert history.best_epoch == 1
+    assert "2 epochs" in history.stopped
+    assert len(history.rows) == 4
+    torch.testing.assert_close(weights(network), seen[1])
+
+
+def test_a_frozen_encoder_stays_bit_for_bit_until_its_epoch(tmp_path):
+    for after, still in ((None, True), (1, False)):
+        network, batches, training = setting(ema=0)
+        before = weights(network.encoder).clone()
+        rules = Network(freeze="encoder", unfreeze_after=after)
+        fit(network, batches, training, rules, steps=2, seconds=None, folder=tmp_path / str(after))
+        assert torch.equal(before, weights(network.encoder)) is still
+
+
+def test_a_loss_that_is_no_number_ends_with_a_sentence_and_keeps_the_checkpoint(tmp_path):
+    network, batches, training = setting()
+    fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
+    kept = (tmp_path / "last.safetensors").read_bytes()
+    network, batches, training = setting(rate=1e30, warmup=0)
+    with pytest.raises(TrainingFailed, match=r"lower training\.rate"):
+        fit(network, batches, training, Network(), steps=4, seconds=None, folder=tmp_path)
+    assert (tmp_path / "last.safetensors").read_bytes() == kept
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    network, batches, training = setting()
+    fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
+    other, batches, training = setting("unet-plain")
+    with pytest.raises(UnreadableFile, match="another network"):
+        fit(
+            other, batches, training, Network(), steps=2, seconds=None, folder=tmp_path, resume=True
+        )
+
+
+def test_a_budget_ends_the_training_whatever_the_epochs(tmp_path):
+    network, batches, training = setting(epochs=None)
+    moments = []
+    history = fit(
+        network, batches, training, Network(), steps=3, seconds=2.0, folder=tmp_path,
+        validate=lambda n: {"dice": 0.5}, on_step=moments.append,
+    )  # fmt: skip
+    assert history.stopped == "the budget is used"
+    assert "validation_dice" in history.rows[-1]
+    assert moments[-1].progress == 1.0
+    assert [m.progress for m in moments] == sorted(m.progress for m in moments)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_rates_rise_in_the_warm_up_and_never_after(schedule):
+    training = Training(schedule=schedule, warmup=0.1)
+    rates = [rate_factor(training, n / 100) for n in range(101)]
+    assert rates[0] < 0.05
+    assert max(rates) <= 1
+    after = rates[11:]
+    assert all(a >= b for a, b in pairwise(after))
+
+
+def test_a_clock_by_steps_and_one_by_seconds():
+    assert Clock(10, None).progress(5) == 0.5
+    assert Clock(None, 100.0, spent=50.0).progress(0) == pytest.approx(0.5, abs=0.01)
+    assert Clock(None, 1.0, spent=50.0).progress(0) == 1.0
+
+
+def test_an_epoch_sees_about_every_sample_once_within_bounds():
+    assert steps_per_epoch(8, 800) == 100
+    assert steps_per_epoch(8, 8) == 10
+    assert steps_per_epoch(8, 10**6) == 250
+    assert math.isfinite(steps_per_epoch(1, 0))

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+import torch
+
+from condyle.errors import UnknownName
+from condyle.train.losses import LOSSES, build_loss, soft_dice
+
+
+def perfect(target, classes):
+    return torch.nn.functional.one_hot(target, classes).movedim(-1, 1).float() * 40 - 20
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shape", [(2, 8, 8), (1, 4, 6, 5)])
+def test_the_truth_is_best_and_its_opposite_worse_than_nothing_known(name, shape):
+    target = torch.from_numpy(np.random.default_rng(0).integers(0, 3, shape))
+    loss = build_loss(name)
+    best = loss(perfect(target, 3), target)
+    unsure = loss(torch.zeros(shape[0], 3, *shape[1:]), target)
+    worst = loss(-perfect(target, 3), target)
+    assert best < 0.01 < unsure < worst
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_pull_towards_the_truth(name):
+    target = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (2, 8, 8)))
+    scores = torch.zeros(2, 3, 8, 8, requires_grad=True)
+    loss = build_loss(name)
+    for _ in range(60):
+        (gradient,) = torch.autograd.grad(loss(scores, target), scores)
+        scores = (scores - 50 * gradient).detach().requires_grad_()
+    assert (scores.argmax(1) == target).float().mean() > 0.99
+
+
+def test_soft_dice_equals_monais():
+    monai = pytest.importorskip("monai.losses")
+    scores = torch.randn(2, 4, 8, 8)
+    target = torch.from_numpy(np.random.default_rng(0).integers(0, 4, (2, 8, 8)))
+    theirs = monai.DiceLoss(
+        include_background=False, to_onehot_y=True, softmax=True, batch=True,
+        smooth_nr=1e-5, smooth_dr=1e-5,
+    )  # fmt: skip
+    torch.testing.assert_close(soft_dice(scores, target), theirs(scores, target[:, None]))
+
+
+def test_an_unknown_loss_names_the_known_ones():
+    with pytest.raises(UnknownName, match="dice"):
+        build_loss("dcie")

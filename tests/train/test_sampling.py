@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from condyle.config import Augmentation
+from condyle.errors import DatasetError
+from condyle.train import Batches, TrainingCase
+from condyle.train.sampling import PatchSampler, cut
+
+
+def case(shape=(20, 24, 10), at=(15, 4, 8), name="a"):
+    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    labels = np.zeros(shape, np.uint8)
+    labels[at] = 1
+    return TrainingCase(name, image, labels, (1.0, 1.0, 2.0))
+
+
+@pytest.mark.parametrize("patch", [(8, 8, 1), (8, 8, 4), (32, 32, 1), (64, 8, 16)])
+def test_samples_about_a_structure_hold_it_and_come_in_the_patchs_size(patch):
+    sampler = PatchSampler([case()], patch, foreground=1.0, seed=0)
+    for index in range(30):
+        image, labels, spacing = sampler.draw(0, index)
+        assert image.shape == (1, *patch)
+        assert labels.shape == patch
+        assert labels.any()
+        assert spacing == (1.0, 1.0, 2.0)
+
+
+def test_rare_structures_come_as_often_as_common_ones():
+    common = case()
+    labels = np.ones((20, 24, 10), np.uint8)
+    labels[3, 3, 3] = 2
+    both = TrainingCase("b", common.image, labels, common.spacing)
+    sampler = PatchSampler([both], (1, 1, 1), foreground=1.0, seed=0)
+    drawn = [int(sampler.draw(0, n)[1].item()) for n in range(200)]
+    assert 60 < drawn.count(2) < 140
+
+
+def test_samples_depend_on_seed_epoch_and_index_alone():
+    one = PatchSampler([case(), case(name="b")], (8, 8, 1), 0.5, seed=1)
+    two = PatchSampler([case(), case(name="b")], (8, 8, 1), 0.5, seed=1)
+    for index in (5, 2, 9):
+        np.testing.assert_array_equal(one.draw(3, index)[0], two.draw(3, index)[0])
+    assert not np.array_equal(one.draw(3, 5)[0], one.draw(4, 5)[0])
+
+
+def test_nothing_labelled_is_nothing_to_learn():
+    empty = TrainingCase("a", np.zeros((1, 4, 4, 4)), np.zeros((4, 4, 4), np.uint8), (1, 1, 1))
+    with pytest.raises(DatasetError, match="nothing to learn"):
+        PatchSampler([empty], (4, 4, 1), 0.5, 0)
+
+
+def test_a_cut_that_reaches_outside_goes_on_with_the_edge():
+    array = np.arange(4)[:, None, None] * np.ones((1, 2, 2), int)
+    np.testing.assert_array_equal(
+        cut(array, (-2, 0, 0), (8, 1, 1), edge=True).ravel(), [0, 0, 0, 1, 2, 3, 3, 3]
+    )
+    np.testing.assert_array_equal(
+        cut(array, (-2, 0, 0), (8, 1, 1), edge=False).ravel(), [0, 0, 0, 1, 2, 3, 0, 0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("patch", "shape"), [((16, 16, 1), (2, 1, 16, 16)), ((16, 1, 8), (2, 1, 16, 8)),
+                         ((8, 8, 8), (2, 1, 8, 8, 8))]
+)  # fmt: skip
+def test_batches_are_slices_or_volumes_and_the_same_each_time(patch, shape):
+    batches = Batches([case()], patch, 2, Augmentation(), (0, 1), 0.5, seed=0)
+    first = [(x.clone(), y.clone()) for x, y in batches.epoch(1, 3)]
+    again = list(batches.epoch(1, 3))
+    assert len(first) == 3
+    for (x, y), (x2, y2) in zip(first, again, strict=True):
+        assert tuple(x.shape) == shape
+        assert tuple(y.shape) == (2, *shape[2:])
+        assert bool((x == x2).all())
+        assert bool((y == y2).all())
