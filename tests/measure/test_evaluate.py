@@ -1,0 +1,127 @@
+import math
+
+import numpy as np
+import pytest
+
+from condyle.core import KNEE, LOWER_LIMB, Grid, LabelMap, LabelScheme
+from condyle.errors import DatasetError, GridMismatch, LabelError
+from condyle.measure import METRICS, dice, failed_case, score_case, summarise, surface_distances
+
+GRID = Grid.regular((20, 16, 12), spacing=(1, 1, 2))
+DIAGONAL = math.sqrt(20**2 + 16**2 + 24**2)
+
+
+def knee(tibia=None, femur=None):
+    array = np.zeros(GRID.shape, np.uint8)
+    if tibia:
+        array[2 : 2 + tibia, 2:8, 1:5] = 1
+    if femur:
+        array[2 : 2 + femur, 2:8, 5:11] = 2
+    return LabelMap(array, GRID, KNEE)
+
+
+def rows_of(*pairs):
+    return [
+        {"case": f"case_{n}", **row}
+        for n, (truth, predicted) in enumerate(pairs)
+        for row in (score_case(truth, predicted) if predicted else failed_case(truth))
+    ]
+
+
+def test_a_row_holds_what_the_functions_say():
+    truth, predicted = knee(tibia=6), knee(tibia=9)
+    row = score_case(truth, predicted, tolerance_mm=1.0)[0]
+    masks = truth.mask("tibia"), predicted.mask("tibia")
+    distances = surface_distances(*masks, GRID.spacing)
+    assert row["structure"] == "tibia"
+    assert row["note"] == ""
+    assert row["dice"] == dice(*masks)
+    assert row["nsd"] == pytest.approx(distances.nsd(1.0))
+    assert row["hd95_mm"] == distances.hd95()
+    assert row["hausdorff_mm"] == 3
+    assert row["volume_truth_cm3"] == pytest.approx(truth.volume_cm3("tibia"))
+    assert row["volume_error_cm3"] == pytest.approx(0.144)
+    assert row["volume_similarity"] == pytest.approx(1.2)
+
+
+def test_missed_invented_and_absent_structures_say_so():
+    notes = {}
+    for truth, predicted in ((6, None), (None, 6), (None, None), (6, 6)):
+        row = score_case(knee(tibia=truth), knee(tibia=predicted))[0]
+        notes[truth, predicted] = row["note"], row["dice"], row["hd95_mm"], row["nsd"]
+    assert notes[6, None] == ("missed", 0, math.inf, 0)
+    assert notes[None, 6] == ("invented", 0, math.inf, 0)
+    assert notes[6, 6] == ("", 1, 0, 1)
+    absent = score_case(knee(), knee())[0]
+    assert absent["note"] == "absent in both"
+    assert all(math.isnan(absent[metric]) for metric in METRICS)
+    assert absent["volume_truth_cm3"] == 0
+
+
+def test_structures_are_matched_by_name():
+    truth = knee(tibia=6, femur=4)
+    swapped = np.choose(truth.array, [0, 7, 1]).astype(np.uint8)
+    other = LabelScheme.of({"femur": 1, "tibia": 7, "patella": 3})
+    assert [r["dice"] for r in score_case(truth, LabelMap(swapped, GRID, other))] == [1, 1]
+    with pytest.raises(LabelError, match="knows no fibula, pelvis"):
+        score_case(truth.with_scheme(LOWER_LIMB), truth)
+
+
+def test_other_grids_are_refused():
+    moved = LabelMap(knee().array, Grid.regular(GRID.shape, (1, 1, 2), (0, 0, 5)), KNEE)
+    with pytest.raises(GridMismatch, match="corners 5 mm apart"):
+        score_case(knee(), moved)
+
+
+def test_a_failed_case_has_the_worst_scores_and_no_one_gains():
+    tibia, femur = failed_case(knee(tibia=6))
+    assert tibia["note"] == "failed"
+    assert tibia["dice"] == tibia["nsd"] == tibia["volume_similarity"] == 0
+    assert tibia["hd95_mm"] == tibia["assd_mm"] == tibia["hausdorff_mm"] == pytest.approx(DIAGONAL)
+    assert tibia["volume_error_cm3"] == -tibia["volume_truth_cm3"]
+    assert femur["note"] == "absent in both"
+    bad = score_case(knee(tibia=1), knee(tibia=15))[0]
+    for name, metric in METRICS.items():
+        if metric.better == "higher":
+            assert bad[name] >= tibia[name] == metric.worst
+        if metric.better == "lower":
+            assert bad[name] <= tibia[name]
+
+
+def test_the_summary_counts_what_the_means_hide():
+    rows = rows_of(
+        (knee(tibia=6, femur=4), knee(tibia=6, femur=4)),
+        (knee(tibia=6), knee(tibia=6)),
+        (knee(tibia=6, femur=4), knee(femur=4)),
+        (knee(tibia=6, femur=4), None),
+    )
+    tibia, femur, mean = summarise(rows)
+    assert [row["structure"] for row in (tibia, femur, mean)] == ["tibia", "femur", "mean"]
+    assert (tibia["n"], tibia["n_absent"], tibia["n_failed"]) == (4, 0, 2)
+    assert (femur["n"], femur["n_absent"], femur["n_failed"]) == (3, 1, 1)
+    assert (mean["n"], mean["n_absent"], mean["n_failed"]) == (4, 1, 3)
+    assert tibia["dice_mean"] == 0.5
+    assert tibia["dice_sd"] == pytest.approx(np.std([1, 1, 0, 0], ddof=1))
+    assert femur["dice_median"] == 1
+    assert tibia["hd95_mm_mean"] == pytest.approx(DIAGONAL / 2)
+    assert mean["dice_mean"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+
+
+def test_a_structure_that_is_nowhere_has_no_mean():
+    femur = summarise(rows_of((knee(tibia=6), knee(tibia=6))))[1]
+    assert (femur["n"], femur["n_absent"]) == (0, 1)
+    assert math.isnan(femur["dice_mean"])
+    assert math.isnan(femur["dice_sd"])
+
+
+def test_cases_without_names_are_refused():
+    rows = score_case(knee(tibia=6), knee(tibia=6))
+    with pytest.raises(DatasetError, match="two rows for tibia"):
+        summarise([*rows, *rows])
+
+
+def test_a_structure_has_the_same_scores_alone_and_among_others():
+    alone = score_case(knee(femur=4), knee(femur=5))[1]
+    among = score_case(knee(tibia=6, femur=4), knee(tibia=9, femur=5))[1]
+    assert among == alone
+    assert among["assd_mm"] > 0
