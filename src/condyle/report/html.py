@@ -1,0 +1,302 @@
+"""One HTML page about a training run and its evaluation, with everything it needs inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from condyle.io.whole import write_text
+from condyle.report import figures, tables
+
+__all__ = ["Picture", "Report", "write_report"]
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG and the sentence under it.
+
+    Parameters
+    ----------
+    caption : what is seen; shown as it is, never as markup.
+    png : the file's bytes, from `condyle.report.figures`.
+    group : `cases` stand at the top of the page, `surfaces` below the curves.
+    """
+
+    caption: str
+    png: bytes
+    group: Literal["cases", "surfaces"] = "cases"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says; empty parts are left out of the page.
+
+    Parameters
+    ----------
+    title, subtitle : plain text.
+    settings, data, environment : names and values, nested as deep as wanted.
+    rows : a row a held-out case and structure, with `case`, `structure`, `dice` and other metrics.
+    summary : rows of `condyle.measure.evaluate.summarise`.
+    history : a row an epoch.
+    pictures : overlays and surfaces.
+    warnings : everything the run warned of.
+    files : name -> path relative to the page.
+    """
+
+    title: str
+    subtitle: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rows: Rows = field(default_factory=Rows)
+    summary: Rows = field(default_factory=Rows)
+    history: Sequence[Mapping[str, Any]] = ()
+    pictures: Sequence[Picture] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    warnings: Sequence[str] = ()
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def write_report(report: Report, path: Path) -> Path:
+    """Write the page as one HTML file, whole or not at all; gives back its path.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; what stood there before stands there still.
+    """
+    return write_text(Path(path), page(report))
+
+
+def page(report: Report) -> str:
+    """The page's HTML; it asks nothing of the network, and reads well without its script."""
+    sections = [
+        _section("Best and worst cases", _pictures(report, "cases")),
+        _section("Scores", _summary(report.summary), _box_plots(report.rows)),
+        _section("Every case, the worst first", _cases(report.rows)),
+        _section("Training", _curves(report.history)),
+        _section("Surfaces", _pictures(report, "surfaces")),
+        _section("Settings", _settings(report.settings)),
+        _section("Data", _settings(report.data)),
+        _section("Environment", _settings(report.environment)),
+        _section("Warnings", _warnings(report.warnings)),
+        _section("Files", _files(report.files)),
+    ]
+    parts = resources.files("condyle.report")
+    script = parts.joinpath("page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
+    return PAGE.format(
+        policy=escape(policy),
+        title=escape(report.title),
+        subtitle=f'<p class="subtitle">{escape(report.subtitle)}</p>' if report.subtitle else "",
+        style=parts.joinpath("page.css").read_text(encoding="utf-8"),
+        headline=_headline(report),
+        sections="\n".join(filter(None, sections)),
+        script=script,
+    )
+
+
+def _section(title: str, *parts: str) -> str:
+    kept = "\n".join(filter(None, parts))
+    name = title.split()[0].lower()
+    return f'<section id="{name}"><h2>{escape(title)}</h2>\n{kept}\n</section>' if kept else ""
+
+
+def _headline(report: Report) -> str:
+    """The mean Dice of the held-out cases, and the few other figures one asks for first."""
+    means = _means_of_cases(report.rows)
+    if means:
+        worst = min(means, key=lambda case: means[case])
+        mean = sum(means.values()) / len(means)
+        cases = "case" if len(means) == 1 else "cases"
+        tiles = [_tile(f"{mean:.3f}", f"mean Dice of {len(means)} held-out {cases}", "first")]
+        tiles += (
+            [_tile(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
+        )
+    else:
+        tiles = [_tile("–", "no held-out case: nothing says how good this segmenter is", "first")]
+    distance = next(
+        (r.get("hd95_mm_mean") for r in report.summary if r["structure"] == "mean"), None
+    )
+    if distance is not None:
+        tiles.append(_tile(f"{tables.shown(distance, 2)} mm", "mean HD95"))
+    failed = len({str(row["case"]) for row in report.rows if row.get("note") == "failed"})
+    wrong = sum(row.get("note") in ("missed", "invented") for row in report.rows)
+    tiles += [_tile(str(failed), "without a prediction, counted as worst")] if failed else []
+    tiles += [_tile(str(wrong), "structures missed or invented")] if wrong else []
+    seconds = [s for s in (_number(row.get("seconds")) for row in report.history) if s > 0]
+    if seconds:
+        tiles.append(
+            _tile(tables.duration(max(seconds)), f"training, {len(report.history)} epochs")
+        )
+    warned = len(report.warnings)
+    note = f'<p class="note"><a href="#warnings">{warned} warning{"s" * (warned > 1)}</a></p>'
+    return f'<div class="tiles">{"".join(tiles)}</div>{note if warned else ""}'
+
+
+def _tile(figure: str, text: str, name: str = "") -> str:
+    return f'<div class="tile {name}"><b>{escape(figure)}</b><span>{escape(text)}</span></div>'
+
+
+def _means_of_cases(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Case -> mean Dice over the structures for which it is defined."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        dice = _number(row.get("dice"))
+        if math.isfinite(dice):
+            scores.setdefault(str(row["case"]), []).append(dice)
+    return {case: sum(found) / len(found) for case, found in scores.items()}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _image(png: bytes, caption: str, kind: str) -> str:
+    data = base64.b64encode(png).decode()
+    shown = f"<figcaption>{escape(caption)}</figcaption>" if kind != "chart" else ""
+    return (
+        f'<figure class="{kind}"><div class="wide"><img alt="{escape(caption)}" '
+        f'src="data:image/png;base64,{data}"></div>{shown}</figure>'
+    )
+
+
+def _pictures(report: Report, group: str) -> str:
+    return "\n".join(_image(p.png, p.caption, group) for p in report.pictures if p.group == group)
+
+
+SCORES_NOTE = """Mean ± standard deviation over held-out cases. Dice, IoU, NSD and volume
+similarity are best at 1, the others at 0; a volume similarity above 1 is too large. Absent: not
+there and not predicted, so left out. Failed: missed, invented or without a prediction; these are
+in the means with the worst figures."""
+
+
+def _summary(summary: Rows) -> str:
+    if not summary:
+        return ""
+    table = tables.html(tables.metrics_table(summary), "summary")
+    return f'<div class="wide">{table}</div><p class="note">{SCORES_NOTE}</p>'
+
+
+def _box_plots(rows: Rows) -> str:
+    metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure"}
+    asked = {
+        m: t for m, t in metrics.items() if any(math.isfinite(_number(r.get(m))) for r in rows)
+    }
+    return "\n".join(_image(figures.box_plot(rows, m), t, "chart") for m, t in asked.items())
+
+
+def _cases(rows: Rows) -> str:
+    if not rows:
+        return ""
+    return f'<div class="wide tall">{tables.html(tables.cases_table(rows), "sortable")}</div>'
+
+
+def _curves(history: Sequence[Mapping[str, Any]]) -> str:
+    if not history:
+        return ""
+    return _image(figures.curves(history), "Loss and validation scores over epochs", "chart")
+
+
+def _settings(tree: Mapping[str, Any]) -> str:
+    """Names and values; a group of them becomes a block with its own heading."""
+    plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
+    nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
+    blocks = [_block("", plain)] if plain else []
+    blocks += [_block(name, _flat(values)) for name, values in nested.items()]
+    return f'<div class="blocks">{"".join(blocks)}</div>' if blocks else ""
+
+
+def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The leaves of nested values under names like 'outer inner'."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{before}{name} ")  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            flat[f"{before}{name}"] = value
+    return flat
+
+
+def _block(name: str, values: Mapping[str, Any]) -> str:
+    heading = f"<h3>{escape(tables.words(name))}</h3>" if name else ""
+    lines = "".join(
+        f"<dt>{escape(tables.words(str(key)))}</dt><dd>{_value(value)}</dd>"
+        for key, value in values.items()
+    )
+    return f'<div class="block">{heading}<dl>{lines}</dl></div>'
+
+
+MOST_SHOWN = 8
+
+
+def _value(value: Any) -> str:
+    """A setting's value; a long list folds away behind its number of entries."""
+    if isinstance(value, (list, tuple)):
+        entries: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
+        text = escape(", ".join(_plain(v) for v in entries) or "none")
+        if len(entries) <= MOST_SHOWN:
+            return text
+        return f"<details><summary>{len(entries)}</summary>{text}</details>"
+    return escape(_plain(value))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.6g}"
+    return tables.shown(value)
+
+
+def _warnings(warnings: Sequence[str]) -> str:
+    lines = "".join(f"<li>{escape(text)}</li>" for text in warnings)
+    return f'<ul class="warnings">{lines}</ul>' if lines else "<p>None.</p>"
+
+
+def _files(files: Mapping[str, str]) -> str:
+    """Links to files beside the page; './' before the path keeps it a path whatever it says."""
+    lines = "".join(
+        f'<li><a href="./{quote(path)}">{escape(name)}</a></li>' for name, path in files.items()
+    )
+    return f'<ul class="files">{lines}</ul>' if lines else ""
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<header>
+<p class="mark">Condyle report</p>
+<h1>{title}</h1>
+{subtitle}
+{headline}
+<p class="note swipe">Wide pictures and tables move sideways.</p>
+</header>
+{sections}
+<footer><p>Made with Condyle. Research software, not a medical device:
+no part of this page may decide about a patient's care.</p></footer>
+</main>
+<script>{script}</script>
+</body>
+</html>
+"""

@@ -1,0 +1,238 @@
+"""Rows of figures as tables: one list of rows, written as HTML, Markdown, CSV or LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import html as markup
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "METRICS",
+    "cases_table",
+    "csv_text",
+    "duration",
+    "html",
+    "latex",
+    "markdown",
+    "metrics_table",
+    "shown",
+    "words",
+]
+
+METRICS: dict[str, tuple[str, str, int]] = {
+    "dice": ("Dice", "", 3),
+    "iou": ("IoU", "", 3),
+    "volume_similarity": ("Volume similarity", "", 3),
+    "volume_error_cm3": ("Volume error", "cm³", 2),
+    "hd95_mm": ("HD95", "mm", 2),
+    "assd_mm": ("ASSD", "mm", 2),
+    "nsd": ("NSD", "", 3),
+}
+"""Metric -> its name in a heading, its unit, and the decimals shown."""
+
+COUNTS = {"n": "Cases", "n_absent": "Absent", "n_failed": "Failed"}
+
+Row = Mapping[str, Any]
+
+
+def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
+    """A row a structure: mean ± standard deviation of each metric, units in the headings.
+
+    Parameters
+    ----------
+    summary : rows of `condyle.measure.evaluate.summarise`: structure, dice_mean, dice_sd, ..., n;
+        the last of them, 'mean', is over the structures.
+
+    Examples
+    --------
+    >>> metrics_table([{"structure": "femur", "hd95_mm_mean": 1.5, "hd95_mm_sd": 0.25, "n": 8}])
+    [{'Structure': 'femur', 'HD95 (mm)': '1.50 ± 0.25', 'Cases': '8'}]
+    """
+    found = {key for row in summary for key in row}
+    table: list[dict[str, str]] = []
+    for row in summary:
+        line = {"Structure": words(str(row["structure"]))}
+        for metric, (_, _, digits) in METRICS.items():
+            if f"{metric}_mean" in found:
+                mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
+                line[heading(metric)] = _mean_sd(mean, sd, digits)
+        line |= {title: shown(row.get(key)) for key, title in COUNTS.items() if key in found}
+        table.append(line)
+    return table
+
+
+def cases_table(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """A row a case and structure, the lowest Dice first; where Dice is undefined, last."""
+
+    def rank(row: Row) -> float:
+        dice = row.get("dice")
+        return dice if isinstance(dice, (int, float)) and math.isfinite(dice) else math.inf
+
+    found = {key for row in rows for key in row}
+    table: list[dict[str, str]] = []
+    for row in sorted(rows, key=rank):
+        line = {"Case": str(row["case"]), "Structure": words(str(row["structure"]))}
+        for metric, (_, _, digits) in METRICS.items():
+            if metric in found:
+                line[heading(metric)] = shown(row.get(metric), digits)
+        if any(r.get("note") for r in rows):
+            line["Note"] = str(row.get("note", ""))
+        table.append(line)
+    return table
+
+
+def heading(metric: str) -> str:
+    """A metric's name with its unit: 'HD95 (mm)'."""
+    name, unit, _ = METRICS[metric]
+    return f"{name} ({unit})" if unit else name
+
+
+def words(name: str) -> str:
+    """A structure's or a setting's name as words: 'femur_left' -> 'femur left'."""
+    return name.replace("_", " ").strip() or name
+
+
+def shown(value: Any, digits: int = 3) -> str:
+    """A value as people read it; numbers that are not finite as words, what is not set as a dash.
+
+    Examples
+    --------
+    >>> shown(0.98765), shown(float("nan")), shown(float("inf")), shown(None), shown(12)
+    ('0.988', 'undefined', 'infinite', '–', '12')
+    """
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "undefined"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "minus infinite"
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _mean_sd(mean: Any, sd: Any, digits: int) -> str:
+    text = shown(mean, digits)
+    if not (_finite(mean) and _finite(sd)):
+        return text
+    return f"{text} ± {shown(float(sd), digits)}"
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def duration(seconds: float) -> str:
+    """A time span in words: '42 s', '14 min', '3 h 20 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _columns(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
+    return [[shown(row.get(column)) for column in columns] for row in rows]
+
+
+NUMBER = re.compile(r"-?\d|undefined$|infinite$|minus infinite$|–$")
+
+
+def _numeric(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> list[bool]:
+    """Whether a column holds nothing but numbers: it is set to the right."""
+    return [
+        bool(cells) and all(NUMBER.match(line[at]) for line in cells) and at > 0
+        for at in range(len(columns))
+    ]
+
+
+def html(rows: Sequence[Row], name: str = "") -> str:
+    """An HTML table, everything escaped; columns of numbers have the class `n`."""
+    columns = _columns(rows)
+    cells = _cells(rows, columns)
+    kinds = [' class="n"' if numeric else "" for numeric in _numeric(cells, columns)]
+    head = "".join(
+        f'<th scope="col"{k}>{markup.escape(c)}</th>' for c, k in zip(columns, kinds, strict=True)
+    )
+    lines = [
+        "".join(f"<td{k}>{markup.escape(c)}</td>" for c, k in zip(line, kinds, strict=True))
+        for line in cells
+    ]
+    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    attribute = f' class="{markup.escape(name)}"' if name else ""
+    return f"<table{attribute}><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table, ending in a newline.
+
+    Examples
+    --------
+    >>> print(markdown([{"Structure": "femur", "Dice": 0.5}]))
+    | Structure | Dice |
+    | --- | ---: |
+    | femur | 0.500 |
+    <BLANKLINE>
+    """
+    columns = _columns(rows)
+    cells = _cells(rows, columns)
+    rule = ["---:" if numeric else "---" for numeric in _numeric(cells, columns)]
+    lines = [[_plain(c) for c in columns], rule, *[[_plain(c) for c in line] for line in cells]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return " ".join(markup.escape(text, quote=False).replace("|", "\\|").split())
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Comma-separated text with a line of headings."""
+    columns = _columns(rows)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(_cells(rows, columns))
+    return stream.getvalue()
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "±": r"$\pm$", "³": r"\textsuperscript{3}", "–": "--", "<": r"\textless{}",
+    ">": r"\textgreater{}", "\n": " ",
+}  # fmt: skip
+
+
+def latex(rows: Sequence[Row]) -> str:
+    r"""A LaTeX `tabular` for the package booktabs, ending in a newline.
+
+    Examples
+    --------
+    >>> print(latex([{"Structure": "femur_left", "Dice": "0.95 ± 0.01"}]))
+    \begin{tabular}{lr}
+    \toprule
+    Structure & Dice \\
+    \midrule
+    femur\_left & 0.95 $\pm$ 0.01 \\
+    \bottomrule
+    \end{tabular}
+    <BLANKLINE>
+    """
+    columns = _columns(rows)
+    cells = _cells(rows, columns)
+    kinds = "".join("r" if numeric else "l" for numeric in _numeric(cells, columns))
+    lines = [" & ".join("".join(LATEX.get(c, c) for c in cell) for cell in line) + r" \\"
+             for line in [columns, *cells]]  # fmt: skip
+    body = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+    return "\n".join([rf"\begin{{tabular}}{{{kinds}}}", *body, r"\end{tabular}", ""])

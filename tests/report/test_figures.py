@@ -1,0 +1,140 @@
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from condyle.core import LOWER_LIMB, Grid, LabelMap, Volume
+from condyle.errors import GridMismatch
+from condyle.report import figures
+from condyle.report.render import MOST_FACES, VIEWS, bounds, draw, simpler
+
+
+def pixels(png: bytes) -> np.ndarray:
+    assert png.startswith(b"\x89PNG")
+    return imread(BytesIO(png))
+
+
+def ball(centre, radius, shape=(40, 36, 30)):
+    index = np.indices(shape).transpose(1, 2, 3, 0)
+    return np.linalg.norm((index - centre) * (2.0, 2.0, 3.0), axis=-1) < radius
+
+
+def leg():
+    """A femur on the patient's left, a smaller tibia on the right and below."""
+    grid = Grid.regular((40, 36, 30), spacing=(2, 2, 3), origin=(-40, -30, 100))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[ball((10, 16, 20), 18)] = 2
+    labels[ball((28, 20, 8), 12)] = 1
+    rng = np.random.default_rng(0)
+    scan = (labels > 0) * 600 + rng.normal(0, 20, grid.shape) - 100
+    return Volume(scan.astype(np.int16), grid, "CT"), LabelMap(labels, grid, LOWER_LIMB)
+
+
+def mesh(centre, radius, colour=(230, 159, 0), name="femur"):
+    from skimage.measure import marching_cubes
+
+    vertices, faces, _, _ = marching_cubes(ball((20, 18, 15), radius).astype(float), 0.5)
+    return SimpleNamespace(
+        vertices=vertices * (2, 2, 3) + centre, faces=faces, colour=colour, name=name
+    )
+
+
+def test_overlay_does_not_depend_on_the_order_of_voxels_on_disk():
+    volume, truth = leg()
+    predicted = truth.with_array(np.roll(truth.array, 1, axis=0))
+    straight = pixels(figures.overlay(volume, truth, predicted))
+    for orientation in ("LPS", "PIR", "SAL"):
+        turned = [x.reoriented(orientation) for x in (volume, truth, predicted)]
+        assert np.array_equal(pixels(figures.overlay(*turned)), straight), orientation
+
+
+def test_overlay_shows_the_left_of_the_patient_on_the_right_and_the_head_up():
+    volume, truth = leg()  # low i is the patient's left: RAS counts towards the right
+    picture = pixels(figures.overlay(volume, None, truth, planes=("coronal",)))[..., :3]
+    rows, columns = np.nonzero(picture[..., 2] - picture[..., 0] > 0.2)  # femur: sky blue
+    inside = rows < 0.85 * len(picture)  # not the legend
+    assert columns[inside].mean() > picture.shape[1] / 2
+    assert rows[inside].mean() < picture.shape[0] / 2
+
+
+def test_overlay_keeps_millimetres_square():
+    grid = Grid.regular((60, 60, 12), spacing=(1, 1, 5))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[10:50, 10:50, 2:10] = 2  # 40 mm on every side
+    truth = LabelMap(labels, grid, LOWER_LIMB)
+    blank = Volume(np.zeros(grid.shape), grid, "MR")
+    picture = pixels(figures.overlay(blank, None, truth, planes=("coronal",)))[..., :3]
+    blue = picture[..., 2] - picture[..., 0] > 0.2
+    blue[int(0.85 * len(picture)) :] = False
+    height, width = np.ptp(np.flatnonzero(blue.any(1))), np.ptp(np.flatnonzero(blue.any(0)))
+    assert height == pytest.approx(width, rel=0.03)
+
+
+def test_overlay_refuses_labels_of_another_grid():
+    volume, truth = leg()
+    moved = Grid.regular(truth.grid.shape, spacing=(2, 2, 3))
+    with pytest.raises(GridMismatch, match="picture"):
+        figures.overlay(volume, LabelMap(truth.array, moved, LOWER_LIMB), None)
+
+
+def test_overlay_of_nothing_and_of_strange_numbers_is_still_a_picture():
+    volume, truth = leg()
+    empty = truth.with_array(np.zeros_like(truth.array))
+    holes = Volume(np.full(volume.grid.shape, np.nan), volume.grid)
+    for png in (figures.overlay(volume, None, None), figures.overlay(holes, empty, empty)):
+        assert min(pixels(png).shape[:2]) > 100
+
+
+def test_overlay_of_a_real_scan_is_small_enough_for_a_page(shared):
+    import nibabel as nib
+
+    folder = shared / "totalsegmentator_reference"
+    scan = nib.load(folder / "example_ct.nii.gz")
+    found = np.asarray(nib.load(folder / "example_seg_fast_force_split.nii.gz").dataobj)
+    grid = Grid(scan.shape, scan.affine)
+    hips = LabelMap(np.isin(found, (77, 78)).astype(np.uint8) * 4, grid, LOWER_LIMB)
+    png = figures.overlay(Volume(np.asarray(scan.dataobj), grid), hips, hips)
+    assert 20_000 < len(png) < 800_000
+    assert pixels(png).shape[1] <= 1200
+
+
+def test_surfaces_stand_where_they_are_in_the_body():
+    right = mesh((60, 0, 0), 10, (255, 0, 0), "right")  # RAS: x grows to the right
+    left = mesh((0, 0, 0), 10, (0, 0, 255), "left")
+    seen = draw([right, left], VIEWS["front"], bounds([right, left]), 4.0).astype(int)
+    red = np.nonzero(seen[..., 0] > seen[..., 2] + 80)[1]
+    blue = np.nonzero(seen[..., 2] > seen[..., 0] + 80)[1]
+    assert red.max() < blue.min()
+    assert pixels(figures.surfaces([left], truth=[right])).shape[2] == 4
+
+
+def test_the_nearer_surface_hides_the_farther():
+    near, far = mesh((0, 60, 0), 22, (0, 0, 255), "near"), mesh((0, 0, 0), 12, (255, 0, 0), "far")
+    for order in ([near, far], [far, near]):
+        seen = draw(order, VIEWS["front"], bounds(order), 4.0)
+        assert not ((seen[..., 0] > 200) & (seen[..., 2] < 100)).any()
+
+
+def test_a_drawn_ball_is_round_whole_and_lit_whichever_way_its_faces_wind():
+    one = mesh((0, 0, 0), 16)
+    other = SimpleNamespace(**{**vars(one), "faces": one.faces[:, ::-1]})
+    pictures = [draw([m], VIEWS["front"], bounds([one]), 6.0) for m in (one, other)]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 0.2
+    solid = pictures[0][..., 3] > 127
+    assert solid.mean() == pytest.approx(np.pi / 4, abs=0.02)
+    brightness = pictures[0][solid][:, :3].sum(axis=1)
+    assert brightness.max() > 2 * brightness.min()
+
+
+def test_surfaces_of_many_faces_are_simplified_and_none_are_no_error():
+    one = mesh((0, 0, 0), 16)
+    assert simpler(one.vertices, one.faces)[1].shape == one.faces.shape
+    grid = np.stack(np.meshgrid(np.arange(200.0), np.arange(200.0), [0.0]), -1).reshape(-1, 3)
+    first = np.arange(199 * 200).reshape(199, 200)[:, :-1].ravel()
+    faces = np.stack([first, first + 1, first + 200], 1)
+    faces = np.concatenate([faces, np.stack([first + 1, first + 201, first + 200], 1)])
+    assert len(faces) > MOST_FACES
+    assert len(simpler(grid, faces)[1]) <= MOST_FACES
+    assert min(pixels(figures.surfaces([])).shape[:2]) > 50
