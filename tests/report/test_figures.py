@@ -16,9 +16,13 @@ def pixels(png: bytes) -> np.ndarray:
     return imread(BytesIO(png))
 
 
-def ball(centre, radius, shape=(40, 36, 30)):
+def distance(centre, shape=(40, 36, 30)):
     index = np.indices(shape).transpose(1, 2, 3, 0)
-    return np.linalg.norm((index - centre) * (2.0, 2.0, 3.0), axis=-1) < radius
+    return np.linalg.norm((index - centre) * (2.0, 2.0, 3.0), axis=-1)
+
+
+def ball(centre, radius):
+    return distance(centre) < radius
 
 
 def leg():
@@ -35,7 +39,7 @@ def leg():
 def mesh(centre, radius, colour=(230, 159, 0), name="femur"):
     from skimage.measure import marching_cubes
 
-    vertices, faces, _, _ = marching_cubes(ball((20, 18, 15), radius).astype(float), 0.5)
+    vertices, faces, _, _ = marching_cubes(distance((20, 18, 15)), radius)
     return SimpleNamespace(
         vertices=vertices * (2, 2, 3) + centre, faces=faces, colour=colour, name=name
     )
