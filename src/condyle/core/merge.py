@@ -1,0 +1,223 @@
+"""One label map of several masks: codes are never added, and every overlap is counted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.volume import Volume
+from condyle.errors import LabelError, OverlapError, UnknownName
+
+__all__ = ["Overlap", "OverlapReport", "Policy", "merge", "scheme_of_names", "structure_of"]
+
+Policy = Literal["background", "priority", "error"]
+
+POLICIES: dict[str, str] = {
+    "background": "became background",
+    "priority": "went to the structure that comes first",
+    "error": "were refused",
+}
+"""Overlap policy -> what becomes of a voxel that two structures claim."""
+
+SIDES = {
+    "left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right",
+}  # fmt: skip
+FILLERS = {"mask", "masks", "seg", "segmentation", "label", "labels", "bone"}
+"""Words of a mask's name that name no structure."""
+
+ALIASES = {
+    "hip": "pelvis", "hips": "pelvis", "os coxae": "pelvis", "innominate": "pelvis",
+    "tibiae": "tibia", "femora": "femur", "fibulae": "fibula", "patellae": "patella",
+}  # fmt: skip
+"""Other names of a structure, asked for only where the scheme does not hold the name itself."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two structures that claim the same voxels: how many, and how much space that is."""
+
+    first: str
+    second: str
+    voxels: int
+    cm3: float
+
+    def __str__(self) -> str:
+        return f"{self.first} and {self.second} share {self.voxels} voxels ({self.cm3:.3g} cm³)"
+
+
+@dataclass(frozen=True)
+class OverlapReport:
+    """What the masks of one scan claimed twice, pair by pair, and what became of it.
+
+    `voxels` and `cm3` count each contested voxel once, also where three structures claim it.
+    """
+
+    policy: str
+    pairs: tuple[Overlap, ...]
+    voxels: int
+    cm3: float
+
+    def __str__(self) -> str:
+        if not self.pairs:
+            return "no voxel is claimed twice"
+        return f"{'; '.join(map(str, self.pairs))}: they {POLICIES[self.policy]}"
+
+
+def merge(
+    masks: Mapping[str, LabelMap | Volume], scheme: LabelScheme, overlap: Policy = "error"
+) -> tuple[LabelMap, OverlapReport]:
+    """One label map of a scan's masks, and a count of the voxels that two structures claim.
+
+    Parameters
+    ----------
+    masks : mask name -> mask; any value but 0 counts. A name is a structure's, or a file's that
+        `structure_of` understands; two masks of one structure (R_tibia, L_tibia) are joined.
+        Each mask is asked for once, so the mapping may read files as it goes.
+    scheme : the numbers that the structures get. Its order is the order of priority.
+    overlap : what a voxel claimed by two structures becomes: ``background`` 0, ``priority`` the
+        structure that comes first in the scheme, ``error`` an `OverlapError`.
+
+    Raises
+    ------
+    GridMismatch, OverlapError, UnknownName
+        If a mask lies on another grid, two overlap under ``error``, or a name is in no scheme.
+
+    Examples
+    --------
+    >>> from condyle.core import KNEE, Grid
+    >>> grid = Grid.regular((1, 1, 3), (10, 10, 10))
+    >>> tibia = Volume(np.array([[[255, 255, 0]]]), grid)
+    >>> femur = Volume(np.array([[[0, 1, 1]]]), grid)
+    >>> labels, report = merge({"tibia": tibia, "femur": femur}, KNEE, "background")
+    >>> labels.array.ravel().tolist()
+    [1, 0, 2]
+    >>> print(report)
+    tibia and femur share 1 voxels (1 cm³): they became background
+    """
+    if overlap not in POLICIES:
+        raise UnknownName("overlap policy", overlap, POLICIES)
+    names = _by_structure(masks, scheme)
+    if not names:
+        raise LabelError("there are no masks to merge")
+    reference_name = next(iter(masks))
+    reference = masks[reference_name]
+    grid = reference.grid
+    # files give arrays whose first axis is contiguous: (k, j, i) walks through them in order
+    owner = np.zeros(grid.shape[::-1], np.uint8 if max(scheme.ids) < 256 else np.uint16)
+    contested: dict[int, NDArray[np.intp]] = {}
+    pairs: list[Overlap] = []
+    for structure, keys in names.items():
+        number = scheme[structure].id
+        claim = np.zeros(owner.shape, bool)
+        for key in keys:
+            mask = reference if key == reference_name else masks[key]
+            grid.require_same(mask.grid, f"mask {key}, beside mask {reference_name}")
+            claim |= _nonzero(mask, key).T
+        both = np.flatnonzero(claim & (owner > 0))
+        pairs += _pairs(both, number, owner, contested, scheme, grid.voxel_volume)
+        if both.size:
+            contested[number] = both
+        owner[claim & (owner == 0)] = number
+    twice = np.unique(np.concatenate([*contested.values(), np.empty(0, np.intp)]))
+    report = OverlapReport(
+        overlap, tuple(pairs), int(twice.size), float(twice.size * grid.voxel_volume / 1000)
+    )
+    if overlap == "error" and pairs:
+        raise OverlapError(
+            f"{'; '.join(map(str, pairs))}: mend the masks, or choose what becomes of them with "
+            "overlap 'background' or 'priority'"
+        )
+    if overlap == "background":
+        owner.ravel()[twice] = 0
+    return LabelMap(owner.T, grid, scheme), report
+
+
+def _by_structure(masks: Iterable[str], scheme: LabelScheme) -> dict[str, list[str]]:
+    """Structure -> the names of its masks, in the scheme's order."""
+    found: dict[str, list[str]] = {name: [] for name in scheme.names}
+    for key in masks:
+        structure = structure_of(key, scheme)
+        if structure is None:
+            raise UnknownName("structure", key, scheme.names)
+        found[structure].append(key)
+    return {name: keys for name, keys in found.items() if keys}
+
+
+def _nonzero(mask: LabelMap | Volume, name: str) -> NDArray[np.bool_]:
+    """(i, j, k) booleans: where a mask is anything but 0."""
+    if np.issubdtype(mask.array.dtype, np.inexact) and not np.isfinite(mask.array).all():
+        raise LabelError(f"mask {name} holds NaN or infinite values: export it again as integers")
+    return mask.array != 0
+
+
+def _pairs(
+    both: NDArray[np.intp],
+    number: int,
+    owner: NDArray[np.integer],
+    contested: Mapping[int, NDArray[np.intp]],
+    scheme: LabelScheme,
+    voxel_volume: float,
+) -> list[Overlap]:
+    """The overlaps of one structure with each that came before it.
+
+    An earlier structure either owns a shared voxel or is noted in `contested` as having come
+    second there itself, so that triples are counted in all their pairs.
+    """
+    counts = np.bincount(owner.ravel()[both], minlength=max(scheme.ids) + 1)
+    for earlier, where in contested.items():
+        counts[earlier] += np.intersect1d(where, both, assume_unique=True).size
+    return [
+        Overlap(scheme[i].name, scheme[number].name, int(n), float(n * voxel_volume / 1000))
+        for i, n in ((label.id, counts[label.id]) for label in scheme.labels)
+        if n
+    ]
+
+
+def scheme_of_names(names: Iterable[str]) -> LabelScheme:
+    """A scheme for masks that come without one: their sorted names get 1, 2, ..."""
+    return LabelScheme.of({name: n for n, name in enumerate(sorted(set(names)), start=1)})
+
+
+def structure_of(file_name: str, scheme: LabelScheme) -> str | None:
+    """The structure of a scheme that a mask's file name means; None if unknown or ambiguous.
+
+    Sides are understood in front and behind, in words and letters. Where the scheme does not
+    part left from right, both are the same structure.
+
+    Examples
+    --------
+    >>> from condyle.core import LOWER_LIMB
+    >>> [structure_of(n, LOWER_LIMB) for n in ("R_tibia.nrrd", "FemurL", "hip_left", "aorta")]
+    ['tibia', 'femur', 'pelvis', None]
+    """
+    name = re.split(r"[/\\]", file_name)[-1]
+    name = re.sub(r"(\.(seg|nii|gz|nrrd|nhdr|mha|mhd))+$", "", name, flags=re.IGNORECASE)
+    for known in scheme.names:
+        if known.lower() == name.lower():
+            return known
+    sides, words = _parsed(name)
+    if len(sides) > 1 or not words:
+        return None
+    by_words = {key: known for known in scheme.names for key in [_parsed(known)]}
+    for meant in (words, ALIASES.get(words, "")):
+        for side in (sides, frozenset[str]()):
+            if (side, meant) in by_words:
+                return by_words[side, meant]
+    return None
+
+
+def _parsed(name: str) -> tuple[frozenset[str], str]:
+    """The sides of the body that a name says, and its other words."""
+    words = [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+    # "L5" is the fifth lumbar vertebra, no left-hand 5
+    level = {at for at, (a, b) in enumerate(pairwise(words)) if a == "l" and b.isdigit()}
+    side = {at for at, word in enumerate(words) if word in SIDES and at not in level}
+    rest = [w for at, w in enumerate(words) if at not in side and w not in FILLERS]
+    return frozenset(SIDES[words[at]] for at in side), " ".join(rest)

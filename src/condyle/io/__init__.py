@@ -1,0 +1,23 @@
+"""File <-> scan. DICOM and ITK count LPS; they become RAS+ here, at the door, and nowhere else."""
+
+from condyle.io.layouts import is_dataset, open_dataset, write_nnunet, write_splits
+from condyle.io.names import find_scans, scan_name
+from condyle.io.scans import read, read_channels, read_labels, write
+from condyle.io.whole import Manifest, sha256, whole_or_absent, write_text
+
+__all__ = [
+    "Manifest",
+    "find_scans",
+    "is_dataset",
+    "open_dataset",
+    "read",
+    "read_channels",
+    "read_labels",
+    "scan_name",
+    "sha256",
+    "whole_or_absent",
+    "write",
+    "write_nnunet",
+    "write_splits",
+    "write_text",
+]

@@ -1,0 +1,135 @@
+"""NRRD and MetaImage, read and written by SimpleITK, with LPS turned to RAS+ here."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condyle.core import Grid
+from condyle.errors import UnreadableFile
+from condyle.io.door import LPS_TO_RAS
+from condyle.io.headers import Header, read_header, require_payload
+from condyle.io.whole import whole_or_absent
+
+__all__ = ["load", "load_layers", "save", "save_detached"]
+
+log = logging.getLogger("condyle")
+
+DRIVERS = {
+    ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO",
+}  # fmt: skip
+WORLDS = (
+    "left-posterior-superior", "lps", "right-anterior-superior", "ras",
+    "left-anterior-superior", "las",
+)  # fmt: skip
+
+
+def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
+    """The array (i, j, k), its grid, and '' (the formats name no modality)."""
+    array, grid, _ = load_layers(path)
+    if array.ndim != 3:
+        raise UnreadableFile(
+            f"{path} holds {array.shape[3]} numbers a voxel: colours, vectors or overlapping "
+            "segments; export one grey volume"
+        )
+    return array, grid, ""
+
+
+def load_layers(path: Path) -> tuple[NDArray[Any], Grid, Header]:
+    """The array, (i, j, k) or (i, j, k, layer), its grid, and the file's header."""
+    import SimpleITK as sitk
+
+    header = read_header(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(DRIVERS[path.suffix.lower()])
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    size = reader.GetSize()
+    if len(size) != 3:
+        raise UnreadableFile(f"{path} has {len(size)} dimensions, a scan three; save one volume")
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    bits = re.fullmatch(r"(?:vector of )?(\d+)-bit (?:(?:un)?signed integer|float)", kind)
+    if bits is None:
+        raise UnreadableFile(f"{path} holds {kind} voxels, not plain numbers; export it as grey")
+    width = int(bits[1]) // 8
+    promised = int(np.prod(size, dtype=object)) * reader.GetNumberOfComponents() * width
+    require_payload(path, header, promised)
+    if "encoding" in header.fields and header.fields.get("space", "").lower() not in WORLDS:
+        log.warning(
+            "%s does not say how its axes lie in the body: left-posterior-superior is taken", path
+        )
+    image = reader.Execute()
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    array = sitk.GetArrayFromImage(image)
+    axes = (2, 1, 0, 3)[: array.ndim]
+    return array.transpose(axes), Grid(size, LPS_TO_RAS @ affine), header
+
+
+def save(
+    path: Path, array: NDArray[Any], grid: Grid, keys: Mapping[str, str] | None = None
+) -> None:
+    """Write an array compressed, as .nrrd (with free key-value pairs) or .mha."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(array.T)
+    affine = LPS_TO_RAS @ grid.affine
+    image.SetSpacing(grid.spacing)
+    image.SetDirection((affine[:3, :3] / grid.spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    for key, value in (keys or {}).items():
+        image.SetMetaData(key, value)
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO(DRIVERS[path.suffix.lower()])
+    writer.SetFileName(str(path))
+    writer.UseCompressionOn()
+    writer.Execute(image)
+
+
+def save_detached(path: Path, array: NDArray[Any], grid: Grid, final: Path) -> None:
+    """Write a .mhd at `path` that names the .raw beside `final`, and that .raw, whole.
+
+    The two files cannot be replaced in one step. So the old header goes once the new voxels are
+    safe, and the new header comes last: a header never stands beside another scan's voxels.
+    """
+    affine = LPS_TO_RAS @ grid.affine
+    # MetaImage counts a matrix by columns: the three directions, one after the other
+    fields = {
+        "ObjectType": "Image",
+        "NDims": 3,
+        "BinaryData": True,
+        "BinaryDataByteOrderMSB": array.dtype.newbyteorder("=").str[0] == ">",
+        "CompressedData": False,
+        "TransformMatrix": _spaced((affine[:3, :3] / grid.spacing).T.ravel()),
+        "Offset": _spaced(affine[:3, 3]),
+        "CenterOfRotation": "0 0 0",
+        "ElementSpacing": _spaced(grid.spacing),
+        "DimSize": " ".join(map(str, grid.shape)),
+        "ElementType": META_TYPES[array.dtype.name],
+        "ElementDataFile": final.with_suffix(".raw").name,
+    }
+    header = "".join(f"{key} = {value}\n" for key, value in fields.items())
+    with whole_or_absent(
+        final.with_suffix(".raw"), check=lambda _: final.unlink(missing_ok=True)
+    ) as raw:
+        raw.write_bytes(array.tobytes(order="F"))
+        path.write_text(header, encoding="utf-8")
+
+
+META_TYPES = {
+    "int8": "MET_CHAR", "uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT",
+    "int32": "MET_INT", "uint32": "MET_UINT", "int64": "MET_LONG_LONG", "uint64": "MET_ULONG_LONG",
+    "float32": "MET_FLOAT", "float64": "MET_DOUBLE",
+}  # fmt: skip
+
+
+def _spaced(numbers: Any) -> str:
+    """Numbers with every digit they have, parted by spaces."""
+    return " ".join(repr(float(n)) for n in numbers)

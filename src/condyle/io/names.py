@@ -1,0 +1,80 @@
+"""What a path is, by its name: which format, which scan, and where scans lie in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from condyle.errors import MissingFile
+
+__all__ = ["ENDINGS", "ending_of", "find_scans", "has_dicom_mark", "is_hidden", "scan_name"]
+
+ENDINGS = {
+    ".seg.nrrd": "itk",
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
+    ".nrrd": "itk",
+    ".nhdr": "itk",
+    ".mha": "itk",
+    ".mhd": "itk",
+    ".dcm": "dicom",
+    ".ima": "dicom",
+    ".zip": "zip",
+}
+"""A file name's ending -> the format; the longer ending is asked for first."""
+
+
+def ending_of(path: Path) -> str:
+    """The ending of a file's name that tells its format, in lower case; '' if none is known."""
+    name = Path(path).name.lower()
+    return next((ending for ending in ENDINGS if name.endswith(ending)), "")
+
+
+def scan_name(path: Path) -> str:
+    """The base name of a scan: a file's name without its endings, or a folder's name.
+
+    Examples
+    --------
+    >>> scan_name(Path("scans/R_tibia.seg.nrrd")), scan_name(Path("knee.v2.nii.gz"))
+    ('R_tibia', 'knee.v2')
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path.resolve().name
+    return path.name[: len(path.name) - len(ending_of(path))]
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a name is one that people do not see: .DS_Store, ._scan.nii.gz, __MACOSX."""
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def has_dicom_mark(path: Path) -> bool:
+    """Whether a file has DICOM's mark, 'DICM' after 128 bytes."""
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def find_scans(path: Path) -> list[Path]:
+    """The scans at a path, sorted: a file itself; a folder's scan files and DICOM folders.
+
+    A folder that directly holds DICOM files is one scan. Hidden files are passed over.
+
+    Raises
+    ------
+    MissingFile
+        If the path is not there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingFile(f"{path} is not there")
+    if path.is_file():
+        return [path]
+    entries = sorted(entry for entry in path.iterdir() if not is_hidden(entry))
+    files = [entry for entry in entries if entry.is_file()]
+    formats = {file: ENDINGS.get(ending_of(file), "dicom") for file in files}
+    if any(formats[file] == "dicom" and has_dicom_mark(file) for file in files):
+        return [path]
+    scans = [file for file in files if formats[file] != "dicom"]
+    for folder in (entry for entry in entries if entry.is_dir()):
+        scans += [scan for scan in find_scans(folder) if scan.is_dir()]
+    return sorted(scans)

@@ -1,0 +1,183 @@
+"""Any scan or label map from its file, and back: one table says which module a path is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.core.labels import whole_numbers
+from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
+from condyle.io import archive, dicom, itk, nifti, segments
+from condyle.io.door import HELD, sane, the_door
+from condyle.io.names import ENDINGS, ending_of, has_dicom_mark
+from condyle.io.whole import whole_or_absent
+
+__all__ = ["read", "read_channels", "read_labels", "write"]
+
+Loaded = tuple[NDArray[Any], Grid, str]
+
+
+def _load_zip(path: Path) -> Loaded:
+    with archive.unpacked(path) as folder:
+        return dicom.load(folder)
+
+
+LOADERS: dict[str, Callable[[Path], Loaded]] = {
+    "nifti": nifti.load,
+    "itk": itk.load,
+    "dicom": dicom.load,
+    "zip": _load_zip,
+}
+"""Format -> what gives the array (i, j, k[, volume]), the grid and the modality."""
+
+
+def _format_of(path: Path) -> str:
+    """The format of what is at a path: a key of `LOADERS`."""
+    if path.is_dir():
+        return "dicom"
+    if ending := ending_of(path):
+        return ENDINGS[ending]
+    if has_dicom_mark(path):
+        return "dicom"
+    raise UnreadableFile(
+        f"{path} has no ending that Condyle reads: give {', '.join(ENDINGS)} or a DICOM folder"
+    )
+
+
+def _load(path: Path) -> Loaded:
+    """Array, grid and modality, the grid being one that a scan can have."""
+    with the_door(path):
+        array, grid, modality = LOADERS[_format_of(path)](path)
+        return array, sane(grid, path), modality
+
+
+def read(path: str | Path, *, volume: int | None = None) -> Volume:
+    """One scan, on its own grid in RAS+ mm; CT in Hounsfield units where it comes from DICOM.
+
+    Parameters
+    ----------
+    path : a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or .dcm file, a folder or a .zip of one
+        DICOM series.
+    volume : which volume of a file that holds several, from 0.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, GeometryError
+        If there is no such file, it is damaged or ambiguous, or its geometry would mislead.
+    """
+    path = Path(path)
+    array, grid, modality = _load(path)
+    count = array.shape[3] if array.ndim == 4 else 1
+    if volume is None and count > 1:
+        raise UnreadableFile(f"{path} holds {count} volumes: choose one, volume=0 to {count - 1}")
+    if not 0 <= (volume or 0) < count:
+        raise ConfigError(f"{path} has volumes 0 to {count - 1}, not {volume}")
+    if array.ndim == 4:
+        array = array[..., volume or 0].copy(order="F")
+    return Volume(array, grid, modality)
+
+
+def read_channels(paths: Sequence[str | Path]) -> tuple[Volume, ...]:
+    """A scan's channels: one file each, or all the volumes of one file that holds several."""
+    if not paths:
+        raise DatasetError("a scan needs at least one file")
+    if len(paths) > 1:
+        return tuple(read(path) for path in paths)
+    array, grid, modality = _load(Path(paths[0]))
+    if array.ndim == 3:
+        return (Volume(array, grid, modality),)
+    return tuple(Volume(array[..., n], grid, modality) for n in range(array.shape[3]))
+
+
+def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap:
+    """A label map, on its own grid: whole numbers, whatever type the file keeps them in.
+
+    Without a scheme, a .seg.nrrd names its structures itself; the numbers of other files become
+    label_1, label_2, ... Segments in several layers are joined where none overlap.
+
+    Raises
+    ------
+    LabelError
+        If a value is no whole number from 0 to 65535, or segments overlap.
+    """
+    path = Path(path)
+    with the_door(path):
+        kind = _format_of(path)
+        if kind in ("dicom", "zip"):
+            raise UnreadableFile(f"{path} is DICOM: give labels as .nii.gz, .nrrd or .mha")
+        if kind == "itk":
+            numbers, grid, scheme = segments.load_labels(path, scheme)
+        else:
+            array, grid, _ = nifti.load(path)
+            if array.ndim != 3:
+                raise UnreadableFile(f"{path} holds {array.shape[3]} volumes; a label map is one")
+            numbers = whole_numbers(array, str(path))
+        return LabelMap.of(numbers, sane(grid, path), scheme)
+
+
+def write(thing: Volume | LabelMap, path: str | Path) -> Path:
+    """Write a scan or a label map, whole or not at all, in the format of the path's ending.
+
+    The file is read back before it takes its place: values bit by bit, corners to 0.001 mm.
+
+    Parameters
+    ----------
+    path : ends in .nii, .nii.gz, .nrrd, .mha, .mhd (with a .raw beside it), or, for label maps
+        with their names and colours, .seg.nrrd.
+
+    Raises
+    ------
+    ConfigError
+        If the format cannot hold the numbers, or the ending is none of these.
+    OutputError
+        If the disk is full or the folder cannot be written; what was there is there still.
+    """
+    path = Path(path)
+    ending = ending_of(path)
+    if ending not in SAVERS:
+        raise ConfigError(f"cannot write {path.name}: end it in {', '.join(SAVERS)}")
+    if ending == ".seg.nrrd" and not isinstance(thing, LabelMap):
+        raise ConfigError(f"cannot write {path.name}: a .seg.nrrd holds a label map, not a scan")
+    if thing.array.dtype.name not in HELD:
+        raise ConfigError(
+            f"cannot write {path.name}: no format holds {thing.array.dtype}; convert the array to "
+            f"one of {', '.join(HELD)}"
+        )
+    thing = thing.with_array(thing.array.astype(thing.array.dtype.newbyteorder("="), copy=False))
+    try:
+        with whole_or_absent(path, lambda written: _require_equal(written, thing)) as temporary:
+            SAVERS[ending](thing, temporary, path)
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise OutputError(f"{path} could not be written ({str(error).strip()})") from error
+    return path
+
+
+SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
+    ".nii.gz": lambda thing, to, _: nifti.save(to, thing.array, thing.grid),
+    ".nii": lambda thing, to, _: nifti.save(to, thing.array, thing.grid),
+    ".nrrd": lambda thing, to, _: itk.save(to, thing.array, thing.grid),
+    ".seg.nrrd": lambda thing, to, _: itk.save(
+        to, thing.array, thing.grid, segments.slicer_keys(thing)
+    ),
+    ".mha": lambda thing, to, _: itk.save(to, thing.array, thing.grid),
+    ".mhd": lambda thing, to, final: itk.save_detached(to, thing.array, thing.grid, final),
+}
+"""Ending -> what writes a thing to the second path, which will become the third."""
+
+
+def _require_equal(written: Path, thing: Volume | LabelMap) -> None:
+    """Raise unless a file just written holds the very same numbers on the same grid."""
+    with the_door(written):
+        array, grid, _ = LOADERS[_format_of(written)](written)
+        same = array.dtype == thing.array.dtype and np.array_equal(
+            array, thing.array, equal_nan=np.issubdtype(array.dtype, np.floating)
+        )
+        # NIfTI's header holds positions in single precision
+        far = float(np.abs(thing.grid.corners()).max())
+        if not same or not grid.same_as(thing.grid, max(1e-3, 1e-6 * far)):
+            raise OutputError(f"{written.name} did not read back as it was written")
