@@ -151,7 +151,8 @@ def _outline(
         mask = padded == label.id
         if mask.any():
             colour = (1.0, 1.0, 1.0) if filled else colour_of(label.colour)
-            axes.contour(x, y, mask, levels=[0.5], colors=[colour], linewidths=1.3)
+            lines = axes.contour(x, y, mask, levels=[0.5], colors=[colour], linewidths=1.3)
+            lines.set_path_effects([withStroke(linewidth=3, foreground="black", alpha=0.55)])
 
 
 def _panels(
