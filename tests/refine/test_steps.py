@@ -1,0 +1,114 @@
+"""Each step against a plain statement of its rule with scipy.ndimage."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from condyle.errors import ConfigError
+from condyle.refine import clean_slices, drop_small, fill_holes, keep_largest, smoothed
+
+MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, max_side=7))
+ALL_ROUND = np.ones((3, 3, 3))
+
+
+def noise(density, shape=(24, 20, 22)):
+    return np.random.default_rng(int(100 * density)).random(shape) < density
+
+
+NOISE = [noise(density) for density in (0.05, 0.15, 0.5, 0.8, 0.9)]
+
+
+def largest_by_scipy(mask, n):
+    parts, found = ndimage.label(mask, ALL_ROUND)
+    sizes = ndimage.sum_labels(mask, parts, range(1, found + 1))
+    best = sorted(range(1, found + 1), key=lambda part: -sizes[part - 1])[:n]
+    return np.isin(parts, best)
+
+
+def clean_slice_by_scipy(image, ratio):
+    filled = ndimage.binary_fill_holes(image)
+    parts, found = ndimage.label(filled, np.ones((3, 3)))
+    specks = [p for p in range(1, found + 1) if (parts == p).sum() < ratio * filled.sum()]
+    return filled & ~np.isin(parts, specks)
+
+
+@pytest.mark.parametrize("mask", NOISE)
+@pytest.mark.parametrize("n", [1, 3])
+def test_the_largest_parts_are_scipys(mask, n):
+    np.testing.assert_array_equal(keep_largest(mask, n), largest_by_scipy(mask, n))
+
+
+@given(MASKS, st.integers(1, 4))
+def test_the_largest_parts_of_any_mask_are_scipys(mask, n):
+    np.testing.assert_array_equal(keep_largest(mask, n), largest_by_scipy(mask, n))
+
+
+@given(MASKS, st.floats(0, 60), st.floats(0.2, 9))
+def test_small_parts_go_and_no_others(mask, min_mm3, voxel_volume):
+    parts, found = ndimage.label(mask, ALL_ROUND)
+    wanted = np.zeros_like(mask)
+    for part in range(1, found + 1):
+        if (parts == part).sum() * voxel_volume >= min_mm3:
+            wanted |= parts == part
+    np.testing.assert_array_equal(drop_small(mask, min_mm3, voxel_volume), wanted)
+
+
+def test_a_part_of_exactly_the_least_volume_stays():
+    mask = np.ones((3, 1, 1), bool)
+    assert drop_small(mask, min_mm3=0.3, voxel_volume=0.1).all()
+    assert not drop_small(mask, min_mm3=0.31, voxel_volume=0.1).any()
+
+
+@given(MASKS)
+def test_filled_holes_are_scipys(mask):
+    np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+@pytest.mark.parametrize("mask", NOISE)
+def test_filled_holes_of_noise_are_scipys(mask):
+    np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+@pytest.mark.parametrize("mask", NOISE)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("ratio", [0, 0.01, 0.1])
+def test_cleaned_slices_follow_the_lower_limb_rule(mask, axis, ratio):
+    before = mask.copy()
+    cleaned = clean_slices(mask, axis, ratio)
+    for at in range(mask.shape[axis]):
+        wanted = clean_slice_by_scipy(mask.take(at, axis), ratio)
+        np.testing.assert_array_equal(cleaned.take(at, axis), wanted)
+    np.testing.assert_array_equal(mask, before)
+
+
+def test_a_speck_of_exactly_the_ratio_stays():
+    mask = np.zeros((40, 40, 1), bool)
+    mask[:11, :9] = True  # 99 pixels and one: the speck is 1 %
+    mask[30, 30] = True
+    assert clean_slices(mask, ratio=0.01)[30, 30, 0]
+    mask[:11, 9] = True
+    assert not clean_slices(mask, ratio=0.01)[30, 30, 0]
+
+
+def test_smoothing_keeps_flat_faces_and_takes_off_specks():
+    mask = np.zeros((30, 30, 30), bool)
+    mask[:, :, :12] = True
+    flat = mask.copy()
+    mask[15, 15, 12:14] = mask[5, 5, 25] = True
+    np.testing.assert_array_equal(smoothed(mask, 2.0, (1, 1, 1)), flat)
+
+
+def test_empty_masks_stay_empty():
+    empty = np.zeros((5, 4, 3), bool)
+    assert not keep_largest(empty).any()
+    assert not drop_small(empty, 5, 1).any()
+    assert not fill_holes(empty).any()
+    assert not clean_slices(empty).any()
+
+
+def test_no_parts_cannot_be_kept():
+    with pytest.raises(ConfigError, match="1 or more"):
+        keep_largest(NOISE[0], 0)
