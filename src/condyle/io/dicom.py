@@ -86,6 +86,9 @@ def _series(path: Path) -> tuple[list[Path], list[Header]]:
     found: dict[str, list[tuple[Path, Header]]] = {}
     for file in _dicom_files(path):
         header = _header(file)
+        kind = header.file_meta.get("MediaStorageSOPClassUID")
+        if "Rows" not in header and (kind is None or kind.name.endswith("Image Storage")):
+            raise UnreadableFile(f"{file} is cut short: it should hold an image, and does not")
         if "Rows" in header and header.get("Modality") not in NO_SCANS:
             found.setdefault(str(header.get("SeriesInstanceUID")), []).append((file, header))
     if not found:

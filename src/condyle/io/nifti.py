@@ -83,7 +83,7 @@ def _image(path: Path, stream: BinaryIO) -> Any:
     for kind, found, magic in kinds:
         if found == magic:
             # a memory map would die with the file
-            files = {"image": nib.FileHolder(fileobj=stream)}
+            files = {"image": nib.FileHolder(fileobj=cast(Any, stream))}
             return kind.from_file_map(files, mmap=False)
     if start[344:348] == b"ni1\0":
         raise UnreadableFile(f"{path} is one half of a .hdr/.img pair; convert the pair to .nii.gz")
