@@ -172,7 +172,8 @@ def _speaking_of(file: Path) -> Generator[None]:
     except UnreadableFile:
         raise
     except Exception as error:
-        raise UnreadableFile(f"{file} is damaged or cut short ({error})") from error
+        reason = " ".join(str(error).split())
+        raise UnreadableFile(f"{file} is damaged or cut short ({reason})") from error
 
 
 def _geometry(path: Path, headers: Sequence[Header]) -> tuple[NDArray[np.float64], list[int]]:
