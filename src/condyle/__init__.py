@@ -1,3 +1,64 @@
-"""Condyle: segmentations of CT and MRI that can be trusted, from a handful of labelled scans."""
+"""Condyle: segmentations of CT and MRI that can be trusted, from a handful of labelled scans.
+
+>>> import condyle                                     # doctest: +SKIP
+>>> segmenter = condyle.load("runs/knees")             # doctest: +SKIP
+>>> labels = segmenter.segment(condyle.read("scan.nii.gz"))    # doctest: +SKIP
+>>> condyle.write(labels, "labels.nii.gz")             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from condyle.config import Experiment
+    from condyle.core import Case, Dataset, Grid, LabelMap, LabelScheme, Volume
+    from condyle.io import open_dataset, read, read_labels, write
+    from condyle.predict import Segmenter
+    from condyle.predict.segmenter import load
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Case",
+    "Dataset",
+    "Experiment",
+    "Grid",
+    "LabelMap",
+    "LabelScheme",
+    "Segmenter",
+    "Volume",
+    "load",
+    "open_dataset",
+    "read",
+    "read_labels",
+    "write",
+]
+
+HOMES = {
+    "Case": "core",
+    "Dataset": "core",
+    "Experiment": "config",
+    "Grid": "core",
+    "LabelMap": "core",
+    "LabelScheme": "core",
+    "Segmenter": "predict",
+    "Volume": "core",
+    "load": "predict.segmenter",
+    "open_dataset": "io",
+    "read": "io",
+    "read_labels": "io",
+    "write": "io",
+}
+"""Public name -> the module that owns it; imported when first asked for, so that this is light."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"condyle has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"condyle.{HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

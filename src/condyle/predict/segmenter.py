@@ -21,7 +21,7 @@ from condyle.predict.runtime import TorchRuntime
 from condyle.predict.tiles import by_windows
 from condyle.prepare.recipe import Recipe
 
-__all__ = ["Segmenter"]
+__all__ = ["Segmenter", "load"]
 
 FORMAT = 1
 
@@ -157,3 +157,8 @@ class Segmenter:
             window=tuple(card["window"]) if card["window"] else None,
             training=card["training"],
         )
+
+
+def load(run: Path | str) -> Segmenter:
+    """The segmenter of a run folder that `condyle train` wrote."""
+    return Segmenter.load(Path(run))

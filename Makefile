@@ -1,0 +1,50 @@
+# demo and test set up .venv by themselves; everything else is explained in README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint bench docs serve clean
+
+demo: $(VENV)/installed
+	$(BIN)/condyle demo --out demo
+
+test: $(VENV)/developer
+	$(BIN)/pytest -q
+
+test-all: $(VENV)/developer
+	$(BIN)/pytest -q -m "slow or not slow"
+
+lint: $(VENV)/developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+bench: $(VENV)/developer
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(VENV)/documenter
+	$(BIN)/sphinx-build -q -W docs docs/_build
+
+serve: $(VENV)/installed
+	$(BIN)/condyle serve
+
+# A stamp a kind of set-up; each is made anew when pyproject.toml changes.
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade "pip>=25.1"
+
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+$(VENV)/developer: $(VENV)/installed
+	$(BIN)/pip install -q --group dev
+	@touch $@
+
+$(VENV)/documenter: $(VENV)/installed
+	$(BIN)/pip install -q --group docs
+	@touch $@
+
+clean:
+	rm -rf demo docs/_build .pytest_cache .ruff_cache

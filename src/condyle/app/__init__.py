@@ -1,0 +1,1 @@
+"""Front doors: the command line. No science in here."""

@@ -1,0 +1,97 @@
+"""Intensities as a network likes them: one rule for a whole volume, never slice by slice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from condyle.config import Preparation
+from condyle.errors import ConfigError
+
+__all__ = ["RULES", "finite", "scaled"]
+
+log = logging.getLogger("condyle")
+
+Array = NDArray[np.float32]
+SAMPLE = 2_000_000
+"""Voxels that percentiles are taken from, evenly spread."""
+
+
+def percentiles(array: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Two percentiles of an array, from an evenly spread sample where it is large."""
+    flat = array.reshape(-1)
+    found = np.percentile(flat[:: max(1, flat.size // SAMPLE)], (low, high))
+    return float(found[0]), float(found[1])
+
+
+def _zscore(array: Array, settings: Preparation) -> Array:
+    low, high = percentiles(array, *settings.percentiles)
+    clipped = np.clip(array, low, high)
+    spread = float(clipped.std(dtype=np.float64))
+    if spread == 0:
+        return np.zeros_like(array)
+    return (clipped - np.float32(clipped.mean(dtype=np.float64))) / np.float32(spread)
+
+
+def _window_of(settings: Preparation) -> tuple[float, float]:
+    if settings.window is None or not settings.window[0] < settings.window[1]:
+        raise ConfigError(
+            f"intensity {settings.intensity!r} needs preparation.window = [low, high] in HU, "
+            f"got {settings.window}"
+        )
+    return settings.window
+
+
+def _ct(array: Array, settings: Preparation) -> Array:
+    low, high = _window_of(settings)
+    if settings.mean is None or settings.std is None:
+        raise ConfigError("intensity 'ct' needs preparation.mean and preparation.std in HU")
+    return (np.clip(array, low, high) - np.float32(settings.mean)) / np.float32(settings.std)
+
+
+def _window(array: Array, settings: Preparation) -> Array:
+    low, high = _window_of(settings)
+    return (np.clip(array, low, high) - np.float32(low)) / np.float32(high - low)
+
+
+def _minmax(array: Array, settings: Preparation) -> Array:
+    low, high = float(array.min()), float(array.max())
+    return (
+        (array - np.float32(low)) / np.float32(high - low) if high > low else np.zeros_like(array)
+    )
+
+
+def _max(array: Array, settings: Preparation) -> Array:
+    high = float(array.max())
+    return array / np.float32(high) if high > 0 else np.zeros_like(array)
+
+
+RULES: dict[str, Callable[[Array, Preparation], Array]] = {
+    "zscore": _zscore,
+    "ct": _ct,
+    "window": _window,
+    "minmax": _minmax,
+    "max": _max,
+}
+
+
+def scaled(array: Array, settings: Preparation) -> Array:
+    """The volume (i, j, k) with its intensities scaled by the settings' rule, float32."""
+    return RULES[settings.intensity](array, settings)
+
+
+def finite(array: NDArray[Any], what: str) -> NDArray[Any]:
+    """The array with NaN and infinite values put to its lowest finite one, and a warning."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    good = np.isfinite(array)
+    if good.all():
+        return array
+    bad = int(array.size - np.count_nonzero(good))
+    lowest = array[good].min() if good.any() else 0
+    log.warning("%s holds %d voxels that are NaN or infinite: read as %g", what, bad, lowest)
+    return np.where(good, array, lowest)

@@ -1,0 +1,101 @@
+"""Which cases train, which choose, and which only judge: always by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from condyle.core import Case, Fold
+from condyle.errors import SplitError
+
+__all__ = ["by_counts", "carve", "default_folds", "k_fold", "leave_one_out"]
+
+
+def _by_patient(cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
+    """Patient -> case ids, both in ascending order, whatever the order given."""
+    groups: dict[str, list[str]] = {}
+    for case in sorted(cases, key=lambda case: case.id):
+        groups.setdefault(case.patient, []).append(case.id)
+    return {patient: tuple(groups[patient]) for patient in sorted(groups)}
+
+
+def _shuffled(patients: list[str], seed: int) -> list[str]:
+    return [patients[int(i)] for i in np.random.default_rng(seed).permutation(len(patients))]
+
+
+def _cases_of(groups: Mapping[str, tuple[str, ...]], patients: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(case for patient in patients for case in groups[patient]))
+
+
+def k_fold(
+    cases: Iterable[Case], k: int = 5, seed: int = 0, strata: Mapping[str, str] | None = None
+) -> tuple[Fold, ...]:
+    """K folds; each patient is in the validation part of exactly one.
+
+    Parameters
+    ----------
+    strata : patient -> group (a scanner, a disease); each group is spread over all folds.
+    """
+    groups = _by_patient(cases)
+    if not 2 <= k <= len(groups):
+        raise SplitError(f"{len(groups)} patients cannot be split into {k} folds: choose 2 to that")
+    order = _shuffled(list(groups), seed)
+    if strata:
+        order.sort(key=lambda patient: strata.get(patient, ""))  # stable: still shuffled within
+    parts = [order[start::k] for start in range(k)]
+    return tuple(
+        Fold(_cases_of(groups, set(order) - set(part)), _cases_of(groups, part)) for part in parts
+    )
+
+
+def leave_one_out(cases: Iterable[Case]) -> tuple[Fold, ...]:
+    """A fold a patient, who alone is in its validation part."""
+    groups = _by_patient(cases)
+    if len(groups) < 2:
+        raise SplitError("leaving one patient out takes at least two")
+    return tuple(
+        Fold(_cases_of(groups, set(groups) - {patient}), groups[patient]) for patient in groups
+    )
+
+
+def by_counts(cases: Iterable[Case], train: int, validation: int, test: int, seed: int = 0) -> Fold:
+    """One fold of so many patients each, such as the femur study's 24, 8 and 8."""
+    groups = _by_patient(cases)
+    if min(train, validation, test) < 0 or train < 1 or train + validation + test > len(groups):
+        raise SplitError(
+            f"{len(groups)} patients cannot be split into {train} + {validation} + {test}"
+        )
+    order = _shuffled(list(groups), seed)
+    ends = np.cumsum([train, validation, test])
+    return Fold(
+        _cases_of(groups, order[: ends[0]]),
+        _cases_of(groups, order[ends[0] : ends[1]]),
+        _cases_of(groups, order[ends[1] : ends[2]]),
+    )
+
+
+def default_folds(cases: Sequence[Case], seed: int = 0) -> tuple[Fold, ...]:
+    """Leave-one-out below six patients, else five folds; one patient alone only trains."""
+    groups = _by_patient(cases)
+    if len(groups) == 1:
+        return (Fold(_cases_of(groups, groups), ()),)
+    return leave_one_out(cases) if len(groups) < 6 else k_fold(cases, 5, seed)
+
+
+def carve(cases: Iterable[Case], fold: Fold, seed: int = 0) -> Fold:
+    """The fold with a test part: what it held out judges, and a few training cases choose.
+
+    A fold that has a test part already stays as it is. Otherwise its validation part becomes the
+    test part, and about a tenth of the training patients (1 to 8) are set aside to choose the
+    best weights; of fewer than four training patients none is.
+    """
+    if fold.test:
+        return fold
+    mine = set(fold.train)
+    groups = _by_patient(case for case in cases if case.id in mine)
+    aside = 0 if len(groups) < 4 else min(max(round(0.1 * len(groups)), 1), 8)
+    choosing = set(_shuffled(list(groups), seed)[:aside])
+    return Fold(
+        _cases_of(groups, set(groups) - choosing), _cases_of(groups, choosing), fold.validation
+    )

@@ -1,0 +1,176 @@
+"""Predictions against the truth: a table, pictures, and one page that shows them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from condyle.config import Experiment
+from condyle.core import Case, LabelMap
+from condyle.errors import CondyleError, DatasetError
+from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
+from condyle.io.whole import write_text
+from condyle.measure.evaluate import failed_case, score_case, summarise
+from condyle.mesh import surfaces
+from condyle.predict import Segmenter
+from condyle.report import Picture, Report, figures, tables, write_report
+from condyle.workflows.progress import Tell, silent, told
+from condyle.workflows.record import environment, write_csv
+from condyle.workflows.segment import held_out, segment_cases
+
+__all__ = ["evaluate", "judge", "scored"]
+
+log = logging.getLogger("condyle")
+
+Row = dict[str, Any]
+
+
+def judge(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    out: Path,
+    experiment: Experiment,
+    history: list[dict[str, float]],
+    warnings: list[str],
+    tell: Tell,
+) -> list[Row]:
+    """Segment and score held-out cases into a run folder; gives back the summary's rows."""
+    done = segment_cases(segmenter, cases, out / "predictions", device=experiment.device, tell=tell)
+    truths = {case.id: case.labels for case in cases}
+    rows, summary = scored(truths, done.written, tell)
+    write_scores(rows, summary, out)
+    (out / "curves.png").write_bytes(figures.curves(history))
+    report = Report(
+        title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
+        subtitle=f"{len(cases)} held-out cases, fold {experiment.fold}",
+        settings=json.loads(experiment.model_dump_json()),
+        data=segmenter.training,
+        rows=rows,
+        summary=summary,
+        history=history,
+        pictures=_pictures(cases, rows, done.written, tell),
+        environment=environment(),
+        warnings=list(warnings),
+        files={name: name for name in ("metrics.csv", "summary.csv", "history.csv", "config.toml")},
+    )
+    write_report(report, out / "report.html")
+    return summary
+
+
+def scored(
+    truths: dict[str, Callable[[], LabelMap]], predictions: dict[str, Path], tell: Tell
+) -> tuple[list[Row], list[Row]]:
+    """A row a case and structure, and their summary; a case without prediction counts as failed."""
+    rows: list[Row] = []
+    for name, truth_of in told(tell, "scoring", truths.items(), len(truths)):
+        truth = truth_of()
+        try:
+            if name not in predictions:
+                raise CondyleError("there is no prediction")
+            predicted = read_labels(predictions[name], truth.scheme)
+            found = score_case(truth, predicted)
+        except CondyleError as error:
+            log.warning("case %s counts as failed: %s", name, error)
+            found = failed_case(truth)
+        rows += [{"case": name, **row} for row in found]
+    return rows, summarise(rows)
+
+
+def evaluate(
+    predictions: Path, labels: Path, out: Path, *, fold: int | None = None, tell: Tell = silent
+) -> list[Row]:
+    """Score a folder of predictions against the truth; gives back the summary's rows.
+
+    Parameters
+    ----------
+    predictions : a folder of label maps named as the cases, or one label map.
+    labels : the truth: a folder of label maps, one label map, or a data set.
+    out : for metrics.csv, summary.csv and summary.md.
+    fold : only the held-out cases of this fold of the data set `labels`.
+
+    A case that has no prediction counts as failed: its scores are the worst there are.
+    """
+    truths = _truths(labels, fold)
+    files = {scan_name(path): path for path in find_scans(predictions)}
+    if len(truths) == len(files) == 1:
+        files = dict(zip(truths, files.values(), strict=True))
+    strangers = sorted(set(files) - set(truths))
+    if not set(files) & set(truths):
+        raise DatasetError(
+            f"no prediction in {predictions} has the name of a case in {labels}: "
+            f"predictions are called {_some(files)}, cases {_some(truths)}"
+        )
+    if strangers:
+        log.warning("predictions of no case here are passed over: %s", _some(strangers))
+    rows, summary = scored(truths, files, tell)
+    write_scores(rows, summary, Path(out))
+    return summary
+
+
+def _truths(labels: Path, fold: int | None) -> dict[str, Callable[[], LabelMap]]:
+    """Case -> what reads its true label map."""
+    if fold is not None:
+        cases = held_out(open_dataset(labels), fold)
+        return {case.id: case.labels for case in cases}
+    if is_dataset(labels):
+        return {case.id: case.labels for case in open_dataset(labels).labelled()}
+    files = {scan_name(path): path for path in find_scans(labels)}
+    if not files:
+        raise DatasetError(f"there is no label map in {labels}")
+    return {name: partial(read_labels, path) for name, path in files.items()}
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
+
+
+def write_scores(rows: list[Row], summary: list[Row], out: Path) -> None:
+    """Write metrics.csv, summary.csv and summary.md into a folder."""
+    write_csv(out / "metrics.csv", rows)
+    write_csv(out / "summary.csv", summary)
+    write_text(out / "summary.md", tables.markdown(tables.metrics_table(summary)))
+
+
+def _pictures(
+    cases: Sequence[Case], rows: list[Row], predictions: dict[str, Path], tell: Tell
+) -> list[Picture]:
+    """Overlays of the worst and the best cases, and the surfaces of the best, as pictures."""
+    order = [name for name in _worst_first(rows) if name in predictions]
+    chosen = list(dict.fromkeys([*order[:2], *order[-2:]]))
+    by_id = {case.id: case for case in cases}
+    pictures: list[Picture] = []
+    for name in told(tell, "drawing", chosen, len(chosen)):
+        case = by_id[name]
+        truth = case.labels()
+        predicted = read_labels(predictions[name], truth.scheme)
+        word = "best" if name == order[-1] else "worst" if name == order[0] else "case"
+        score = _mean_dice(rows, name)
+        pictures.append(
+            Picture(
+                f"{word}: {name}, mean Dice {score:.3f}; filled: predicted, outlined: true",
+                figures.overlay(case.image(), truth, predicted),
+            )
+        )
+        if name == order[-1] and predicted.present():
+            drawn = figures.surfaces(surfaces(predicted), surfaces(truth))
+            caption = f"{name}: true surfaces left, predicted right"
+            pictures.append(Picture(caption, drawn, "surfaces"))
+    return pictures
+
+
+def _worst_first(rows: list[Row]) -> list[str]:
+    names = list(dict.fromkeys(str(row["case"]) for row in rows))
+    return sorted(names, key=lambda name: _mean_dice(rows, name))
+
+
+def _mean_dice(rows: list[Row], case: str) -> float:
+    """Mean Dice of a case over the structures that are there; 0 if none is."""
+    found = [float(row["dice"]) for row in rows if row["case"] == case]
+    known = [value for value in found if not math.isnan(value)]
+    return sum(known) / len(known) if known else 0.0

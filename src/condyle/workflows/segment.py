@@ -1,0 +1,122 @@
+"""Scans in, label maps out: each whole or absent, and one failure never stops the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from condyle.core import Case, Dataset, Volume
+from condyle.errors import CondyleError, ConfigError, UnknownName
+from condyle.io import (
+    Manifest,
+    find_scans,
+    is_dataset,
+    open_dataset,
+    read_channels,
+    scan_name,
+    write,
+)
+from condyle.predict import Segmenter
+from condyle.prepare.splits import default_folds
+from condyle.workflows.progress import Tell, silent, told
+
+__all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
+
+log = logging.getLogger("condyle")
+
+FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha"}
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """What became of a batch: the files written, and the sentence of each scan that failed."""
+
+    written: dict[str, Path]
+    failed: dict[str, str]
+
+
+def segment(
+    run: Path,
+    scans: Sequence[Path],
+    out: Path,
+    *,
+    fold: int | None = None,
+    format: str = "nifti",
+    device: str = "auto",
+    tell: Tell = silent,
+) -> Segmented:
+    """Segment scans (files, DICOM folders, zips, or folders of these) into the folder `out`.
+
+    A label map has its scan's base name and lies on its scan's own grid. Given one data set, its
+    cases are segmented: all, or those that a fold holds out.
+    """
+    segmenter = Segmenter.load(run)
+    if len(scans) == 1 and (fold is not None or is_dataset(scans[0])):
+        dataset = open_dataset(scans[0])
+        cases = dataset.cases if fold is None else held_out(dataset, fold)
+        return segment_cases(segmenter, cases, out, format=format, device=device, tell=tell)
+    if segmenter.channels != 1:
+        raise ConfigError(
+            f"{run} needs {segmenter.channels} channels a scan: segment a data set instead of files"
+        )
+    found = {path: scan_name(path) for scan in scans for path in find_scans(scan)}
+    if not found:
+        raise ConfigError(f"there is no scan in {', '.join(map(str, scans))}")
+    names = list(found.values())
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"more than one scan is called {', '.join(twice)}: their results would overwrite "
+            "each other; segment them into different folders"
+        )
+    readers = {name: (lambda p=path: read_channels([p])) for path, name in found.items()}
+    return _segmented(segmenter, readers, out, format, device, tell)
+
+
+def held_out(dataset: Dataset, fold: int) -> tuple[Case, ...]:
+    """The cases that a fold keeps for judging: its test part, or its validation part if none."""
+    if not dataset.folds:
+        dataset = dataset.with_folds(default_folds(dataset.labelled()))
+    chosen = dataset.fold(fold)
+    return dataset.select(chosen.test or chosen.validation)
+
+
+def segment_cases(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    format: str = "nifti",
+    device: str = "auto",
+    tell: Tell = silent,
+) -> Segmented:
+    """Segment the scans of a data set's cases into the folder `out`."""
+    readers = {case.id: case.channels for case in cases}
+    return _segmented(segmenter, readers, out, format, device, tell)
+
+
+def _segmented(
+    segmenter: Segmenter,
+    readers: Mapping[str, Callable[[], tuple[Volume, ...]]],
+    out: Path,
+    format: str,
+    device: str,
+    tell: Tell,
+) -> Segmented:
+    if format not in FORMATS:
+        raise UnknownName("format", format, FORMATS)
+    manifest = Manifest(out)
+    written: dict[str, Path] = {}
+    failed: dict[str, str] = {}
+    for name, read in told(tell, "segmenting", readers.items(), len(readers)):
+        try:
+            labels = segmenter.segment(read(), device)
+            path = Path(out) / f"{name}{FORMATS[format]}"
+            written[name] = write(labels, path)
+            manifest.add(name, path)
+        except CondyleError as error:
+            failed[name] = str(error)
+            log.warning("%s failed: %s", name, error)
+    return Segmented(written, failed)

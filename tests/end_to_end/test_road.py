@@ -1,0 +1,153 @@
+"""The whole road in small: what a user does, on data made here and on real scans."""
+
+import json
+
+import numpy as np
+import pytest
+
+import condyle
+from condyle.config import Experiment
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.io import write_nnunet
+from condyle.workflows.judge import evaluate
+from condyle.workflows.mesh import mesh
+from condyle.workflows.segment import segment
+from condyle.workflows.train import train
+
+SCHEME = LabelScheme.of({"ball_left": 1, "ball_right": 2})
+
+
+def scan(seed):
+    """A bright ball on either side, in noise; each case lies otherwise in the world."""
+    rng = np.random.default_rng(seed)
+    grid = Grid.regular((40, 36, 12), (1.0, 1.0, 2.5), origin=rng.uniform(-50, 50, 3))
+    grid = grid.turned(grid.turn_to(["RAS", "LPS", "PIR", "SAL", "LAI"][seed % 5]))
+    world = grid.index_to_world(np.stack(np.indices(grid.shape), axis=-1))
+    middle = grid.index_to_world((np.array(grid.shape) - 1) / 2)
+    labels = np.zeros(grid.shape, np.uint8)
+    for number, side in ((1, -1), (2, 1)):
+        centre = middle + [side * 10 + rng.uniform(-1, 1), rng.uniform(-3, 3), 0]
+        radius = 6 + rng.uniform(-1, 1)
+        labels[np.linalg.norm(world - centre, axis=-1) < radius] = number
+    image = 100 * (labels > 0) + 15 * rng.normal(size=grid.shape)
+    return Volume(image.astype(np.float32), grid), LabelMap(labels, grid, SCHEME)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    out = tmp_path_factory.mktemp("road") / "balls"
+    pairs = ((f"ball_{n}", (scan(n)[0],), scan(n)[1]) for n in range(6))
+    return write_nnunet(out, "balls", pairs, SCHEME, ("MRI",))
+
+
+@pytest.fixture(scope="module")
+def run(dataset):
+    """A short training of a plain U-Net on the balls: enough to find them."""
+    out = dataset.parent / "run"
+    experiment = Experiment.parse(
+        {
+            "dataset": str(dataset),
+            "network": {"name": "3d:unet-plain"},
+            "training": {"epochs": 6, "batch": 2, "rate": 5e-3, "ema": 0.9},
+        }
+    )
+    return train(experiment, out)
+
+
+def test_the_held_out_cases_are_found_left_and_right(run):
+    assert [row["structure"] for row in run.summary][:2] == ["ball_left", "ball_right"]
+    assert run.summary[-1]["dice_mean"] > 0.8
+
+
+def test_a_run_leaves_its_record(run):
+    for name in (
+        "config.toml", "environment.json", "history.csv", "metrics.csv", "report.html",
+        "curves.png", "log.txt", "segmenter/model.safetensors", "segmenter/segmenter.json",
+    ):  # fmt: skip
+        assert (run.folder / name).stat().st_size > 0, name
+    assert not (run.folder / "prepared").exists()
+    card = json.loads((run.folder / "segmenter" / "segmenter.json").read_text())
+    parts = [set(card["training"][part]) for part in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == 6
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+    again = Experiment.read(run.folder / "config.toml")
+    assert again.preparation is not None
+
+
+def test_the_same_scan_turned_and_flipped_gives_the_same_answer_in_the_world(run, tmp_path):
+    volume, _ = scan(2)
+    segmenter = condyle.load(run.folder)
+    straight = segmenter.segment(volume)
+    for orientation in ("RAS", "LPS", "SRP", "AIL"):
+        turned = segmenter.segment(volume.reoriented(orientation))
+        assert turned.grid.same_as(volume.reoriented(orientation).grid)
+        np.testing.assert_array_equal(
+            turned.reoriented("RAS").array, straight.reoriented("RAS").array
+        )
+
+
+def test_segmenting_files_writes_whole_results_and_names_what_failed(run, dataset, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for n in (0, 1):
+        condyle.write(scan(n)[0], scans / f"new_{n}.nii.gz")
+    (scans / "broken.nii.gz").write_bytes((scans / "new_0.nii.gz").read_bytes()[:500])
+    done = segment(run.folder, [scans], tmp_path / "out")
+    assert sorted(done.written) == ["new_0", "new_1"]
+    assert list(done.failed) == ["broken"]
+    labels = condyle.read_labels(done.written["new_1"])
+    assert labels.grid.same_as(scan(1)[0].grid, 1e-4)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "manifest.jsonl", "new_0.nii.gz", "new_1.nii.gz",
+    ]  # fmt: skip
+
+
+def test_leaving_a_case_out_never_helps(run, dataset, tmp_path):
+    segment(run.folder, [dataset], tmp_path / "all", fold=0)
+    whole = evaluate(tmp_path / "all", dataset, tmp_path / "scores", fold=0)
+    worst = sorted((tmp_path / "all").glob("*.nii.gz"))[0]
+    worst.unlink()
+    if list((tmp_path / "all").glob("*.nii.gz")):
+        less = evaluate(tmp_path / "all", dataset, tmp_path / "less", fold=0)
+        assert less[-1]["dice_mean"] < whole[-1]["dice_mean"]
+    assert (tmp_path / "scores" / "metrics.csv").is_file()
+
+
+def test_label_maps_become_surfaces(run, dataset, tmp_path):
+    written = mesh([dataset / "labelsTr" / "ball_0.nii.gz"], tmp_path)
+    assert {p.name for p in written} == {
+        "ball_0_ball_left.ply", "ball_0_ball_right.ply", "ball_0_all.ply",
+    }  # fmt: skip
+    assert "volume_cm3" in (tmp_path / "surfaces.csv").read_text()
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(run, dataset, tmp_path, monkeypatch):
+    experiment = Experiment.read(run.folder / "config.toml")
+
+    class PowerFailure(Exception):
+        pass
+
+    def fail(stage, done, words):
+        if stage == "training" and done > 0.6:
+            raise PowerFailure
+
+    with pytest.raises(PowerFailure):
+        train(experiment, tmp_path / "again", tell=fail)
+    resumed = train(experiment, tmp_path / "again", resume=True)
+    for (name, a), b in zip(
+        run.segmenter.network.state_dict().items(),
+        resumed.segmenter.network.state_dict().values(),
+        strict=True,
+    ):
+        assert bool((a == b).all()), name
+
+
+def test_a_slice_network_with_photographs_weights_trains_in_any_plane(dataset, tmp_path):
+    experiment = Experiment.parse(
+        {"dataset": str(dataset), "training": {"epochs": 2, "batch": 4, "rate": 2e-3, "ema": 0.5}}
+    )
+    done = train(experiment, tmp_path / "slices", plane="coronal")
+    assert done.segmenter.recipe.settings.plane == "coronal"
+    assert done.segmenter.training["weights"].startswith("package")
+    assert done.summary[-1]["dice_mean"] > 0.4

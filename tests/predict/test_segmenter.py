@@ -1,0 +1,136 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import condyle
+from condyle.config import Preparation
+from condyle.core import KNEE, Grid, LabelScheme, Volume
+from condyle.errors import ConfigError, MissingFile, UnreadableFile
+from condyle.networks import build
+from condyle.predict import Segmenter
+from condyle.predict.planes import by_slices
+from condyle.predict.runtime import TorchRuntime
+from condyle.predict.tiles import by_windows, starts
+from condyle.prepare.recipe import Recipe
+
+
+class Threshold(torch.nn.Module):
+    """A network that calls bright voxels structure 1: its right answer is known."""
+
+    def __init__(self, spatial, classes=3):
+        super().__init__()
+        self.spatial, self.classes = spatial, classes
+        self.memory_format = torch.contiguous_format
+
+    def forward(self, x):
+        scores = torch.zeros(x.shape[0], self.classes, *x.shape[2:])
+        scores[:, 1] = 20 * (x[:, 0] - 0.5)
+        return scores
+
+
+def segmenter(network, **preparation):
+    return Segmenter(
+        "unet-plain", network, Recipe(Preparation(intensity="minmax", **preparation)), KNEE
+    )
+
+
+def scan(shape=(20, 18, 9), seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.random(shape) > 0.7).astype(np.float32)
+
+
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_every_voxel_is_answered_where_it_is(plane, spatial):
+    array = scan()
+    grid = Grid.regular(array.shape, (1, 2, 3)).turned(
+        Grid.regular(array.shape, (1, 2, 3)).turn_to("PIR")
+    )
+    array = scan(grid.shape)
+    found = segmenter(Threshold(spatial), plane=plane).segment(Volume(array, grid))
+    np.testing.assert_array_equal(found.array, array > 0)
+    assert found.grid.same_as(grid)
+    assert found.scheme == KNEE
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_windows_cover_a_side_and_never_leave_it(length, window):
+    found = starts(length, min(window, length))
+    covered = {n for s in found for n in range(s, s + min(window, length))}
+    assert covered == set(range(length))
+    assert found == sorted(set(found))
+
+
+def test_windows_agree_with_one_look_at_the_whole_where_the_network_sees_single_voxels():
+    runtime = TorchRuntime.of(Threshold(3), "cpu")
+    image = np.random.default_rng(0).random((1, 30, 22, 17)).astype(np.float32)
+    whole = by_windows(runtime, image, (30, 22, 17))
+    parts = by_windows(runtime, image, (16, 8, 8))
+    np.testing.assert_allclose(whole.astype(float), parts.astype(float), atol=2e-3)
+
+
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])
+def test_slices_give_probabilities_that_sum_to_one(plane):
+    torch.manual_seed(0)
+    network, _ = build("unet-resnet18", 1, 3, "none")
+    found = by_slices(TorchRuntime.of(network, "cpu"), scan()[None], plane)
+    assert found.shape == (3, 20, 18, 9)
+    np.testing.assert_allclose(found.astype(float).sum(0), 1, atol=5e-3)
+
+
+def test_label_numbers_are_the_schemes_not_the_networks():
+    scheme = LabelScheme.of({"femur": 75, "hip": 300})
+    made = Segmenter("unet-plain", Threshold(2), Recipe(Preparation(intensity="minmax")), scheme)
+    array = scan()
+    found = made.segment(Volume(array, Grid.regular(array.shape)))
+    assert found.present() == (75,)
+    assert found.array.dtype == np.uint16
+
+
+def test_what_was_saved_loads_to_the_same_answer(tmp_path):
+    torch.manual_seed(0)
+    network, _ = build("3d:unet-plain", 1, 3)
+    made = Segmenter(
+        "3d:unet-plain", network.eval(), Recipe(Preparation(spacing=(1.5, 1.5, 0))), KNEE,
+        window=(16, 16, 16), training={"weights": "random numbers"},
+    )  # fmt: skip
+    made.save(tmp_path / "segmenter")
+    again = condyle.load(tmp_path)
+    volume = Volume(scan(), Grid.regular((20, 18, 9)))
+    np.testing.assert_array_equal(made.segment(volume).array, again.segment(volume).array)
+    assert (again.name, again.window, again.scheme) == (made.name, made.window, KNEE)
+    assert again.recipe == made.recipe
+    assert again.training == made.training
+
+
+def test_a_folder_without_a_segmenter_says_what_to_give(tmp_path):
+    with pytest.raises(MissingFile, match="condyle train"):
+        condyle.load(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", ["weights", "card", "network", "missing"])
+def test_a_damaged_segmenter_is_refused(tmp_path, spoil):
+    network, _ = build("3d:unet-plain", 1, 3)
+    Segmenter("3d:unet-plain", network, Recipe(Preparation()), KNEE).save(tmp_path)
+    weights, card = tmp_path / "model.safetensors", tmp_path / "segmenter.json"
+    if spoil == "weights":
+        weights.write_bytes(weights.read_bytes()[:-10])
+    elif spoil == "card":
+        card.write_text(card.read_text()[:-30])
+    elif spoil == "missing":
+        weights.unlink()
+    else:
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"channels": 4}))
+    with pytest.raises(UnreadableFile):
+        Segmenter.load(tmp_path)
+
+
+def test_a_scan_with_another_number_of_channels_is_refused():
+    volume = Volume(scan(), Grid.regular((20, 18, 9)))
+    with pytest.raises(ConfigError, match="1 channel"):
+        segmenter(Threshold(2)).segment((volume, volume))

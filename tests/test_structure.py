@@ -1,0 +1,67 @@
+"""The house rules that a reader would notice: short modules, short functions, no torch at the door."""
+
+import ast
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "condyle"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def body_lines(function: ast.FunctionDef) -> int:
+    """Lines of a function after its docstring."""
+    body = function.body
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_modules_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert body_lines(node) <= 60, f"{node.name} is {body_lines(node)} lines long"
+
+
+def test_the_training_loop_is_prose_of_at_most_300_lines():
+    assert len((SOURCE / "train" / "loop.py").read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_modules_are_named_by_nouns_of_the_field(path):
+    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def loaded_by(arguments: list[str]) -> set[str]:
+    """The modules that a command line has imported by its end."""
+    code = (
+        "import sys\nfrom condyle.app.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    heavy = {"torch", "timm", "pandas", "matplotlib", "SimpleITK", "scipy", "nibabel", "pydicom"}
+    assert not heavy & loaded_by(arguments)
+
+
+def test_importing_condyle_is_light():
+    code = "import sys, condyle; print('torch' in sys.modules, 'nibabel' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_files_are_utf8():
+    for path in MODULES:
+        with tokenize.open(path) as stream:
+            assert stream.encoding in ("utf-8", "ascii")
