@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from condyle.errors import ConfigError, LabelError, OutputError, UnknownName
 from condyle.io.whole import whole_or_absent
 
 __all__ = ["FORMATS", "Mesh", "surface", "surfaces", "write"]
+
+log = logging.getLogger("condyle")
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -58,12 +61,20 @@ class Mesh:
     @property
     def area_cm2(self) -> float:
         """Area of the surface in cm²."""
-        return float(np.linalg.norm(self._normals(), axis=1).sum() / 100.0)
+        return float(np.linalg.norm(self.normals, axis=1).sum() / 100.0)
 
     @property
     def volume_change(self) -> float:
         """Part of the voxels' volume that the surface gained (above 0) or lost (below)."""
         return self.volume_cm3 / self.voxels_cm3 - 1.0
+
+    @property
+    def closed(self) -> bool:
+        """Whether each edge joins two triangles that face the same way: inside is then defined."""
+        n = len(self.vertices)
+        start, end = self.faces.ravel(), np.roll(self.faces, -1, axis=1).ravel()
+        there, back = np.sort(start * n + end), np.sort(end * n + start)
+        return bool(len(there) and (np.diff(there) > 0).all() and (there == back).all())
 
     def _corners(self) -> tuple[Floats, Floats, Floats]:
         """The triangles' corners in mm, from the middle of the mesh, so that no digits are lost."""
@@ -71,20 +82,11 @@ class Mesh:
         a, b, c = points[self.faces.T]
         return a, b, c
 
-    def _normals(self) -> Floats:
+    @property
+    def normals(self) -> Floats:
         """(m, 3) outward normals of the triangles, as long as their areas in mm²."""
         a, b, c = self._corners()
         return np.cross(b - a, c - a) / 2.0
-
-    def _moved(self, distance_mm: float) -> Mesh:
-        """The mesh with each vertex moved outwards."""
-        sums = np.zeros_like(self.vertices)
-        normals = self._normals()
-        for corner in self.faces.T:
-            np.add.at(sums, corner, normals)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        steps = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
-        return replace(self, vertices=self.vertices + distance_mm * steps)
 
     def __repr__(self) -> str:
         return f"Mesh({self.name}, {len(self.faces)} triangles, {self.volume_cm3:.4g} cm³)"
@@ -101,7 +103,7 @@ def surface(
     structure : name or number.
     smooth : take off the voxels' stairs (Taubin's smoothing of a distance field's surface, then
         moved as a whole to enclose the voxels' volume); else the voxels' own marching cubes.
-    reduction : part of the triangles to save, 0 to below 1.
+    reduction : part of the triangles to save, 0 to below 1; fewer where that would tear holes.
 
     Raises
     ------
@@ -177,7 +179,7 @@ def _surface(
     if smooth:
         lacking_mm = (mesh.voxels_cm3 - mesh.volume_cm3) * 10.0 / mesh.area_cm2
         limit = min(grid.spacing) / 2.0
-        mesh = mesh._moved(float(np.clip(lacking_mm, -limit, limit)))  # pyright: ignore[reportPrivateUsage]
+        mesh = _moved(mesh, float(np.clip(lacking_mm, -limit, limit)))
     return mesh
 
 
@@ -221,16 +223,41 @@ def _without_stairs(vertices: Floats, faces: Ints) -> Floats:
     return vertices
 
 
+def _moved(mesh: Mesh, distance_mm: float) -> Mesh:
+    """The mesh with each vertex moved outwards."""
+    sums = np.zeros_like(mesh.vertices)
+    normals = mesh.normals
+    for corner in mesh.faces.T:
+        np.add.at(sums, corner, normals)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    steps = np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+    return replace(mesh, vertices=mesh.vertices + distance_mm * steps)
+
+
 def _reduced(mesh: Mesh, reduction: float) -> Mesh:
-    """The mesh with fewer triangles, where they change its form least."""
+    """The mesh with fewer triangles, where they change its form least; closed, if it was.
+
+    Saving many triangles can pinch thin places. Then fewer are saved, down to none.
+    """
     import fast_simplification
 
     middle = mesh.vertices.mean(axis=0)
-    fewer: Any = fast_simplification.simplify(
-        (mesh.vertices - middle).astype(np.float32), mesh.faces.astype(np.int32), reduction
+    points = (mesh.vertices - middle).astype(np.float32)
+    for part in (1.0, 0.95, 0.9, 0.75, 0.5):
+        fewer: Any = fast_simplification.simplify(
+            points, mesh.faces.astype(np.int32), reduction * part
+        )
+        found = replace(
+            mesh, vertices=fewer[0].astype(float) + middle, faces=fewer[1].astype(np.int64)
+        )
+        if found.closed:
+            return found
+    log.warning(
+        "the surface of %s keeps its %d triangles: with fewer it would have holes",
+        mesh.name,
+        len(mesh.faces),
     )
-    points, faces = fewer
-    return replace(mesh, vertices=points.astype(float) + middle, faces=faces.astype(np.int64))
+    return mesh
 
 
 def write(meshes: Sequence[Mesh], path: Path) -> Path:
