@@ -46,3 +46,15 @@ def test_soft_dice_equals_monais():
 def test_an_unknown_loss_names_the_known_ones():
     with pytest.raises(UnknownName, match="dice"):
         build_loss("dcie")
+
+
+def test_a_structure_that_is_nowhere_in_the_batch_leaves_dice_alone():
+    target = torch.zeros(1, 8, 8, dtype=torch.int64)
+    target[0, :4] = 1
+    scores = torch.zeros(1, 3, 8, 8, requires_grad=True)
+    two = soft_dice(scores, target)
+    probabilities = scores.softmax(1)[:, 1]
+    truth = (target == 1).float()
+    alone = 1 - 2 * (probabilities * truth).sum() / (probabilities.sum() + truth.sum())
+    torch.testing.assert_close(two, alone)
+    assert soft_dice(scores, torch.zeros_like(target)) == 0

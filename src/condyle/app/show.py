@@ -32,13 +32,12 @@ __all__ = [
 ]
 
 ERRORS = Console(stderr=True, highlight=False)
-RESULTS = Console(highlight=False)
+RESULTS = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 COLUMNS = {
     "dice": "Dice",
-    "iou": "IoU",
     "volume_similarity": "VS",
-    "volume_error_cm3": "volume error cm³",
+    "volume_error_cm3": "ΔV cm³",
     "hd95_mm": "HD95 mm",
     "assd_mm": "ASSD mm",
 }

@@ -25,7 +25,7 @@ def by_slices(
     together = max(1, PIXELS_AT_ONCE // (height * width))
     whole: NDArray[np.float16] | None = None
     for start in range(0, count, together):
-        batch = torch.from_numpy(np.ascontiguousarray(stack[start : start + together]))
+        batch = torch.from_numpy(np.array(stack[start : start + together], order="C"))
         found = runtime.probabilities(batch).numpy()
         if whole is None:
             whole = np.empty((found.shape[1], *image.shape[1:]), np.float16)

@@ -45,7 +45,7 @@ def by_windows(
     weights = np.zeros(shape, np.float32)
     for place in places:
         box = tuple(slice(p, p + s) for p, s in zip(place, size, strict=True))
-        batch = torch.from_numpy(np.ascontiguousarray(image[(slice(None), *box)]))[None]
+        batch = torch.from_numpy(np.array(image[(slice(None), *box)], order="C"))[None]
         found = runtime.probabilities(batch)[0].numpy()
         if total is None:
             total = np.zeros((found.shape[0], *shape), np.float32)

@@ -16,7 +16,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def soft_dice(scores: Tensor, target: Tensor) -> Tensor:
-    """1 - mean soft Dice of the structures over the whole batch; a structure absent from both is 1.
+    """1 - mean soft Dice, over the whole batch, of the structures that its truth holds.
+
+    A structure that is nowhere in the batch is left out: its Dice would be 0 for any trace of it,
+    which teaches a network never to try thin bones. Without any structure the loss is 0.
 
     Parameters
     ----------
@@ -27,8 +30,10 @@ def soft_dice(scores: Tensor, target: Tensor) -> Tensor:
     truth = one_hot(target, scores.shape[1]).movedim(-1, 1).to(probabilities.dtype)
     over = [axis for axis in range(probabilities.ndim) if axis != 1]
     shared = (probabilities * truth).sum(over)[1:]
-    total = (probabilities + truth).sum(over)[1:]
-    return 1 - ((2 * shared + 1e-5) / (total + 1e-5)).mean()
+    sizes = truth.sum(over)[1:]
+    dice = 2 * shared / (probabilities.sum(over)[1:] + sizes).clamp(min=1e-5)
+    there = (sizes > 0).to(dice.dtype)
+    return ((1 - dice) * there).sum() / there.sum().clamp(min=1)
 
 
 def dice_and_cross_entropy(scores: Tensor, target: Tensor) -> Tensor:

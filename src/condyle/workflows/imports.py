@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
 from condyle.io import find_scans, read, read_labels, scan_name, write_nnunet
-from condyle.prepare.merge import merge, scheme_of_names, structure_of
+from condyle.prepare.fingerprint import looks_like_ct
+from condyle.prepare.merge import Policy, merge, scheme_of_names, structure_of
 from condyle.workflows.progress import Tell, silent, told
 
 __all__ = ["import_scans"]
-
-log = logging.getLogger("condyle")
 
 
 def import_scans(
@@ -25,7 +25,7 @@ def import_scans(
     out: Path,
     *,
     scheme: str = "",
-    overlap: str = "error",
+    overlap: Policy = "error",
     tell: Tell = silent,
 ) -> str:
     """Write scans and their masks as a data set folder; gives back what was done, in words.
@@ -57,7 +57,8 @@ def import_scans(
             volume.grid.require_same(labels.grid, f"{name}: scan and masks")
             yield name, (volume,), labels
 
-    write_nnunet(out, Path(out).name, pairs(), wanted, ("CT",))
+    channel = "CT" if looks_like_ct(read(found[0])) else "MRI"  # nnU-Net scales by this name
+    write_nnunet(out, Path(out).name, pairs(), _consecutive(wanted), (channel,))
     text = f"{len(sources)} scans with {', '.join(wanted.names)} written into {out}"
     return "\n".join([text, *notes])
 
@@ -76,6 +77,12 @@ def _scheme(name: str) -> LabelScheme | None:
         raise MissingFile(f"the scheme {name} is not there") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
+
+
+def _consecutive(scheme: LabelScheme) -> LabelScheme:
+    """The same structures in the same order, numbered 1, 2, 3, ... as nnU-Net demands."""
+    colours = {label.name: label.colour for label in scheme.labels}
+    return LabelScheme.of({name: n for n, name in enumerate(scheme.names, 1)}, colours)
 
 
 def _masks_of(name: str, masks: Sequence[Path], scans: int) -> list[Path]:
@@ -110,11 +117,11 @@ def _scheme_found(groups: Sequence[Sequence[Path]]) -> LabelScheme:
 
 
 def _labels(
-    files: Sequence[Path], scheme: LabelScheme, overlap: str, notes: list[str], case: str
+    files: Sequence[Path], scheme: LabelScheme, overlap: Policy, notes: list[str], case: str
 ) -> LabelMap:
-    """One label map of a scan's mask files; notes what was passed over and what overlapped."""
+    """A scan's label map, numbered from 1 on; notes what was passed over and what overlapped."""
     if len(files) == 1 and structure_of(scan_name(files[0]), scheme) is None:
-        return read_labels(files[0], scheme).require_known(str(files[0]))
+        return _renumbered(read_labels(files[0]), scheme, notes, case)
     known = {file: structure_of(scan_name(file), scheme) for file in files}
     unknown = [file.name for file, structure in known.items() if structure is None]
     if unknown:
@@ -122,7 +129,23 @@ def _labels(
     masks = {scan_name(file): read(file) for file, structure in known.items() if structure}
     if not masks:
         raise DatasetError(f"{case}: none of its masks is called after {', '.join(scheme.names)}")
-    labels, report = merge(masks, scheme, overlap)
+    labels, report = merge(masks, _consecutive(scheme), overlap)
     if report.pairs:
         notes.append(f"{case}: {report}")
     return labels
+
+
+def _renumbered(labels: LabelMap, scheme: LabelScheme, notes: list[str], case: str) -> LabelMap:
+    """The structures of the scheme alone, numbered from 1 on; others become background."""
+    left_out = [n for n in labels.present() if n not in scheme.ids]
+    if len(left_out) == len(labels.present()):
+        raise DatasetError(
+            f"{case}: its label map holds the numbers {list(labels.present())[:8]}, none of which "
+            f"is in the scheme {scheme.to_dict()}"
+        )
+    if left_out:
+        shown = ", ".join(map(str, left_out[:8])) + (", ..." if len(left_out) > 8 else "")
+        notes.append(f"{case}: labels that are not in the scheme became background: {shown}")
+    table = np.zeros(max(*labels.present(), *scheme.ids) + 1, np.uint8)
+    table[list(scheme.ids)] = np.arange(1, len(scheme) + 1)
+    return LabelMap(table[labels.array], labels.grid, _consecutive(scheme))

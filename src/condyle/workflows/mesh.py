@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import write_csv
 
 __all__ = ["mesh"]
+
+log = logging.getLogger("condyle")
 
 
 def mesh(
@@ -28,7 +31,11 @@ def mesh(
     written: list[Path] = []
     rows: list[dict[str, object]] = []
     for name, path in told(tell, "making surfaces", files.items(), len(files)):
-        found = surfaces(read_labels(path), smooth=smooth)
+        labels = read_labels(path)
+        if not labels.present():
+            log.warning("%s holds no structure: it has no surface", path)
+            continue
+        found = surfaces(labels, smooth=smooth)
         for one in found:
             written.append(write_mesh([one], Path(out) / f"{name}_{one.name}.{format}"))
             rows.append(
