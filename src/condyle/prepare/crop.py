@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from condyle.config import Plane
 from condyle.core import Grid, LabelMap
-from condyle.errors import LabelError
-from condyle.prepare.slices import AXIS
+from condyle.errors import GeometryError, LabelError
+from condyle.prepare.slices import axis_of
 
 __all__ = ["Box", "bounding_box", "labelled_slices", "restore"]
 
@@ -18,33 +18,77 @@ Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 """First voxel, and the one after the last, along i, j and k."""
 
 
-def bounding_box(mask: NDArray[Any], grid: Grid, margin_mm: float = 0.0) -> Box:
-    """The smallest box about what is not 0, widened by a margin in mm, within the scan."""
+def bounding_box(mask: NDArray[Any], margin_mm: float, grid: Grid) -> Box:
+    """The smallest box about what is not 0, widened by at least a margin in mm, within the scan.
+
+    Raises
+    ------
+    LabelError
+        If the mask is empty.
+    GeometryError
+        If the mask does not lie on the grid.
+
+    Examples
+    --------
+    >>> mask = np.zeros((9, 9, 9), bool)
+    >>> mask[4, 4, 4] = True
+    >>> bounding_box(mask, 3.0, Grid.regular((9, 9, 9), (1, 2, 4)))
+    ((1, 2, 3), (8, 7, 6))
+    """
+    if mask.shape != grid.shape:
+        raise GeometryError(f"a mask of {mask.shape} does not lie on a grid of {grid.shape}")
     if not mask.any():
         raise LabelError("there is nothing to put a box around: the mask is empty")
     start, stop = [], []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         filled = np.flatnonzero(mask.any(axis=others))
-        margin = int(np.ceil(margin_mm / grid.spacing[axis]))
+        margin = int(np.ceil(margin_mm / grid.spacing[axis] - 1e-6))
         start.append(max(int(filled[0]) - margin, 0))
         stop.append(min(int(filled[-1]) + 1 + margin, grid.shape[axis]))
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
 
 
 def labelled_slices(labels: LabelMap, plane: Plane = "axial", margin: int = 0) -> Box:
-    """The box of whole slices (RAS axes) from the first to the last that carries a label."""
+    """The box of whole slices, in RAS axes, from the first that carries a label to the last.
+
+    It is what training looks at: from the waist down, where only the legs are labelled. The scan
+    is cut by ``volume.reoriented("RAS").cropped(*box)``.
+
+    Parameters
+    ----------
+    margin : slices more at either end, as far as there are any.
+
+    Raises
+    ------
+    LabelError
+        If no slice carries a label.
+    """
+    axis = axis_of(plane)
     ras = labels.reoriented("RAS")
-    tight = bounding_box(ras.array, ras.grid)
+    first, last = bounding_box(ras.array, 0.0, ras.grid)
     start, stop = [0, 0, 0], list(ras.grid.shape)
-    axis = AXIS[plane]
-    start[axis] = max(tight[0][axis] - margin, 0)
-    stop[axis] = min(tight[1][axis] + margin, stop[axis])
+    start[axis] = max(first[axis] - margin, 0)
+    stop[axis] = min(last[axis] + margin, stop[axis])
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
 
 
 def restore(array: NDArray[Any], box: Box, shape: tuple[int, int, int]) -> NDArray[Any]:
-    """The array put back into a whole of `shape`, 0 outside its box."""
+    """The array put back into a whole of `shape`, 0 outside its box.
+
+    Raises
+    ------
+    GeometryError
+        If the array does not fill the box, or the box does not lie in the whole.
+    """
+    start, stop = box
+    sides = tuple(b - a for a, b in zip(start, stop, strict=True))
+    if (
+        array.shape != sides
+        or min(start) < 0
+        or any(b > n for b, n in zip(stop, shape, strict=True))
+    ):
+        raise GeometryError(f"an array of {array.shape} does not fit the box {box} in {shape}")
     whole = np.zeros(shape, array.dtype)
-    whole[tuple(slice(a, b) for a, b in zip(*box, strict=True))] = array
+    whole[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = array
     return whole

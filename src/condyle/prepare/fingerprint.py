@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from condyle.config import Plane, Preparation
 from condyle.core import Case, Volume
 from condyle.errors import DatasetError
-from condyle.prepare.intensity import finite
-from condyle.prepare.slices import AXIS
+from condyle.prepare.intensity import finite, sample
+from condyle.prepare.slices import axis_of
 
 __all__ = ["CaseFacts", "Fingerprint", "fingerprint", "looks_like_ct", "settings_for"]
 
@@ -22,28 +22,47 @@ PIXELS_2D = (96, 256)
 VOXELS_3D = 160**3
 """Most voxels of the typical scan that a 3D network sees."""
 FOREGROUND_SAMPLE = 10_000
+"""Voxels of a case that stand for its structures, so that large ones do not drown small ones."""
+WIDER = 0.1
+"""Part of the range inside the structures by which the CT window reaches further at either end."""
+
+Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What one scan is like, in RAS axes: sides in voxels, spacing in mm, intensities."""
+    """What one case is like.
+
+    Parameters
+    ----------
+    id : of the case.
+    shape, spacing : voxels and mm along the RAS axes.
+    orientation : of the array as it is stored.
+    is_ct : whether all its channels look like CT.
+    intensities : percentiles 0.5, 50 and 99.5 of the scan's first channel.
+    foreground : the same inside the structures; None if no voxel is labelled.
+    foreground_mean, foreground_std : inside the structures; None if no voxel is labelled.
+    volumes : cm³ of each structure; 0 where it is absent.
+    """
 
     id: str
     shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
+    spacing: Three
     orientation: str
     is_ct: bool
-    low: float
-    high: float
+    intensities: Three
+    foreground: Three | None
+    foreground_mean: float | None
+    foreground_std: float | None
+    volumes: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a data set is like: its cases, and the intensities inside the structures."""
+    """What a data set is like: its cases, and the intensities inside the structures of all."""
 
     cases: tuple[CaseFacts, ...]
-    foreground_low: float
-    foreground_high: float
+    foreground: Three
     foreground_mean: float
     foreground_std: float
 
@@ -53,55 +72,102 @@ class Fingerprint:
         return all(case.is_ct for case in self.cases)
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
+    def spacing(self) -> Three:
         """Median spacing in mm along the RAS axes."""
-        x, y, z = np.median([case.spacing for case in self.cases], axis=0)
-        return float(x), float(y), float(z)
+        return _three(np.median([case.spacing for case in self.cases], axis=0))
 
     @property
-    def extent(self) -> NDArray[np.float64]:
+    def shape(self) -> Three:
+        """Median number of voxels along the RAS axes."""
+        return _three(np.median([case.shape for case in self.cases], axis=0))
+
+    @property
+    def extent(self) -> Three:
         """Median length in mm of the scans along the RAS axes."""
-        return np.median([np.multiply(case.shape, case.spacing) for case in self.cases], axis=0)
+        lengths = [np.multiply(case.shape, case.spacing) for case in self.cases]
+        return _three(np.median(lengths, axis=0))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fingerprint as JSON values."""
-        return asdict(self)
+        """The fingerprint and its medians as JSON values."""
+        medians = {"spacing": self.spacing, "shape": self.shape, "extent": self.extent}
+        return {"is_ct": self.is_ct, **medians, **asdict(self)}
 
 
 def looks_like_ct(volume: Volume) -> bool:
-    """Whether a scan is CT: it says so, or it holds whole numbers from about -1000 (air) up."""
+    """Whether a scan is CT in Hounsfield units: it says so, or its numbers are those of CT.
+
+    Without a word from the file, CT is whole numbers that reach down to air (-900 or less) and up
+    to bone, where half of what is no gas is fat, water or muscle (-300 to 300). The last tells it
+    from MR phase images, which reach from -4096 to 4095.
+    """
     if volume.modality:
         return volume.modality == "CT"
-    low, high = float(volume.array.min()), float(volume.array.max())
-    return -5000 <= low <= -500 and 100 <= high <= 40000
+    some = sample(volume.array)
+    some = some[np.isfinite(some)]
+    body = some[some > -500]
+    if not body.size or not -5000 <= some.min() <= -900 or not 100 <= some.max() <= 40000:
+        return False
+    soft = np.count_nonzero(np.abs(body.astype(np.float32)) <= 300)
+    return bool(2 * soft >= body.size and (some == np.rint(some)).all())
 
 
 def fingerprint(cases: Iterable[Case]) -> Fingerprint:
-    """Look at each case once; only one is in memory at a time."""
+    """What the labelled cases are like; each is read once, and only one is in memory at a time.
+
+    Raises
+    ------
+    DatasetError
+        If no case holds a labelled voxel.
+    """
     facts: list[CaseFacts] = []
     inside: list[NDArray[np.float64]] = []
     for case in cases:
-        channels, labels = case.pair()
-        ras = channels[0].reoriented("RAS")
-        array = finite(ras.array, f"case {case.id}")
-        low, high = np.percentile(array.reshape(-1)[:: max(1, array.size // 10**6)], (0.5, 99.5))
-        facts.append(
-            CaseFacts(
-                case.id, ras.grid.shape, ras.spacing, channels[0].grid.orientation,
-                looks_like_ct(channels[0]), float(low), float(high),
-            )
-        )  # fmt: skip
-        foreground = finite(channels[0].array, case.id)[labels.array > 0]
-        if foreground.size:
-            step = max(1, foreground.size // FOREGROUND_SAMPLE)
-            inside.append(foreground[::step].astype(np.float64))
-    if not inside:
+        seen, foreground = _facts(case)
+        facts.append(seen)
+        inside.append(foreground)
+    values = np.concatenate(inside) if inside else np.empty(0)
+    if not values.size:
         raise DatasetError("no case holds any labelled voxel: there is nothing to learn from")
-    values = np.concatenate(inside)
-    low, high = np.percentile(values, (0.5, 99.5))
     return Fingerprint(
-        tuple(facts), float(low), float(high), float(values.mean()), float(values.std())
+        tuple(facts), _percentiles(values), float(values.mean()), float(values.std())
     )
+
+
+def _facts(case: Case) -> tuple[CaseFacts, NDArray[np.float64]]:
+    """What one case is like, and some of the intensities inside its structures."""
+    channels, labels = case.pair()
+    first = channels[0]
+    array = finite(first.array, f"case {case.id}")
+    foreground = sample(array[labels.array > 0], FOREGROUND_SAMPLE).astype(np.float64)
+    known = foreground.size > 0
+    grid = first.reoriented("RAS").grid
+    numbers, counts = np.unique(labels.array, return_counts=True)
+    voxels = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    facts = CaseFacts(
+        id=case.id,
+        shape=grid.shape,
+        spacing=grid.spacing,
+        orientation=first.grid.orientation,
+        is_ct=all(looks_like_ct(channel) for channel in channels),
+        intensities=_percentiles(sample(array)),
+        foreground=_percentiles(foreground) if known else None,
+        foreground_mean=float(foreground.mean()) if known else None,
+        foreground_std=float(foreground.std()) if known else None,
+        volumes={
+            x.name: voxels.get(x.id, 0) * grid.voxel_volume / 1000 for x in labels.scheme.labels
+        },
+    )
+    return facts, foreground
+
+
+def _three(values: NDArray[Any]) -> Three:
+    a, b, c = (float(v) for v in values)
+    return a, b, c
+
+
+def _percentiles(values: NDArray[Any]) -> Three:
+    """Percentiles 0.5, 50 and 99.5."""
+    return _three(np.percentile(values, (0.5, 50, 99.5)))
 
 
 def settings_for(
@@ -109,29 +175,38 @@ def settings_for(
 ) -> Preparation:
     """The preparation that suits a data set.
 
-    CT keeps its scale: one window from the intensities inside the structures, one mean and one
-    standard deviation. Other scans are scaled one by one. Slices keep their distance and get
-    square pixels; volumes the median spacing, coarser where that would be too many voxels.
+    CT keeps its scale: one window from the intensities inside the structures and a little more,
+    one mean and one standard deviation. Other scans are scaled one by one. Slices keep their
+    distance and get square pixels, 96 to 256 along the typical scan's longer side: encoders
+    pretrained on photographs like many. Volumes get the median spacing, coarser where that would
+    be too many voxels.
+
+    Parameters
+    ----------
+    spatial : 2 for slices, 3 for volumes.
+    plane : of the slices; axial if None.
     """
     plane = plane or "axial"
-    spacing = np.array(seen.spacing)
+    through = axis_of(plane)
+    spacing, extent = np.array(seen.spacing), np.array(seen.extent)
     if spatial == 2:
-        flat = [axis for axis in range(3) if axis != AXIS[plane]]
-        pixel = float(spacing[flat].min())
-        longest = float(seen.extent[flat].max())
-        pixel = min(max(pixel, longest / PIXELS_2D[1]), longest / PIXELS_2D[0])
-        spacing[flat] = pixel
-        spacing[AXIS[plane]] = 0
+        flat = [axis for axis in range(3) if axis != through]
+        longest = float(extent[flat].max())
+        fewest, most = PIXELS_2D
+        spacing[flat] = min(max(spacing[flat].min(), longest / most), longest / fewest)
+        spacing[through] = 0
     else:
-        voxels = float(np.prod(seen.extent / spacing))
-        spacing = spacing * max(1.0, (voxels / VOXELS_3D) ** (1 / 3))
-    rounded = tuple(float(np.round(s, 4)) for s in spacing)
+        voxels = float(np.prod(extent / spacing))
+        spacing *= max(1.0, (voxels / VOXELS_3D) ** (1 / 3))
     ct: dict[str, Any] = {}
     if seen.is_ct:
+        low, _, high = seen.foreground
+        more = WIDER * (high - low)
         ct = {
             "intensity": "ct",
-            "window": (round(seen.foreground_low, 2), round(seen.foreground_high, 2)),
+            "window": (round(low - more, 2), round(high + more + 0.01, 2)),
             "mean": round(seen.foreground_mean, 3),
             "std": round(max(seen.foreground_std, 1.0), 3),
         }
+    rounded = tuple(round(float(s), 4) for s in spacing)
     return Preparation.model_validate({"plane": plane, "spacing": rounded, **ct})

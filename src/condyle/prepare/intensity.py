@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from condyle.config import Preparation
 from condyle.errors import ConfigError
 
-__all__ = ["RULES", "finite", "scaled"]
+__all__ = ["RULES", "finite", "sample", "scaled"]
 
 log = logging.getLogger("condyle")
 
@@ -21,19 +22,31 @@ SAMPLE = 2_000_000
 """Voxels that percentiles are taken from, evenly spread."""
 
 
-def percentiles(array: NDArray[Any], low: float, high: float) -> tuple[float, float]:
-    """Two percentiles of an array, from an evenly spread sample where it is large."""
+def sample(array: NDArray[Any], most: int = SAMPLE) -> NDArray[Any]:
+    """Some of the voxels, evenly spread, always the same ones; all where there are few."""
     flat = array.reshape(-1)
-    found = np.percentile(flat[:: max(1, flat.size // SAMPLE)], (low, high))
-    return float(found[0]), float(found[1])
+    step = max(1, -(-flat.size // most))
+    while step > 1 and math.gcd(step, flat.size) > 1:
+        step += 1  # a step that divides a side would see the same few columns only
+    return flat[::step]
+
+
+def _percentiles(array: Array, settings: Preparation) -> tuple[float, float]:
+    low, high = np.percentile(sample(array), settings.percentiles)
+    return float(low), float(high)
+
+
+def _flat(low: float, high: float) -> bool:
+    """Whether two values differ by no more than float32 rounding: noise must not be blown up."""
+    return high - low <= 1e-5 * max(abs(low), abs(high))
 
 
 def _zscore(array: Array, settings: Preparation) -> Array:
-    low, high = percentiles(array, *settings.percentiles)
-    clipped = np.clip(array, low, high)
-    spread = float(clipped.std(dtype=np.float64))
-    if spread == 0:
+    low, high = _percentiles(array, settings)
+    if _flat(low, high):
         return np.zeros_like(array)
+    clipped = np.clip(array, low, high)
+    spread = clipped.std(dtype=np.float64)
     return (clipped - np.float32(clipped.mean(dtype=np.float64))) / np.float32(spread)
 
 
@@ -60,9 +73,9 @@ def _window(array: Array, settings: Preparation) -> Array:
 
 def _minmax(array: Array, settings: Preparation) -> Array:
     low, high = float(array.min()), float(array.max())
-    return (
-        (array - np.float32(low)) / np.float32(high - low) if high > low else np.zeros_like(array)
-    )
+    if _flat(low, high):
+        return np.zeros_like(array)
+    return (array - np.float32(low)) / np.float32(high - low)
 
 
 def _max(array: Array, settings: Preparation) -> Array:

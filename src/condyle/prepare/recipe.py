@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from condyle.config import Preparation
 from condyle.core import Grid, LabelMap, Volume
+from condyle.errors import GeometryError
 from condyle.prepare.intensity import finite, scaled
-from condyle.prepare.resample import resample, resample_labels, weights
+from condyle.prepare.resample import most_likely, resample_image, resample_labels
 from condyle.prepare.slices import AXIS
 
 __all__ = ["Prepared", "Recipe"]
-
-BLOCK_BYTES = 256 * 2**20
-"""Memory for class probabilities on the scan's own grid; the rest waits its turn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +58,22 @@ class Recipe:
         return ras.resized(ras.shape_at(spacing))
 
     def apply(self, channels: tuple[Volume, ...]) -> Prepared:
-        """The scan's channels, all on one grid, as the network sees them."""
+        """The scan's channels, all on one grid, as the network sees them.
+
+        Raises
+        ------
+        GridMismatch
+            If the channels lie on different grids.
+        """
         source = channels[0].grid
+        for other in channels[1:]:
+            source.require_same(other.grid, "the channels of a scan")
         grid = self.working_grid(source)
         ready = np.empty((len(channels), *grid.shape), np.float32)
         for n, volume in enumerate(channels):
             ras = volume.reoriented("RAS")
             array = finite(ras.array, "the scan")
-            moved = resample(array, grid.shape, self.settings.interpolation)
+            moved = resample_image(array, ras.grid, grid.shape, self.settings.interpolation)
             ready[n] = scaled(moved, self.settings)
         return Prepared(ready, grid, source)
 
@@ -75,7 +81,7 @@ class Recipe:
         """The label map on the working grid; a structure that would vanish raises `LabelError`."""
         grid = self.working_grid(labels.grid)
         names = {label.id: label.name for label in labels.scheme.labels}
-        array = resample_labels(labels.reoriented("RAS").array, grid.shape, names)
+        array = resample_labels(labels.reoriented("RAS").array, grid.shape, names=names)
         return LabelMap(array, grid, labels.scheme)
 
     def undo(self, probabilities: NDArray[Any], prepared: Prepared) -> NDArray[np.uint8]:
@@ -83,24 +89,34 @@ class Recipe:
 
         Parameters
         ----------
-        probabilities : (classes, i, j, k) on `prepared.grid`. Larger ones win after they were
-            interpolated, in blocks of slices, so that they never are all there at full size.
+        probabilities : (classes, i, j, k) on `prepared.grid`. They are interpolated first, then
+            the largest wins; where the working grid is the scan's own, they stay as they are.
+
+        Raises
+        ------
+        GeometryError
+            If the probabilities do not lie on `prepared.grid`.
         """
-        source = prepared.source
-        turn = source.turn_to("RAS")
-        shape = source.turned(turn).shape
-        answer = np.empty(shape, np.uint8)
-        if probabilities.shape[1:] == shape:
-            answer[...] = probabilities.argmax(axis=0)
-            return np.ascontiguousarray(turn.inverse().apply(answer))
-        along = weights(probabilities.shape[3], shape[2])
-        slice_bytes = probabilities.shape[0] * shape[0] * shape[1] * 4
-        step = max(1, BLOCK_BYTES // slice_bytes)
-        for start in range(0, shape[2], step):
-            rows = along[start : start + step]
-            used = np.flatnonzero(rows.any(axis=0))
-            low, high = int(used[0]), int(used[-1]) + 1
-            near = np.asarray(probabilities[..., low:high], np.float32) @ rows[:, low:high].T
-            full = resample(near, (shape[0], shape[1], near.shape[3]))
-            answer[:, :, start : start + step] = full.argmax(axis=0)
+        if probabilities.shape[1:] != prepared.grid.shape:
+            raise GeometryError(
+                f"probabilities of shape {probabilities.shape[1:]} do not lie on the working grid "
+                f"of {prepared.grid.shape}"
+            )
+        turn = prepared.source.turn_to("RAS")
+        answer = most_likely(probabilities, prepared.source.turned(turn).shape)
         return np.ascontiguousarray(turn.inverse().apply(answer))
+
+    def undo_labels(self, labels: LabelMap, prepared: Prepared) -> LabelMap:
+        """A label map on the working grid, brought back to the scan's own grid and axes.
+
+        Raises
+        ------
+        GridMismatch
+            If the labels do not lie on `prepared.grid`.
+        """
+        prepared.grid.require_same(labels.grid, "labels and working grid")
+        turn = prepared.source.turn_to("RAS")
+        shape = prepared.source.turned(turn).shape
+        array = resample_labels(labels.array, shape, allow_loss=True)
+        back = np.ascontiguousarray(turn.inverse().apply(array))
+        return LabelMap(back, prepared.source, labels.scheme)

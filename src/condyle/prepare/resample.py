@@ -7,17 +7,33 @@ width of the new voxel, so that thin cortical bone fades instead of flickering.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.errors import LabelError
+from condyle.core import Grid
+from condyle.errors import GeometryError, LabelError, UnknownName
 
-__all__ = ["resample", "resample_labels", "weights"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "most_likely",
+    "resample_image",
+    "resample_labels",
+    "resample_probabilities",
+    "weights",
+]
 
 Order = Literal["linear", "cubic"]
+Shape = tuple[int, int, int]
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory for one class's probabilities on the larger grid; the other slices wait their turn."""
+EQUAL = 1e-5
+"""Shares of a voxel that differ by less are a tie."""
 
 
 def _tent(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -43,49 +59,125 @@ def weights(old: int, new: int, order: Order = "linear") -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> weights(4, 2).round(2).tolist()
+    >>> np.round(weights(4, 2).astype(float), 2).tolist()
     [[0.43, 0.43, 0.14, 0.0], [0.0, 0.14, 0.43, 0.43]]
     """
+    if order not in KERNELS:
+        raise UnknownName("interpolation", order, KERNELS)
     ratio = old / new
     places = (np.arange(new) + 0.5) * ratio - 0.5  # of new voxels, in old ones
     width = max(ratio, 1.0)
-    reach = 2 * int(np.ceil(width)) + 1
-    inside = np.arange(-reach, old + reach)
-    raw = KERNELS[order]((inside[None, :] - places[:, None]) / width)
-    matrix = np.zeros((new, old))
-    np.add.at(matrix.T, np.clip(inside, 0, old - 1), raw.T)  # beyond the border its value goes on
+    matrix = KERNELS[order]((np.arange(old)[None, :] - places[:, None]) / width)
     return (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def resample(
-    array: NDArray[Any], shape: tuple[int, int, int], order: Order = "linear"
-) -> NDArray[np.float32]:
-    """An array (..., i, j, k) on `shape` voxels of the same box of space, edge to edge, float32."""
+def _matrices(old: Sequence[int], new: Shape, order: Order) -> list[NDArray[np.float32] | None]:
+    """The weights along each axis; None where its number of voxels stays."""
+    return [None if a == b else weights(a, b, order) for a, b in zip(old, new, strict=True)]
+
+
+def _product(array: Tensor, matrices: Sequence[NDArray[np.float32] | None]) -> Tensor:
+    """The array (..., i, j, k) with its last three axes multiplied, those that shrink first."""
     import torch
 
-    result = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    first = array.ndim - 3
-    axes = sorted(range(3), key=lambda a: shape[a] / array.shape[first + a])  # shrinking first
-    for axis in axes:
-        if shape[axis] == array.shape[first + axis]:
-            continue
-        matrix = torch.from_numpy(weights(array.shape[first + axis], shape[axis], order))
-        moved = result.movedim(first + axis, -1)
-        result = (moved @ matrix.T).movedim(-1, first + axis)
+    todo = [
+        (m.shape[0] / m.shape[1], axis - 3, m) for axis, m in enumerate(matrices) if m is not None
+    ]
+    for _, axis, matrix in sorted(todo, key=lambda row: row[0]):
+        array = (array.movedim(axis, -1) @ torch.from_numpy(matrix).T).movedim(-1, axis)
+    return array
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A float32 copy: torch takes neither uint16 nor the negative strides of a flipped array."""
+    import torch
+
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+
+
+def resample_image(
+    array: NDArray[Any], source: Grid, target_shape: Shape, order: Order = "linear"
+) -> NDArray[np.float32]:
+    """The scan (i, j, k) of `source` on the voxels of `source.resized(target_shape)`, float32.
+
+    Raises
+    ------
+    GeometryError
+        If the array does not lie on `source`.
+
+    Examples
+    --------
+    >>> grid = Grid.regular((2, 1, 1))
+    >>> resample_image(np.array([[[0]], [[4]]]), grid, (4, 1, 1)).ravel().tolist()
+    [0.0, 1.0, 3.0, 4.0]
+    """
+    if array.shape != source.shape:
+        raise GeometryError(f"an array of {array.shape} does not lie on a grid of {source.shape}")
+    result = _product(_tensor(array), _matrices(source.shape, target_shape, order))
     return result.contiguous().numpy()
+
+
+def resample_probabilities(probabilities: NDArray[Any], target_shape: Shape) -> NDArray[np.float32]:
+    """Class probabilities (classes, i, j, k) on another number of voxels, linearly, float32."""
+    matrices = _matrices(probabilities.shape[1:], target_shape, "linear")
+    return _product(_tensor(probabilities), matrices).contiguous().numpy()
+
+
+def most_likely(probabilities: NDArray[Any], target_shape: Shape) -> NDArray[np.uint8]:
+    """The index of the most probable class at each of `target_shape` voxels.
+
+    The same as the argmax of `resample_probabilities`, but class after class in blocks of slices,
+    so that the probabilities are never all there at full size. Of equal classes the first wins.
+
+    Raises
+    ------
+    LabelError
+        If there are more than 256 classes.
+    """
+    import torch
+
+    classes, depth = probabilities.shape[0], target_shape[2]
+    if classes > 256:
+        raise LabelError(f"{classes} classes do not fit; 256 with background are the most")
+    *flat, along = _matrices(probabilities.shape[1:], target_shape, "linear")
+    answer = np.empty(target_shape, np.uint8)
+    step = max(1, BLOCK_BYTES // (4 * target_shape[0] * target_shape[1]))
+    for start in range(0, depth, step):
+        stop = min(start + step, depth)
+        rows, low, high = None, start, stop
+        if along is not None:
+            used = np.flatnonzero(along[start:stop].any(axis=0))
+            low, high = int(used[0]), int(used[-1]) + 1
+            rows = along[start:stop, low:high]
+        best: Tensor | None = None
+        winner = torch.zeros((stop - start, *target_shape[:2]), dtype=torch.uint8)
+        for number in range(classes):
+            near = _tensor(probabilities[number, ..., low:high].transpose(2, 0, 1))
+            full = _product(near, [rows, *flat])
+            if best is None:
+                best = full
+            else:
+                winner.masked_fill_(full > best, number)
+                best = torch.maximum(best, full)
+        answer[:, :, start:stop] = winner.permute(1, 2, 0).numpy()
+    return answer
 
 
 def resample_labels(
     labels: NDArray[Any],
-    shape: tuple[int, int, int],
+    target_shape: Shape,
+    method: Literal["nearest", "one-hot"] = "nearest",
+    *,
     names: Mapping[int, str] | None = None,
     allow_loss: bool = False,
 ) -> NDArray[Any]:
-    """Label numbers on `shape` voxels: each new voxel takes the old one at its middle.
+    """Label numbers, of the same integer type, on `target_shape` voxels; none is ever mixed.
 
     Parameters
     ----------
     labels : (i, j, k) integers.
+    method : nearest: a new voxel takes the old one at its middle. one-hot: it takes the label with
+        the largest share of it, and of equal shares the larger number; slower, smoother.
     names : of the labels, for the message.
     allow_loss : whether a structure may vanish.
 
@@ -94,17 +186,55 @@ def resample_labels(
     LabelError
         If a structure falls between the new voxels and vanishes; it is named.
     """
-    result = labels
-    for axis in range(3):
-        old, new = labels.shape[axis], shape[axis]
-        if old != new:
-            nearest = np.floor((np.arange(new) + 0.5) * (old / new)).astype(int)
-            result = np.take(result, np.minimum(nearest, old - 1), axis=axis)
+    if method not in METHODS:
+        raise UnknownName("method for labels", method, METHODS)
+    result = METHODS[method](labels, target_shape)
     lost = set(np.unique(labels).tolist()) - set(np.unique(result).tolist()) - {0}
     if lost and not allow_loss:
         called = ", ".join((names or {}).get(i, str(i)) for i in sorted(lost))
         raise LabelError(
-            f"{called} would vanish between voxels when {labels.shape} become {shape}: "
+            f"{called} would vanish between voxels when {labels.shape} become {target_shape}: "
             "choose a smaller preparation.spacing or a larger preparation.size"
         )
     return np.ascontiguousarray(result)
+
+
+def _nearest(labels: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """Each new voxel takes the label at its middle."""
+    result = labels
+    for axis, (old, new) in enumerate(zip(labels.shape, shape, strict=True)):
+        if old != new:
+            middle = np.floor((np.arange(new) + 0.5) * (old / new)).astype(int)
+            result = np.take(result, np.minimum(middle, old - 1), axis=axis)
+    return result
+
+
+def _largest_share(labels: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """Each new voxel takes the label that has the largest share of it."""
+    from scipy.ndimage import find_objects
+
+    axes = [weights(old, new) for old, new in zip(labels.shape, shape, strict=True)]
+    result = np.zeros(shape, labels.dtype)
+    best, taken = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for number, box in enumerate(find_objects(labels.astype(np.int32)), 1):
+        if box is None:
+            continue
+        columns = [matrix[:, span] for matrix, span in zip(axes, box, strict=True)]
+        touched = [np.flatnonzero(matrix.any(axis=1)) for matrix in columns]
+        if not all(rows.size for rows in touched):
+            continue
+        there = tuple(slice(int(rows[0]), int(rows[-1]) + 1) for rows in touched)
+        matrices = [m[rows] for m, rows in zip(columns, there, strict=True)]
+        share = _product(_tensor(labels[box] == number), matrices).numpy()
+        wins = (share > EQUAL) & (share >= best[there] - EQUAL)
+        result[there][wins] = number
+        np.maximum(best[there], share, out=best[there])
+        taken[there] += share
+    result[best < 1 - taken - EQUAL] = 0
+    return result
+
+
+METHODS: dict[str, Callable[[NDArray[Any], Shape], NDArray[Any]]] = {
+    "nearest": _nearest,
+    "one-hot": _largest_share,
+}

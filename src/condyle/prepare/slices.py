@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,30 @@ from numpy.typing import NDArray
 
 from condyle.config import Plane
 from condyle.core import LabelMap
+from condyle.errors import ConfigError, UnknownName
 
-__all__ = ["AXIS", "hard_slices"]
+__all__ = ["AXIS", "axis_of", "hard_slices", "slices"]
 
 AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The array axis, in RAS order, that a plane's slices follow one another along."""
+
+
+def axis_of(plane: Plane) -> int:
+    """The array axis, in RAS order, that this plane's slices follow one another along."""
+    if plane not in AXIS:
+        raise UnknownName("plane", plane, AXIS)
+    return AXIS[plane]
+
+
+def slices(array: NDArray[Any], plane: Plane) -> Iterator[NDArray[Any]]:
+    """The slices of an array (i, j, k) in RAS axes, one after the other, as 2D views.
+
+    Examples
+    --------
+    >>> [s.shape for s in slices(np.zeros((2, 3, 4)), "sagittal")]
+    [(3, 4), (3, 4)]
+    """
+    yield from np.moveaxis(array, axis_of(plane), 0)
 
 
 def hard_slices(
@@ -23,9 +43,16 @@ def hard_slices(
 
     Indices count slices of the label map in RAS axes; an absent structure has none. These are the
     slices where segmentations of the femur go wrong (its head, neck and condyles).
+
+    Raises
+    ------
+    ConfigError
+        If `n` is below 1.
     """
+    if n < 1:
+        raise ConfigError(f"the hard slices are the first and last n of a bone: {n} is below 1")
     ras = labels.reoriented("RAS")
-    others = tuple(axis for axis in range(3) if axis != AXIS[plane])
+    others = tuple(axis for axis in range(3) if axis != axis_of(plane))
     found: dict[str, NDArray[np.int_]] = {}
     for label in labels.scheme.labels:
         filled: NDArray[Any] = np.flatnonzero((ras.array == label.id).any(axis=others))

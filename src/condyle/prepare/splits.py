@@ -35,14 +35,26 @@ def k_fold(
 
     Parameters
     ----------
-    strata : patient -> group (a scanner, a disease); each group is spread over all folds.
+    strata : patient -> group (the structures there are, a size, a scanner); each group is spread
+        evenly over all folds.
+
+    Raises
+    ------
+    SplitError
+        If there are fewer than two folds, fewer patients than folds, or a patient in no group.
     """
     groups = _by_patient(cases)
     if not 2 <= k <= len(groups):
-        raise SplitError(f"{len(groups)} patients cannot be split into {k} folds: choose 2 to that")
+        raise SplitError(
+            f"{len(groups)} patient(s) cannot be split into {k} folds: "
+            "it takes two folds or more, and a patient for each"
+        )
+    ungrouped = sorted(set(groups) - set(strata)) if strata else []
+    if ungrouped:
+        raise SplitError(f"patient {ungrouped[0]} is in no group: name one for each patient")
     order = _shuffled(list(groups), seed)
     if strata:
-        order.sort(key=lambda patient: strata.get(patient, ""))  # stable: still shuffled within
+        order.sort(key=lambda patient: strata[patient])  # stable: still shuffled within
     parts = [order[start::k] for start in range(k)]
     return tuple(
         Fold(_cases_of(groups, set(order) - set(part)), _cases_of(groups, part)) for part in parts
@@ -89,11 +101,22 @@ def carve(cases: Iterable[Case], fold: Fold, seed: int = 0) -> Fold:
     A fold that has a test part already stays as it is. Otherwise its validation part becomes the
     test part, and about a tenth of the training patients (1 to 8) are set aside to choose the
     best weights; of fewer than four training patients none is.
+
+    Raises
+    ------
+    SplitError
+        If the fold names a case that is not among `cases`.
     """
+    by_id = {case.id: case for case in cases}
+    strangers = [case for case in fold.all if case not in by_id]
+    if strangers:
+        raise SplitError(
+            f"the fold names {strangers[0]}, which is not among the labelled cases: "
+            "label it, or take it out of splits_final.json"
+        )
     if fold.test:
         return fold
-    mine = set(fold.train)
-    groups = _by_patient(case for case in cases if case.id in mine)
+    groups = _by_patient(by_id[case] for case in fold.train)
     aside = 0 if len(groups) < 4 else min(max(round(0.1 * len(groups)), 1), 8)
     choosing = set(_shuffled(list(groups), seed)[:aside])
     return Fold(

@@ -1,0 +1,158 @@
+"""What is wrong with a data set is found, named and comes with a remedy."""
+
+import numpy as np
+import pytest
+
+from condyle.core import Fold, Grid
+from condyle.errors import LabelError, UnreadableFile
+from condyle.io import open_dataset
+from condyle.prepare.check import check
+
+SHAPE = (10, 11, 12)
+
+
+def scan(seed=0):
+    """A body of water with bone, in air, as CT; and its two bones."""
+    array = np.random.default_rng(seed).normal(0, 15, SHAPE)
+    array[:3] = -1000
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[5:7, 3:6, 2:9], labels[5:7, 7:9, 2:9] = 1, 2
+    array[labels > 0] += 400
+    return np.rint(array).astype(np.int16), labels
+
+
+@pytest.fixture
+def cases(make_case):
+    return [make_case(f"knee_{n}", *scan(n)) for n in range(5)]
+
+
+def only(findings, severity, *words):
+    """The one finding there is, which must hold these words."""
+    assert len(findings) == 1, findings
+    (finding,) = findings
+    assert finding.severity == severity
+    for word in words:
+        assert word in finding.what
+    assert finding.remedy
+    assert "\n" not in finding.what
+    return finding
+
+
+def test_a_sound_data_set_has_no_findings(cases, make_dataset):
+    folds = [Fold(("knee_0", "knee_1", "knee_2", "knee_3"), ("knee_4",))]
+    told = []
+    assert check(make_dataset(cases, folds), lambda n, total: told.append((n, total))) == []
+    assert told == [(n, 5) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        (Grid.regular(SHAPE, origin=(0.4, 0, 0)), ("0.4 mm apart",)),
+        (Grid.regular(SHAPE, (1.01, 1, 1)), ("spacings", "1.01")),
+        (Grid.regular(SHAPE).turned(Grid.regular(SHAPE).turn_to("LPS")), ("orientations", "LPS")),
+    ],
+)
+def test_masks_on_another_grid(cases, make_case, make_dataset, grid, words):
+    cases[2] = make_case("knee_2", *scan(2), label_grid=grid)
+    finding = only(check(make_dataset(cases)), "error", *words)
+    assert finding.case == "knee_2"
+    assert "export" in finding.remedy
+
+
+def test_noise_in_the_affine_is_no_finding(cases, make_case, make_dataset):
+    affine = np.eye(4) + 1e-8
+    affine[3] = (0, 0, 0, 1)
+    cases[2] = make_case("knee_2", *scan(2), label_grid=Grid(SHAPE, affine))
+    assert check(make_dataset(cases)) == []
+
+
+def test_labels_that_are_no_whole_numbers_or_unknown(cases, make_case, make_dataset):
+    array, labels = scan(1)
+    cases[1] = make_case("knee_1", array, LabelError("labels must be whole numbers, found 1.5"))
+    only(check(make_dataset(cases)), "error", "whole numbers")
+    cases[1] = make_case("knee_1", array, labels * 3)
+    only(check(make_dataset(cases)), "error", "[3, 6]")
+
+
+def test_empty_and_absent_masks(cases, make_case, make_dataset):
+    array, labels = scan(1)
+    cases[1] = make_case("knee_1", array, np.zeros_like(labels))
+    only(check(make_dataset(cases)), "error", "empty")
+    cases[1] = make_case("knee_1", array)
+    only(check(make_dataset(cases)), "warning", "no labels")
+
+
+def test_a_scan_that_cannot_be_read_does_not_stop_the_others(cases, make_case, make_dataset):
+    cases[0] = make_case("knee_0", UnreadableFile("knee_0.nii.gz is cut short"), scan()[1])
+    cases[3] = make_case("knee_3", scan(3)[0], UnreadableFile("knee_3.nii.gz is damaged"))
+    found = check(make_dataset(cases))
+    assert [(f.case, f.what) for f in found] == [
+        ("knee_0", "knee_0.nii.gz is cut short"), ("knee_3", "knee_3.nii.gz is damaged"),
+    ]  # fmt: skip
+
+
+def test_a_mask_in_air(cases, make_case, make_dataset):
+    array, labels = scan(1)
+    cases[1] = make_case("knee_1", array, np.where(labels == 2, 2, np.roll(labels, -5, axis=0) % 2))
+    finding = only(check(make_dataset(cases)), "error", "tibia", "-1000 HU")
+    assert finding.case == "knee_1"
+
+
+@pytest.mark.parametrize("air", [0, 30])
+def test_a_mask_in_the_air_of_an_mr_scan(make_case, make_dataset, air):
+    mr = []
+    for n in range(3):
+        array, labels = scan(n)
+        array = np.where(array == -1000, air, array + 500)
+        mr.append(make_case(f"knee_{n}", array, labels))
+    assert check(make_dataset(mr)) == []
+    mr[1] = make_case("knee_1", mr[1].image().array, np.roll(mr[1].labels().array, -5, axis=0))
+    found = check(make_dataset(mr))
+    assert {(f.case, f.severity) for f in found} == {("knee_1", "warning")}
+    assert any("tibia" in f.what for f in found)
+
+
+def test_spacing_far_from_the_others(cases, make_case, make_dataset):
+    cases[4] = make_case("knee_4", *scan(4), grid=Grid.regular(SHAPE, (1, 1, 3.1)))
+    assert only(check(make_dataset(cases)), "warning", "1x1x3.1").case == "knee_4"
+    cases[4] = make_case("knee_4", *scan(4), grid=Grid.regular(SHAPE, (1, 1, 2.9)))
+    assert check(make_dataset(cases)) == []
+
+
+def test_one_scan_under_two_names_however_it_is_stored(cases, make_case, make_dataset):
+    array, labels = scan(1)
+    turned = Grid.regular(SHAPE).turn_to("PIL")
+    cases[4] = make_case(
+        "knee_4", turned.apply(array).astype(np.float32), turned.apply(labels),
+        grid=Grid.regular(SHAPE).turned(turned),
+    )  # fmt: skip
+    assert only(check(make_dataset(cases)), "error", "knee_1").case == "knee_4"
+
+
+def test_folds_that_leak_or_name_what_is_not_there(cases, make_case, make_dataset):
+    cases[4] = make_case("knee_4", *scan(4), patient="knee_0")
+    folds = [
+        Fold(("knee_0", "knee_1"), ("knee_2",)),
+        Fold(("knee_0", "knee_1"), ("knee_4",)),
+        Fold(("knee_0", "knee_9"), ("knee_2",)),
+    ]
+    found = check(make_dataset(cases, folds))
+    assert [f.case for f in found] == ["fold 1", "fold 2"]
+    assert "two sides" in found[0].what
+    assert "knee_9" in found[1].what
+
+
+def test_a_structure_that_no_case_holds(cases, make_case, make_dataset):
+    without = [make_case(c.id, c.image().array, c.labels().array % 2) for c in cases]
+    only(check(make_dataset(without)), "warning", "femur")
+    unlabelled = [make_case(c.id, c.image().array) for c in cases]
+    assert {f.what for f in check(make_dataset(unlabelled))} == {
+        "has no labels and is not trained on"
+    }
+
+
+def test_real_data_sets_are_sound(shared):
+    dataset = open_dataset(shared / "msd_task04_hippocampus")
+    some = type(dataset)("few", dataset.root, dataset.cases[:25], dataset.scheme)
+    assert [f for f in check(some) if f.severity == "error"] == []
