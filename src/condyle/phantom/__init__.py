@@ -6,7 +6,8 @@ blurred as by a scanner, and noisy. Patients differ in size, side, pose, fat, de
 contrast in the vessels; scans in spacing, orientation and obliqueness.
 
 The kneecap, the sacrum and the lowest vertebra are in the picture and belong to no label, as in
-real data: a network has to learn that bone is not always one of its structures.
+real data: a network has to learn that bone is not always one of its structures. Of the other leg
+only flesh shows, at the edge of the picture.
 """
 
 from __future__ import annotations
@@ -71,5 +72,4 @@ def write_cohort(out: Path, n: int, seed: int = 0) -> Path:
     from condyle.io.layouts import write_nnunet
 
     pairs = ((name, (volume,), truth) for name, volume, truth in cohort(n, seed))
-    write_nnunet(out, "phantoms", pairs, LOWER_LIMB, ("CT",), folds=())
-    return Path(out)
+    return write_nnunet(out, "phantoms", pairs, LOWER_LIMB, ("CT",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +99,14 @@ def leg(body: Body, p: Points) -> Field:
         (float(body.hip[2]) + 120, float(body.hip[0]) + 6, -10, 74 * m, 78 * m),
     ]
     for t, dx, dy, rx, ry, fat in (
-        (0.1, 4, -8, 69, 78, 1.1), (0.25, 3, -6, 66, 76, 1.0), (0.5, 2, -3, 61, 67, 0.85), (0.75, 1, -5, 52, 57, 0.6),
-        (0.88, 0, -2, 47, 54, 0.4), (1.0, 0, 2, 48, 57, 0.25),
+        (0.1, 4, -8, 69, 78, 1.1), (0.25, 3, -6, 66, 76, 1.0), (0.5, 2, -3, 61, 67, 0.85),
+        (0.75, 1, -5, 52, 57, 0.6), (0.88, 0, -2, 47, 54, 0.4), (1.0, 0, 2, 48, 57, 0.25),
     ):  # fmt: skip
         x, y, z = thigh_line(body, t)
         rows.append((z, x + dx, y + dy, rx * m + fat * f, ry * m + fat * f))
     for t, dx, dy, rx, ry in (
-        (0.08, 2, -10, 47, 43), (0.2, 6, -20, 48, 45), (0.35, 7, -22, 48, 47), (0.7, 4, -12, 37, 40), (1.0, 3, -4, 30, 34),
+        (0.08, 2, -10, 47, 43), (0.2, 6, -20, 48, 45), (0.35, 7, -22, 48, 47),
+        (0.7, 4, -12, 37, 40), (1.0, 3, -4, 30, 34),
     ):  # fmt: skip
         x, y, z = body.knee + t * (ankle - body.knee)
         rows.append((float(z), float(x) + dx, float(y) + dy, rx * m + 0.35 * f, ry * m + 0.35 * f))
@@ -171,7 +173,7 @@ def vessels(body: Body) -> list[Rod]:
         (body.tibia(6, -22, -340), 2.4),
     ]
     rods: list[Rod] = []
-    for (a, ra), (b, rb) in zip(course[:-1], course[1:], strict=True):
+    for (a, ra), (b, rb) in pairwise(course):
         start, end = as_triple(a), as_triple(b)
         rods.append((start, end, ra, rb))
         aside = (-9.5, -6.0, 0.0)
@@ -198,11 +200,12 @@ def as_triple(point: NDArray[np.float64]) -> Triple:
 
 
 def organs(body: Body, p: Points) -> list[tuple[Field, float]]:
-    """Distance to, and HU of, what lies inside the pelvis: bladder, rectum, gas, loops of bowel."""
+    """Distance to, and HU of, what the pelvis holds: bladder, disc, rectum, gas, loops of bowel."""
     s = body.size
     rng = np.random.default_rng(body.streaks)
     found = [
         (ellipsoid(p, (0, 34 * s, 6 * s), (42 * s, 28 * s, 30 * s)), 6.0),
+        (capsule(p, (0, -38 * s, 95 * s), (0, -36 * s, 170 * s), 20 * s, 20 * s), 78.0),
         (capsule(p, (0, -52 * s, -30 * s), (0, -40 * s, 60 * s), 15 * s, 17 * s), 32.0),
         (capsule(p, (4, -52 * s, 0), (4, -44 * s, 40 * s), 6 * s, 7 * s), -700.0),
     ]

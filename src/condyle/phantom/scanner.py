@@ -67,8 +67,10 @@ def planned(
         raise UnknownName("extent", extent, EXTENTS)
     low, high = field_of_view(body, extent, rng)
     fine, coarse = {
-        "leg": ((1.85, 2.2), (5.5, 6.5)), "hip": ((1.8, 2.2), (2.5, 3.5)), "knee": ((1.15, 1.4), (1.0, 1.5)),
-    }[extent]  # fmt: skip
+        "leg": ((1.85, 2.2), (5.5, 6.5)),
+        "hip": ((1.8, 2.2), (2.5, 3.5)),
+        "knee": ((1.15, 1.4), (1.0, 1.5)),
+    }[extent]
     pixel, slices = rng.uniform(*fine), rng.uniform(*coarse)
     steps = np.array(spacing if spacing is not None else (pixel, pixel, slices))
     oblique = rng.random() < 0.4

@@ -151,7 +151,7 @@ class Scene:
             first[window] = np.minimum(first[window], d)
         plane = 0.4 + 0.04 * body.fat
         shape = np.maximum(np.maximum(first - 10, plane - (second - first) / 2), fascia)
-        belly = np.maximum(78 * body.size - p[2], -25 * body.size - p[1])
+        belly = np.maximum(78 * body.size - p[2], -62 * body.size - p[1])
         shape = np.minimum(shape, np.maximum(np.abs(fascia + 6) - 6, belly))
         self.paint(hu, shape, MUSCLE + 5 * weave - 0.4 * body.fat)
         vessels, tendons = flesh.vessels(body), flesh.tendons(body)

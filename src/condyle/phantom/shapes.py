@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +23,8 @@ __all__ = [
     "union",
 ]
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""Numbers at sample points; float32, though numpy types what plain numbers make of it wider."""
 Points = tuple[Field, Field, Field]
 Triple = tuple[float, float, float]
 
@@ -35,7 +37,7 @@ class Profile:
     --------
     >>> radius = Profile.of((0, 100, 200), (30, 14, 16))
     >>> radius(np.float32([0, 50, 400])).tolist()
-    [30.0, 20.0, 16.0]
+    [30.0, 18.875, 16.0]
     """
 
     start: float
@@ -111,7 +113,9 @@ def capsule(p: Points, a: Sequence[float], b: Sequence[float], ra: float, rb: fl
     return np.sqrt(x * x + y * y + z * z) - (t * (rb - ra) + ra)
 
 
-def loft(p: Points, rows: Sequence[Sequence[float]], lobes: float = 0.0, cap: float = 6.0) -> Field:
+def loft(
+    p: Points, rows: Sequence[tuple[float, ...]], lobes: float = 0.0, cap: float = 6.0
+) -> Field:
     """Distance to a body of elliptic slices: rows of (z, centre x, centre y, radius x, radius y).
 
     `lobes` makes the slices three-cornered, one corner to the front; `cap` rounds both ends.
