@@ -93,9 +93,9 @@ class Augmentation(Section):
 class Training(Section):
     """How weights are fitted."""
 
-    loss: str = "dice+ce"
+    loss: str = "dice+faded_ce"
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    rate: Annotated[float, Field(gt=0)] = 1e-3
+    rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     schedule: Literal["cosine", "constant", "poly"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03

@@ -83,7 +83,7 @@ def test_training_on_bad_data_is_one_sentence_exit_2_and_nothing_written(
     spoil, words = BAD[what]
     spoil(dataset)
     before = sorted(tmp_path.rglob("*"))
-    code, out, err = run("train", dataset, "--out", tmp_path / "run", "--epochs", 1, capsys=capsys)
+    code, _, err = run("train", dataset, "--out", tmp_path / "run", "--epochs", 1, capsys=capsys)
     said = [line for line in err.splitlines() if line.startswith("condyle: ") and "%" not in line]
     assert code == 2
     assert len(said) == 1

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from strategies import rotation
 
 import condyle
 from condyle.config import Experiment
@@ -14,6 +13,7 @@ from condyle.prepare.recipe import Recipe
 from condyle.workflows.check import check
 from condyle.workflows.imports import import_scans
 from condyle.workflows.train import train
+from strategies import rotation
 
 BONES = {"femur_left": 75, "femur_right": 76, "hip_left": 77, "hip_right": 78, "sacrum": 25}
 

@@ -26,7 +26,7 @@ def scan(seed):
     middle = grid.index_to_world((np.array(grid.shape) - 1) / 2)
     labels = np.zeros(grid.shape, np.uint8)
     for number, side in ((1, -1), (2, 1)):
-        centre = middle + [side * 10 + rng.uniform(-1, 1), rng.uniform(-3, 3), 0]
+        centre = middle + np.array([side * 10 + rng.uniform(-1, 1), rng.uniform(-3, 3), 0])
         radius = 6 + rng.uniform(-1, 1)
         labels[np.linalg.norm(world - centre, axis=-1) < radius] = number
     image = 100 * (labels > 0) + 15 * rng.normal(size=grid.shape)
@@ -48,7 +48,7 @@ def run(dataset):
         {
             "dataset": str(dataset),
             "network": {"name": "3d:unet-plain"},
-            "training": {"epochs": 6, "batch": 2, "rate": 5e-3, "ema": 0.9},
+            "training": {"epochs": 20, "batch": 2, "rate": 5e-3, "ema": 0.9},
         }
     )
     return train(experiment, out)
@@ -99,7 +99,7 @@ def test_segmenting_files_writes_whole_results_and_names_what_failed(run, datase
     labels = condyle.read_labels(done.written["new_1"])
     assert labels.grid.same_as(scan(1)[0].grid, 1e-4)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "manifest.jsonl", "new_0.nii.gz", "new_1.nii.gz",
+        "labels.json", "manifest.jsonl", "new_0.nii.gz", "new_1.nii.gz",
     ]  # fmt: skip
 
 

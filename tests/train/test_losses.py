@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from condyle.errors import UnknownName
-from condyle.train.losses import LOSSES, build_loss, soft_dice
+from condyle.train.losses import LOSSES, build_loss, faded_cross_entropy, soft_dice
 
 
 def perfect(target, classes):
@@ -15,9 +15,9 @@ def perfect(target, classes):
 def test_the_truth_is_best_and_its_opposite_worse_than_nothing_known(name, shape):
     target = torch.from_numpy(np.random.default_rng(0).integers(0, 3, shape))
     loss = build_loss(name)
-    best = loss(perfect(target, 3), target)
-    unsure = loss(torch.zeros(shape[0], 3, *shape[1:]), target)
-    worst = loss(-perfect(target, 3), target)
+    best = loss(perfect(target, 3), target, 0.2)
+    unsure = loss(torch.zeros(shape[0], 3, *shape[1:]), target, 0.2)
+    worst = loss(-perfect(target, 3), target, 0.2)
     assert best < 0.01 < unsure < worst
 
 
@@ -27,7 +27,7 @@ def test_losses_pull_towards_the_truth(name):
     scores = torch.zeros(2, 3, 8, 8, requires_grad=True)
     loss = build_loss(name)
     for _ in range(60):
-        (gradient,) = torch.autograd.grad(loss(scores, target), scores)
+        (gradient,) = torch.autograd.grad(loss(scores, target, 0.2), scores)
         scores = (scores - 50 * gradient).detach().requires_grad_()
     assert (scores.argmax(1) == target).float().mean() > 0.99
 
@@ -58,3 +58,19 @@ def test_a_structure_that_is_nowhere_in_the_batch_leaves_dice_alone():
     alone = 1 - 2 * (probabilities * truth).sum() / (probabilities.sum() + truth.sum())
     torch.testing.assert_close(two, alone)
     assert soft_dice(scores, torch.zeros_like(target)) == 0
+
+
+def test_rare_classes_count_for_more_at_first_and_like_any_other_in_the_end():
+    target = torch.zeros(1, 10, 10, dtype=torch.int64)
+    target[0, 0, 0] = 1  # one voxel of a hundred
+    found, missed = torch.zeros(1, 2, 10, 10), torch.zeros(1, 2, 10, 10)
+    found[0, 1, 0, 0], missed[0, 1, 0, 0] = 5, -5
+    gains = [
+        float(faded_cross_entropy(missed, target, p) - faded_cross_entropy(found, target, p))
+        for p in (0.0, 0.25, 0.5, 1.0)
+    ]
+    assert gains[0] > gains[1] > gains[2]
+    plain = torch.nn.functional.cross_entropy
+    assert (
+        gains[2] == gains[3] == pytest.approx(float(plain(missed, target) - plain(found, target)))
+    )

@@ -95,7 +95,9 @@ def _described(root: Path, _: Policy) -> Dataset:
         if file.name.endswith(ending)
     ]
     if not files:
-        raise DatasetError(f"{root} has a dataset.json, but no *{ending} scans in its imagesTr")
+        raise DatasetError(
+            f"{root} has a dataset.json but holds no cases: there are no {ending} scans in imagesTr"
+        )
     labels = {scan_name(file): file for file in _scans(root / "labelsTr")}
     images = _by_case(root, files, labels, len(names))
     name = str(facts.get("name") or root.resolve().name)

@@ -27,7 +27,7 @@ def starts(length: int, window: int) -> list[int]:
     if length <= window:
         return [0]
     count = int(np.ceil((length - window) / (window * STEP))) + 1
-    return [round(s) for s in np.linspace(0, length - window, count)]
+    return sorted({round(s) for s in np.linspace(0, length - window, count)})
 
 
 def by_windows(

@@ -165,7 +165,7 @@ class _Step:
             factor = rate_factor(self.training, progress)
             group["lr"] = self.training.rate * group["part"] * factor
         image = image.to(self.fabric.device, memory_format=self.network.memory_format)
-        loss = self.loss(self.wrapped(image), target.to(self.fabric.device))
+        loss = self.loss(self.wrapped(image), target.to(self.fabric.device), progress)
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=LARGEST_GRADIENT, error_if_nonfinite=False

@@ -1,14 +1,19 @@
-"""The label map files that a verb was given."""
+"""The label map files that a verb was given, and the names that lie beside them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from condyle.core import LabelMap, LabelScheme
 from condyle.errors import ConfigError
-from condyle.io import find_scans, scan_name
+from condyle.io import find_scans, open_dataset, read_labels, scan_name, write_text
 
-__all__ = ["label_files"]
+__all__ = ["label_files", "read_named", "write_names"]
+
+NAMES = "labels.json"
+"""The file of a folder of label maps that says what their numbers stand for: {"name": number}."""
 
 
 def label_files(paths: Sequence[Path]) -> dict[str, Path]:
@@ -18,6 +23,34 @@ def label_files(paths: Sequence[Path]) -> dict[str, Path]:
         raise ConfigError(f"there is no label map in {', '.join(map(str, paths))}")
     named = {scan_name(file): file for file in files}
     if len(named) < len(files):
-        twice = sorted({n for n in map(scan_name, files) if [*map(scan_name, files)].count(n) > 1})
+        names = [scan_name(file) for file in files]
+        twice = sorted({name for name in names if names.count(name) > 1})
         raise ConfigError(f"more than one file is called {', '.join(twice)}: give them in turn")
     return named
+
+
+def read_named(path: Path) -> LabelMap:
+    """A label map under the names in the file, in labels.json beside it, or in its data set."""
+    labels = read_labels(path)
+    if labels.scheme != LabelScheme.numbered(labels.scheme.ids):
+        return labels  # the file itself knows
+    scheme = _names_beside(path)
+    return labels.with_scheme(scheme).require_known(str(path)) if scheme else labels
+
+
+def _names_beside(path: Path) -> LabelScheme | None:
+    names = path.parent / NAMES
+    if names.is_file():
+        try:
+            return LabelScheme.of(json.loads(names.read_text(encoding="utf-8")))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f'{names} is no table of names: write {{"femur": 1}}') from error
+    home = path.parent.parent
+    if path.parent.name == "labelsTr" and (home / "dataset.json").is_file():
+        return open_dataset(home).scheme
+    return None
+
+
+def write_names(folder: Path, scheme: LabelScheme) -> Path:
+    """Say in a folder of label maps what their numbers stand for."""
+    return write_text(Path(folder) / NAMES, json.dumps(scheme.to_dict(), indent=2) + "\n")

@@ -19,6 +19,7 @@ from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.mesh import surfaces
 from condyle.predict import Segmenter
 from condyle.report import Picture, Report, figures, tables, write_report
+from condyle.workflows.files import read_named
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import environment, write_csv
 from condyle.workflows.segment import held_out, segment_cases
@@ -122,7 +123,7 @@ def _truths(labels: Path, fold: int | None) -> dict[str, Callable[[], LabelMap]]
     files = {scan_name(path): path for path in find_scans(labels)}
     if not files:
         raise DatasetError(f"there is no label map in {labels}")
-    return {name: partial(read_labels, path) for name, path in files.items()}
+    return {name: partial(read_named, path) for name, path in files.items()}
 
 
 def _some(names: Iterable[str]) -> str:

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from condyle.io import read_labels
 from condyle.mesh import surfaces
 from condyle.mesh import write as write_mesh
-from condyle.workflows.files import label_files
+from condyle.workflows.files import label_files, read_named
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import write_csv
 
@@ -31,7 +30,7 @@ def mesh(
     written: list[Path] = []
     rows: list[dict[str, object]] = []
     for name, path in told(tell, "making surfaces", files.items(), len(files)):
-        labels = read_labels(path)
+        labels = read_named(path)
         if not labels.present():
             log.warning("%s holds no structure: it has no surface", path)
             continue

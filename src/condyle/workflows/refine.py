@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from condyle.io import Manifest, read_labels, write
+from condyle.io import Manifest, write
 from condyle.refine import Refinement
 from condyle.refine import refine as cleaned
-from condyle.workflows.files import label_files
+from condyle.workflows.files import label_files, read_named, write_names
 from condyle.workflows.progress import Tell, silent, told
 
 __all__ = ["refine"]
@@ -22,6 +22,8 @@ def refine(
     manifest = Manifest(out)
     written: list[Path] = []
     for name, path in told(tell, "refining", files.items(), len(files)):
-        written.append(write(cleaned(read_labels(path), steps), Path(out) / path.name))
+        labels = cleaned(read_named(path), steps)
+        write_names(out, labels.scheme)
+        written.append(write(labels, Path(out) / path.name))
         manifest.add(name, written[-1])
     return written

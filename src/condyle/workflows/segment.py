@@ -20,6 +20,7 @@ from condyle.io import (
 )
 from condyle.predict import Segmenter
 from condyle.prepare.splits import default_folds
+from condyle.workflows.files import write_names
 from condyle.workflows.progress import Tell, silent, told
 
 __all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
@@ -116,6 +117,7 @@ def _segmented(
             path = Path(out) / f"{name}{FORMATS[format]}"
             written[name] = write(labels, path)
             manifest.add(name, path)
+            write_names(out, segmenter.scheme)
         except CondyleError as error:
             failed[name] = str(error)
             log.warning("%s failed: %s", name, error)

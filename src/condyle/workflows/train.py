@@ -98,6 +98,8 @@ def _trained(
 ) -> Run:  # fmt: skip
     with logged(out / "log.txt") as warnings:
         experiment = _with_preparation(experiment, dataset, fold, plane, tell)
+        for case in told(tell, "looking at the rest", held := dataset.select(fold.test), len(held)):
+            case.pair()  # what is wrong with them is said now, not after a night of training
         write_text(out / "config.toml", experiment.to_toml())
         write_json(out / "environment.json", environment())
         work = _Work(experiment, dataset, fold, out, tell)
