@@ -67,7 +67,7 @@ def _run(given: list[str], debug: bool) -> int:
 
 
 @app.command
-def demo(*, out: Out = Path("demo"), budget: str = "4m") -> None:
+def demo(*, out: Out = Path("demo"), budget: str = "5m") -> None:
     """The whole road on a phantom cohort, in minutes: data, training, held-out scores, surfaces.
 
     Parameters

@@ -30,7 +30,7 @@ class Demonstrated:
     report: Path
 
 
-def demo(out: Path, *, budget: str = "4m", tell: Tell = silent) -> Demonstrated:
+def demo(out: Path, *, budget: str = "5m", tell: Tell = silent) -> Demonstrated:
     """Make phantoms, check them, train, judge on held-out phantoms, and make surfaces."""
     out = Path(out)
     if (out / "run").exists() or (out / "phantoms").exists():
