@@ -39,7 +39,7 @@ def test_schemes_that_cannot_be_are_refused(ids):
 
 
 def test_an_unknown_structure_names_the_known_ones():
-    with pytest.raises(UnknownName, match=r"did you mean 'femur .2.'|femur \(2\)"):
+    with pytest.raises(UnknownName, match="did you mean 'femur'"):
         KNEE["femru"]
 
 

@@ -90,7 +90,7 @@ class LabelScheme:
         for label in self.labels:
             if key in (label.id, label.name):
                 return label
-        raise UnknownName("structure", key, [f"{x.name} ({x.id})" for x in self.labels])
+        raise UnknownName("structure", key, self.names if isinstance(key, str) else self.ids)
 
     def to_dict(self) -> dict[str, int]:
         """Name -> number, in the scheme's order."""
