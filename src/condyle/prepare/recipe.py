@@ -81,7 +81,7 @@ class Recipe:
         """The label map on the working grid; a structure that would vanish raises `LabelError`."""
         grid = self.working_grid(labels.grid)
         names = {label.id: label.name for label in labels.scheme.labels}
-        array = resample_labels(labels.reoriented("RAS").array, grid.shape, names=names)
+        array = resample_labels(labels.reoriented("RAS").array, grid.shape, "one-hot", names=names)
         return LabelMap(array, grid, labels.scheme)
 
     def undo(self, probabilities: NDArray[Any], prepared: Prepared) -> NDArray[np.uint8]:
