@@ -81,7 +81,10 @@ class Recipe:
         """The label map on the working grid; a structure that would vanish raises `LabelError`."""
         grid = self.working_grid(labels.grid)
         names = {label.id: label.name for label in labels.scheme.labels}
-        array = resample_labels(labels.reoriented("RAS").array, grid.shape, "one-hot", names=names)
+        ras = labels.reoriented("RAS").array
+        i, j, k = (min(old, new) for old, new in zip(ras.shape, grid.shape, strict=True))
+        array = resample_labels(ras, (i, j, k), "one-hot", names=names)  # where it shrinks
+        array = resample_labels(array, grid.shape, names=names)  # where it grows: undone exactly
         return LabelMap(array, grid, labels.scheme)
 
     def undo(self, probabilities: NDArray[Any], prepared: Prepared) -> NDArray[np.uint8]:
