@@ -115,9 +115,10 @@ def _segmented(
         try:
             labels = segmenter.segment(read(), device)
             path = Path(out) / f"{name}{FORMATS[format]}"
+            if not written:
+                write_names(out, segmenter.scheme)
             written[name] = write(labels, path)
             manifest.add(name, path)
-            write_names(out, segmenter.scheme)
         except CondyleError as error:
             failed[name] = str(error)
             log.warning("%s failed: %s", name, error)

@@ -81,6 +81,8 @@ def train(
         experiment = Experiment.read(out / "config.toml")
     elif out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
+    if experiment.training.epochs and experiment.training.budget:
+        raise ConfigError("give either --epochs or --budget, not both")
     dataset = open_dataset(Path(experiment.dataset))
     fold = _fold(dataset, experiment)
     fresh = not out.exists()
@@ -170,8 +172,6 @@ class _Work:
     def fit(self, started: float, resume: bool) -> History:
         """Fit the network until the epochs are done or the budget is used."""
         settings = self.experiment.training
-        if settings.epochs and settings.budget:
-            raise ConfigError("give either --epochs or --budget, not both")
         ids = [0, *self.scheme.ids]
         mirror = self.scheme.mirrored()
         batches = Batches(
