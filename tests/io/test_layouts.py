@@ -202,7 +202,9 @@ def test_pairs_of_segmentations_name_themselves(tmp_path):
         ({"dataset_json": V2}, "no .*scans"),
         ({"dataset_json": "not JSON"}, "no JSON file"),
         ({"dataset_json": []}, "no dict"),
-        ({"dataset_json": {"labels": {"bone": [1, 2]}}}, "labels are no table"),
+        ({"dataset_json": {"labels": {"tibia": 1, "bone": [1, 2]}}}, "bone is a region"),
+        ({"dataset_json": {"labels": {"tibia": 1, "ignore": 2}}}, "'ignore' marks voxels"),
+        ({"dataset_json": {"labels": {"tibia": "one"}}}, "labels are no table"),
         ({"dataset_json": {}}, "labels are no table"),
     ],
 )

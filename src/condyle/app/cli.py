@@ -87,17 +87,23 @@ def demo(*, out: Out = Path("demo"), budget: str = "5m") -> None:
 def import_(
     scans: list[Path],
     *,
-    masks: Several,
+    masks: Several | None = None,
     out: Out,
     scheme: str = "",
     overlap: Literal["background", "priority", "error"] = "error",
+    patients: str = "",
+    split: str = "",
+    seed: int = 0,
+    area: Literal["whole", "labelled"] = "whole",
+    volume: int | None = None,
+    series: str = "",
 ) -> None:
-    """Turn scans and their masks into a data set to train on.
+    """Turn scans and their masks, or a data set of another layout, into one to train on.
 
     Parameters
     ----------
     scans
-        Files, DICOM folders or zips.
+        Files, DICOM folders or zips; or one data set folder, and no masks.
     masks
         A folder of one scan's masks (tibia.nii.gz, R_femur.nrrd, ...), a folder with one such
         folder, or one label map, a scan, matched by base name, or label map files.
@@ -105,12 +111,37 @@ def import_(
         lower-limb, knee, or a JSON file {"name": number}; left out: the names found.
     overlap
         What happens to a voxel that two masks claim.
+    patients
+        A .csv table of case and patient, or a pattern for case names: '(.+)_(left|right)'.
+    split
+        24/8/8, 5-fold or leave-one-out, by patient.
+    seed
+        Of the split.
+    area
+        labelled: keep only the axial slices that carry labels, and a few more.
+    volume
+        Which volume of files that hold several, from 0.
+    series
+        Which series of DICOM folders that hold several.
     """
     from condyle.app.show import bars, say
     from condyle.workflows.imports import import_scans
 
     with bars() as tell:
-        done = import_scans(scans, masks, out, scheme=scheme, overlap=overlap, tell=tell)
+        done = import_scans(
+            scans,
+            masks or [],
+            out,
+            scheme=scheme,
+            overlap=overlap,
+            patients=patients,
+            split=split,
+            seed=seed,
+            area=area,
+            volume=volume,
+            series=series,
+            tell=tell,
+        )
     say(done)
 
 

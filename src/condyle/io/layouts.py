@@ -88,6 +88,10 @@ def _described(root: Path, _: Policy) -> Dataset:
     channels = cast(dict[str, Any], named)
     names = tuple(str(channels[key]) for key in sorted(channels, key=str))
     ending = str(facts.get("file_ending", ""))
+    name = str(facts.get("name") or root.resolve().name)
+    if "dataset" in facts:
+        images, labels = _listed(root, facts["dataset"])
+        return _dataset(root, name, images, labels, scheme, names)
     files = [
         file
         for folder in ("imagesTr", "imagesTs")
@@ -100,8 +104,30 @@ def _described(root: Path, _: Policy) -> Dataset:
         )
     labels = {scan_name(file): file for file in _scans(root / "labelsTr")}
     images = _by_case(root, files, labels, len(names))
-    name = str(facts.get("name") or root.resolve().name)
     return _dataset(root, name, images, labels, scheme, names)
+
+
+def _listed(root: Path, table: object) -> tuple[dict[str, list[Path]], dict[str, Path]]:
+    """The scans and label maps that a dataset.json (nnU-Net v2) names case by case.
+
+    As in nnU-Net, paths are relative to the data set, or absolute.
+    """
+    try:
+        rows = cast(dict[str, Any], table).items()
+        images = {case: [root / str(file) for file in row["images"]] for case, row in rows}
+        labels = {case: root / str(row["label"]) for case, row in rows if row.get("label")}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f'{root / "dataset.json"}: write "dataset": {{"CASE": {{"images": ["scan.nii.gz"], '
+            '"label": "labels.nii.gz"}}'
+        ) from error
+    for case, files in images.items():
+        for file in (*files, labels.get(case, root)):
+            if not file.exists():
+                raise DatasetError(
+                    f"{root / 'dataset.json'} names {file} for case {case}, which is not there"
+                )
+    return images, labels
 
 
 def _by_case(
@@ -165,14 +191,21 @@ def _scheme_found(root: Path, files: Sequence[Path]) -> LabelScheme:
     return LabelScheme.of(found or {"label_1": 1})
 
 
-class Masks(Mapping[str, LabelMap]):
+class Masks(Mapping[str, LabelMap | Volume]):
     """A case's masks by name, each read when asked for: a hundred do not fit into memory."""
 
-    def __init__(self, folder: Path):
-        self.files = {scan_name(file): file for file in _scans(folder)}
+    def __init__(
+        self, files: Mapping[str, Path], read: Callable[[Path], LabelMap | Volume] = read_labels
+    ):
+        self.files, self.read = dict(files), read
 
-    def __getitem__(self, name: str) -> LabelMap:
-        return read_labels(self.files[name])
+    @classmethod
+    def within(cls, folder: Path) -> Masks:
+        """The masks in a folder."""
+        return cls({scan_name(file): file for file in _scans(folder)})
+
+    def __getitem__(self, name: str) -> LabelMap | Volume:
+        return self.read(self.files[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
@@ -193,7 +226,7 @@ def _totalsegmentator(root: Path, overlap: Policy) -> Dataset:
         scans[folder.name] = found
         modalities.add(TOTALSEGMENTATOR[scan_name(found[0])])
     labels = {folder.name: folder / "segmentations" for folder in folders}
-    names = {name for masks in labels.values() for name in Masks(masks)}
+    names = {name for masks in labels.values() for name in Masks.within(masks)}
     if not names:
         raise DatasetError(f"{root} holds no masks in its folders called segmentations")
     scheme = scheme_of_names(names)
@@ -204,7 +237,7 @@ def _totalsegmentator(root: Path, overlap: Policy) -> Dataset:
 
 def _merged(folder: Path, scheme: LabelScheme, overlap: Policy) -> LabelMap:
     """One label map of a folder of masks; overlaps that are resolved are logged."""
-    labels, report = merge(Masks(folder), scheme, overlap)
+    labels, report = merge(Masks.within(folder), scheme, overlap)
     if report.pairs:
         log.warning("%s: %s", folder, report)
     return labels
@@ -265,13 +298,26 @@ def _scheme(path: Path, labels: object) -> LabelScheme:
     """The scheme of a table name -> number, or (nnU-Net v1, Decathlon) number -> name."""
     try:
         table = cast(dict[str, Any], labels).items()
+        regions = [str(name) for name, number in table if isinstance(number, list)]
+        if regions:
+            raise DatasetError(
+                f"{path}: {regions[0]} is a region of several labels, and Condyle trains on labels "
+                "alone: give each structure a number of its own"
+            )
+        if any(str(name) == "ignore" and number for name, number in table):
+            raise DatasetError(
+                f"{path}: 'ignore' marks voxels that nobody labelled, which Condyle cannot pass "
+                "over: label them, or leave these cases out"
+            )
         if all(str(key).isdigit() for key, _ in table):
             return LabelScheme.of({str(name): int(number) for number, name in table})
         return LabelScheme.of({name: int(number) for name, number in table})
+    except DatasetError:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
-        reason = str(error) if isinstance(error, CondyleError) else "regions are not understood"
+        reason = f" ({error})" if isinstance(error, CondyleError) else ""
         raise DatasetError(
-            f'{path}: its labels are no table like {{"background": 0, "femur": 1}} ({reason})'
+            f'{path}: its labels are no table like {{"background": 0, "femur": 1}}{reason}'
         ) from error
 
 

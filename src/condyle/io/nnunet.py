@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from condyle.core import Fold, LabelMap, LabelScheme, Volume
@@ -14,26 +14,34 @@ from condyle.errors import CondyleError, DatasetError, LabelError, OutputError
 from condyle.io.scans import write
 from condyle.io.whole import write_text
 
-__all__ = ["write_nnunet", "write_splits"]
+__all__ = ["splits_json", "write_nnunet", "write_splits"]
+
+Pairs = Iterable[tuple[str, tuple[Volume, ...], LabelMap | None]]
 
 
-def write_splits(path: str | Path, folds: Sequence[Fold]) -> Path:
-    """Write folds as nnU-Net's splits_final.json, with a test part where a fold has one."""
+def splits_json(folds: Sequence[Fold]) -> str:
+    """The text of nnU-Net's splits_final.json, with a test part where a fold has one."""
     rows = [
         {"train": list(fold.train), "val": list(fold.validation)}
         | ({"test": list(fold.test)} if fold.test else {})
         for fold in folds
     ]
-    return write_text(Path(path), json.dumps(rows, indent=1) + "\n")
+    return json.dumps(rows, indent=1) + "\n"
+
+
+def write_splits(path: str | Path, folds: Sequence[Fold]) -> Path:
+    """Write folds as nnU-Net's splits_final.json."""
+    return write_text(Path(path), splits_json(folds))
 
 
 def write_nnunet(
     out: str | Path,
     name: str,
-    pairs: Iterable[tuple[str, tuple[Volume, ...], LabelMap | None]],
+    pairs: Pairs,
     scheme: LabelScheme,
-    channel_names: Sequence[str],
+    channel_names: Sequence[str] | Callable[[], Sequence[str]],
     folds: Sequence[Fold] = (),
+    beside: Callable[[], Mapping[str, str]] = dict,
 ) -> Path:
     """Write a data set in nnU-Net's raw form (v2); gives back its folder, whole or not at all.
 
@@ -42,7 +50,9 @@ def write_nnunet(
     out : the new folder; it may be there if it is empty.
     pairs : case id, channels and label map, taken one by one. Cases without a label map go into
         imagesTs, since nnU-Net wants a label for each image in imagesTr.
-    channel_names : one a channel; 'CT' makes nnU-Net clip and scale as for CT.
+    channel_names : one a channel; 'CT' makes nnU-Net clip and scale as for CT. Where it is not
+        known before the cases were seen, what gives it; it is asked after the last case.
+    beside : gives file name -> text of what lies beside dataset.json; asked after the last case.
 
     Raises
     ------
@@ -61,12 +71,17 @@ def write_nnunet(
     building = out.with_name(f".{out.name[:100]}-{secrets.token_hex(4)}")
     try:
         building.mkdir(parents=True)
-        labelled = _write_cases(building, pairs, scheme, len(channel_names))
+        labelled, channels = _write_cases(building, pairs, scheme)
+        names = channel_names() if callable(channel_names) else channel_names
+        if len(names) != channels:
+            raise DatasetError(f"the cases have {channels} channels, named are {', '.join(names)}")
         if folds:
             write_splits(building / "splits_final.json", folds)
+        for file, text in beside().items():
+            write_text(building / file, text)
         facts = {
             "name": name,
-            "channel_names": {str(n): channel for n, channel in enumerate(channel_names)},
+            "channel_names": {str(n): channel for n, channel in enumerate(names)},
             "labels": {"background": 0, **scheme.to_dict()},
             "numTraining": labelled,
             "file_ending": ".nii.gz",
@@ -85,22 +100,18 @@ def write_nnunet(
     return out
 
 
-def _write_cases(
-    folder: Path,
-    pairs: Iterable[tuple[str, tuple[Volume, ...], LabelMap | None]],
-    scheme: LabelScheme,
-    channels: int,
-) -> int:
-    """Write scans and label maps; gives back how many cases have a label map."""
+def _write_cases(folder: Path, pairs: Pairs, scheme: LabelScheme) -> tuple[int, int]:
+    """Write scans and label maps; gives back how many label maps and how many channels a case."""
     seen: set[str] = set()
-    labelled = 0
+    channels = labelled = 0
     for case, volumes, labels in pairs:
         if not case or case != Path(case).name or case.startswith("."):
             raise DatasetError(f"{case!r} cannot be a case: its name becomes a file's name")
         if case in seen:
             raise DatasetError(f"there is more than one case called {case}")
+        channels = channels or len(volumes)
         if len(volumes) != channels:
-            raise DatasetError(f"case {case} has {len(volumes)} channels, not {channels}")
+            raise DatasetError(f"case {case} has {len(volumes)} channels, others {channels}")
         seen.add(case)
         for other in volumes[1:]:
             volumes[0].grid.require_same(other.grid, f"the channels of case {case}")
@@ -114,4 +125,4 @@ def _write_cases(
             write(volume, folder / images / f"{case}_{n:04d}.nii.gz")
     if not seen:
         raise DatasetError("there are no cases to write")
-    return labelled
+    return labelled, channels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from condyle.core import Case, Fold
 from condyle.errors import SplitError
 
-__all__ = ["by_counts", "carve", "default_folds", "k_fold", "leave_one_out"]
+__all__ = ["by_counts", "carve", "default_folds", "k_fold", "leave_one_out", "split"]
 
 
 def _by_patient(cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
@@ -85,6 +86,30 @@ def by_counts(cases: Iterable[Case], train: int, validation: int, test: int, see
         _cases_of(groups, order[ends[0] : ends[1]]),
         _cases_of(groups, order[ends[1] : ends[2]]),
     )
+
+
+def split(
+    cases: Iterable[Case], how: str, seed: int = 0, strata: Mapping[str, str] | None = None
+) -> tuple[Fold, ...]:
+    """The folds that a few words ask for: '24/8/8', '5-fold' or 'leave-one-out', by patient.
+
+    Parameters
+    ----------
+    how : patients that train, choose and test; so many folds; or a fold a patient.
+    strata : patient -> group, for `k_fold`.
+
+    Raises
+    ------
+    SplitError
+        If the words mean none of these, or there are too few patients.
+    """
+    if counts := re.fullmatch(r"(\d+)/(\d+)/(\d+)", how):
+        return (by_counts(cases, *map(int, counts.groups()), seed=seed),)
+    if folds := re.fullmatch(r"(\d+)-fold", how):
+        return k_fold(cases, int(folds[1]), seed, strata)
+    if how == "leave-one-out":
+        return leave_one_out(cases)
+    raise SplitError(f"unknown split {how!r}: write 24/8/8, 5-fold or leave-one-out")
 
 
 def default_folds(cases: Sequence[Case], seed: int = 0) -> tuple[Fold, ...]:

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
-
-from condyle.core import LabelMap, LabelScheme, Volume
-from condyle.core.labels import SCHEMES
-from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
-from condyle.io import find_scans, read, read_labels, scan_name, write_nnunet
+from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
+from condyle.errors import ConfigError, LabelError
+from condyle.io import (
+    dropped,
+    is_dataset,
+    open_dataset,
+    read_channels,
+    read_labels,
+    write_nnunet,
+)
+from condyle.io.nnunet import splits_json
+from condyle.prepare import splits
+from condyle.prepare.crop import labelled_slices
 from condyle.prepare.fingerprint import looks_like_ct
-from condyle.prepare.merge import Policy, merge, scheme_of_names, structure_of
+from condyle.prepare.merge import OverlapReport, Policy
+from condyle.workflows.masks import consecutive, scheme_named
+from condyle.workflows.patients import numbered, patients_csv, patients_given
 from condyle.workflows.progress import Tell, silent, told
+from condyle.workflows.provenance import case_facts, heard, overlaps_csv
+from condyle.workflows.sources import Source, Sources, sources_of_dataset, sources_of_scans
 
-__all__ = ["import_scans"]
+__all__ = ["Area", "import_scans"]
+
+Area = Literal["whole", "labelled"]
+
+MARGIN = 5
+"""Slices that are kept beyond the first and the last that carry labels."""
 
 
 def import_scans(
@@ -26,126 +45,195 @@ def import_scans(
     *,
     scheme: str = "",
     overlap: Policy = "error",
+    patients: str = "",
+    split: str = "",
+    seed: int = 0,
+    area: Area = "whole",
+    volume: int | None = None,
+    series: str = "",
     tell: Tell = silent,
 ) -> str:
     """Write scans and their masks as a data set folder; gives back what was done, in words.
 
     Parameters
     ----------
-    scans : files, DICOM folders, zips, or folders of these.
+    scans : files, DICOM folders, zips, or folders of these; or, without masks, one data set
+        folder of any known layout, whose splits, patients and channels are kept.
     masks : a folder of one scan's masks, or one with such a folder (or a label map) a scan,
-        matched by base name.
+        matched by base name; or the files of one scan's masks.
     out : the new data set folder.
     scheme : lower-limb, knee, a JSON file {"name": number}, or '' for the names found.
     overlap : background, priority or error: what happens to a voxel that two masks claim.
+    patients : a .csv table with the columns case and patient, a regular expression whose first
+        group is the patient in a case's name, or '' for what DICOM's PatientID says. Only
+        patient_001, patient_002, ... are written.
+    split : 24/8/8, 5-fold or leave-one-out, by patient; '' for none, or the data set's own.
+    seed : of the split.
+    area : whole, or labelled for the axial slices that carry labels and 5 more at either end.
+    volume, series : which volume of files that hold several, which series of DICOM folders.
     """
-    found = [path for scan in scans for path in find_scans(scan)]
-    if not found:
-        raise DatasetError(f"there is no scan in {', '.join(map(str, scans))}")
-    wanted = _scheme(scheme)
-    sources = {
-        scan_name(path): (path, _masks_of(scan_name(path), masks, len(found))) for path in found
-    }
-    if wanted is None:
-        wanted = _scheme_found([files for _, files in sources.values()])
-    notes: list[str] = []
-
-    def pairs() -> Iterator[tuple[str, tuple[Volume, ...], LabelMap]]:
-        for name, (scan, files) in told(tell, "importing", sources.items(), len(sources)):
-            volume = read(scan)
-            labels = _labels(files, wanted, overlap, notes, name)
-            volume.grid.require_same(labels.grid, f"{name}: scan and masks")
-            yield name, (volume,), labels
-
-    channel = "CT" if looks_like_ct(read(found[0])) else "MRI"  # nnU-Net scales by this name
-    write_nnunet(out, Path(out).name, pairs(), _consecutive(wanted), (channel,))
-    text = f"{len(sources)} scans with {', '.join(wanted.names)} written into {out}"
-    return "\n".join([text, *notes])
-
-
-def _scheme(name: str) -> LabelScheme | None:
-    """A built-in scheme, one from a JSON file, or None for ''."""
-    if not name:
-        return None
-    if name in SCHEMES:
-        return SCHEMES[name]
-    if not Path(name).suffix:
-        raise UnknownName("scheme", name, [*SCHEMES, "or a JSON file"])
-    try:
-        return LabelScheme.of(json.loads(Path(name).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise MissingFile(f"the scheme {name} is not there") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
-
-
-def _consecutive(scheme: LabelScheme) -> LabelScheme:
-    """The same structures in the same order, numbered 1, 2, 3, ... as nnU-Net demands."""
-    colours = {label.name: label.colour for label in scheme.labels}
-    return LabelScheme.of({name: n for n, name in enumerate(scheme.names, 1)}, colours)
-
-
-def _masks_of(name: str, masks: Sequence[Path], scans: int) -> list[Path]:
-    """The mask files, or the one label map, of the scan of this base name."""
-    for path in masks:
-        if not path.exists():
-            raise MissingFile(f"the masks {path} are not there")
-        if path.is_file() and (scan_name(path) == name or scans == len(masks) == 1):
-            return [path]
-        if (path / name).is_dir():
-            return find_scans(path / name)
-        if path.is_dir():
-            files = find_scans(path)
-            same = [file for file in files if scan_name(file) == name]
-            if same:
-                return same
-            if scans == 1 and files:
-                return files
-    raise DatasetError(
-        f"no masks for scan {name}: --masks needs a folder {name}/ of masks, or a label map "
-        f"called {name}"
+    wanted = scheme_named(scheme)
+    if not masks and len(scans) == 1 and is_dataset(scans[0]):
+        if volume is not None or series:
+            raise ConfigError("--volume and --series choose among scans; a data set has its own")
+        sources = sources_of_dataset(open_dataset(scans[0]), wanted, overlap)
+    else:
+        sources = sources_of_scans(scans, masks, wanted, overlap, volume, series)
+    known = {source.name: source.patient for source in sources.cases}
+    if patients:
+        known = patients_given(patients, list(known))
+    work = _Import(sources, numbered(known), area, series)
+    work.require_folds(split, seed)
+    write_nnunet(
+        out,
+        Path(out).name,
+        work.cases(tell),
+        consecutive(sources.scheme),
+        work.channels,
+        beside=lambda: work.texts(split, seed),
     )
+    return "\n".join(work.said(Path(out)))
 
 
-def _scheme_found(groups: Sequence[Sequence[Path]]) -> LabelScheme:
-    """The scheme of the mask names, or of the label maps' own numbers."""
-    if any(len(files) > 1 for files in groups):
-        return scheme_of_names(sorted({scan_name(file) for files in groups for file in files}))
-    labels = {name: number for files in groups
-              for name, number in read_labels(files[0]).scheme.to_dict().items()}  # fmt: skip
-    return LabelScheme.of(labels)
+@dataclass
+class _Import:
+    """An import under way: what was given, and what was seen of the cases so far."""
+
+    sources: Sources
+    patients: Mapping[str, str]
+    area: Area
+    series: str
+    notes: list[str] = field(default_factory=list[str])
+    overlaps: dict[str, OverlapReport] = field(default_factory=dict[str, OverlapReport])
+    facts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    present: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
+    are_ct: list[bool] = field(default_factory=list[bool])
+
+    def cases(self, tell: Tell) -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
+        """Each case as it is to be written."""
+        cases = self.sources.cases
+        for source in told(tell, "importing", cases, len(cases)):
+            with heard(source.name, source.files) as warnings:
+                channels = source.read()
+                labels = self._labels(source, channels[0])
+                names = [n for file in source.files for n in dropped(file, self.series)]
+            whole = channels[0]
+            self.are_ct.append(looks_like_ct(whole))
+            if labels is not None and self.area == "labelled":
+                channels, labels = _cut(source.name, channels, labels)
+            self.facts.append(
+                case_facts(source.name, source.files, whole, channels[0], names, warnings)
+            )
+            yield source.name, channels, labels
+
+    def _labels(self, source: Source, volume: Volume) -> LabelMap | None:
+        if source.read_labels is None:
+            return None
+        labels, report = source.read_labels(self.notes)
+        volume.grid.require_same(labels.grid, f"{source.name}: scan and masks")
+        self.present[source.name] = set(labels.present())
+        if report is not None:
+            self.overlaps[source.name] = report
+        return labels
+
+    def channels(self) -> tuple[str, ...]:
+        """The channels' names: nnU-Net scales by them, CT alone by the numbers of all scans."""
+        if self.sources.channels:
+            return self.sources.channels
+        if any(self.are_ct) and not all(self.are_ct):
+            self.notes.append(
+                f"{sum(self.are_ct)} of {len(self.are_ct)} scans look like CT: the channel is "
+                "called image, and each scan is scaled by itself"
+            )
+            return ("image",)
+        return ("CT" if all(self.are_ct) else "MRI",)
+
+    def texts(self, split: str, seed: int) -> dict[str, str]:
+        """File name -> text of what lies beside dataset.json."""
+        folds = self.folds(split, seed) if split else self.sources.folds
+        if split:
+            left = len({self._patient(s) for s in self._labelled()})
+            left -= len({self._patient(s) for s in self._labelled() if s.name in folds[0].all})
+            if left:
+                self.notes.append(f"the split {split} leaves {left} patients out")
+        texts = {
+            "splits_final.json": splits_json(folds) if folds else "",
+            "patients.csv": patients_csv(self.patients) if self.patients else "",
+            "overlaps.csv": overlaps_csv(self.overlaps),
+            "import.json": json.dumps(self.facts, indent=1) + "\n",
+        }
+        return {name: text for name, text in texts.items() if text}
+
+    def folds(self, split: str, seed: int) -> tuple[Fold, ...]:
+        """The folds of the labelled cases; those of 5-fold share out what structures there are."""
+        strata: dict[str, str] = {}
+        seen: dict[str, set[int]] = {}
+        for source in self._labelled():
+            patient = self._patient(source)
+            seen[patient] = seen.get(patient, set()) | self.present.get(source.name, set())
+            strata[patient] = " ".join(f"{number:05d}" for number in sorted(seen[patient]))
+        return splits.split(map(self._case, self._labelled()), split, seed, strata)
+
+    def require_folds(self, split: str, seed: int) -> None:
+        """Raise `SplitError` before anything is read, if the folds cannot be."""
+        if split:
+            self.folds(split, seed)
+            return
+        cases = tuple(map(self._case, self.sources.cases))
+        folds = self.sources.folds
+        dataset = Dataset("the data set", Path(), cases, self.sources.scheme, folds)
+        for number in range(len(folds)):
+            dataset.fold(number)
+
+    def _labelled(self) -> list[Source]:
+        return [source for source in self.sources.cases if source.read_labels]
+
+    def _patient(self, source: Source) -> str:
+        return self.patients.get(source.name, source.name)
+
+    def _case(self, source: Source) -> Case:
+        patient = self._patient(source)
+        return Case(source.name, source.files, None, patient, read_channels, read_labels)
+
+    def said(self, out: Path) -> list[str]:
+        """What was done, and what the user should know of it."""
+        scheme = self.sources.scheme
+        lines = [f"{len(self.facts)} scans with {', '.join(scheme.names)} written into {out}"]
+        lines += [*self.sources.notes, *self.notes]
+        if consecutive(scheme) != scheme:
+            lines.append(f"nnU-Net counts labels from 1 on: {_changes(scheme)}")
+        if self.area == "labelled":
+            kept, all_ = (
+                sum(facts[key] for facts in self.facts)
+                for key in ("axial_slices_kept", "axial_slices")
+            )
+            lines.append(
+                f"{kept} of {all_} axial slices kept: those with labels, and {MARGIN} more"
+            )
+        if not re.fullmatch(r"Dataset\d{3}_.+", out.name):
+            wanted = "Dataset042_" + re.sub(r"\W+", "_", out.resolve().name)
+            lines.append(f"before nnU-Net can train on it, call the folder {wanted} or the like")
+        return lines
 
 
-def _labels(
-    files: Sequence[Path], scheme: LabelScheme, overlap: Policy, notes: list[str], case: str
-) -> LabelMap:
-    """A scan's label map, numbered from 1 on; notes what was passed over and what overlapped."""
-    if len(files) == 1 and structure_of(scan_name(files[0]), scheme) is None:
-        return _renumbered(read_labels(files[0]), scheme, notes, case)
-    known = {file: structure_of(scan_name(file), scheme) for file in files}
-    unknown = [file.name for file, structure in known.items() if structure is None]
-    if unknown:
-        notes.append(f"{case}: no structure of the scheme, passed over: {', '.join(unknown)}")
-    masks = {scan_name(file): read(file) for file, structure in known.items() if structure}
-    if not masks:
-        raise DatasetError(f"{case}: none of its masks is called after {', '.join(scheme.names)}")
-    labels, report = merge(masks, _consecutive(scheme), overlap)
-    if report.pairs:
-        notes.append(f"{case}: {report}")
-    return labels
+def _cut(
+    case: str, channels: tuple[Volume, ...], labels: LabelMap
+) -> tuple[tuple[Volume, ...], LabelMap]:
+    """The axial slices that carry labels, and some more at either end, as they were turned."""
+    try:
+        start, stop = labelled_slices(labels, "axial", MARGIN)
+    except LabelError as error:
+        raise LabelError(f"{case} has no labels to cut it to: leave it out, or --area") from error
+    turned = labels.grid.orientation
+
+    def cut(thing: Any) -> Any:
+        return thing.reoriented("RAS").cropped(start, stop).reoriented(turned)
+
+    return tuple(map(cut, channels)), cut(labels)
 
 
-def _renumbered(labels: LabelMap, scheme: LabelScheme, notes: list[str], case: str) -> LabelMap:
-    """The structures of the scheme alone, numbered from 1 on; others become background."""
-    left_out = [n for n in labels.present() if n not in scheme.ids]
-    if len(left_out) == len(labels.present()):
-        raise DatasetError(
-            f"{case}: its label map holds the numbers {list(labels.present())[:8]}, none of which "
-            f"is in the scheme {scheme.to_dict()}"
-        )
-    if left_out:
-        shown = ", ".join(map(str, left_out[:8])) + (", ..." if len(left_out) > 8 else "")
-        notes.append(f"{case}: labels that are not in the scheme became background: {shown}")
-    table = np.zeros(max(*labels.present(), *scheme.ids) + 1, np.uint8)
-    table[list(scheme.ids)] = np.arange(1, len(scheme) + 1)
-    return LabelMap(table[labels.array], labels.grid, _consecutive(scheme))
+def _changes(scheme: LabelScheme) -> str:
+    """Which numbers changed, in words."""
+    changed = [f"{label.name} was {label.id} and is {n}"
+               for n, label in enumerate(scheme.labels, 1) if label.id != n]  # fmt: skip
+    return ", ".join(changed[:8]) + (", ..." if len(changed) > 8 else "")
