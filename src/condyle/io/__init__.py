@@ -2,14 +2,17 @@
 
 from condyle.io.layouts import is_dataset, open_dataset, write_nnunet, write_splits
 from condyle.io.names import find_scans, scan_name
+from condyle.io.provenance import dropped, patient_of
 from condyle.io.scans import read, read_channels, read_labels, write
 from condyle.io.whole import Manifest, sha256, whole_or_absent, write_text
 
 __all__ = [
     "Manifest",
+    "dropped",
     "find_scans",
     "is_dataset",
     "open_dataset",
+    "patient_of",
     "read",
     "read_channels",
     "read_labels",

@@ -1,14 +1,14 @@
 """One DICOM series as a scan: sorted by where its slices lie, in Hounsfield units where it is CT.
 
-What cannot be read rightly is refused with the reason; nothing is guessed from file names,
-slice numbers or SliceThickness.
+What is known to be wrong is repaired with a warning (a tilted gantry, MONOCHROME1, a file that is
+there twice); what cannot be read rightly is refused with the reason.
 """
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Callable, Generator, Sequence
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,282 +18,257 @@ from numpy.typing import NDArray
 from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io.door import LPS_TO_RAS
-from condyle.io.names import ENDINGS, ending_of, has_dicom_mark, is_hidden
+from condyle.io.frames import Frame, Header, require_readable
+from condyle.io.series import choose, speaking_of
+from condyle.io.stack import Stack, stacked
 
-__all__ = ["load"]
+__all__ = ["load", "sources"]
 
-NO_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "REG", "DOC")
-"""Modalities whose objects stand beside a scan in its folder, and are none."""
+log = logging.getLogger("condyle")
 
-NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
-STEP_MM = 0.01
-STEP_SHARE = 0.01
-"""Steps between slices may differ by 0.01 mm or 1 %, whichever is more: rounding in the header."""
-
-SIDEWAYS_SHARE = 1e-4
-"""A stack may lean by 0.01 mm and 0.1 mm a metre: rounding. A gantry tilt of 1 degree is 0.017."""
-
-TURN = 1e-4
-"""Direction cosines of two slices may differ by this much: rounding."""
-
-Header = Any
-"""A pydicom Dataset, which has no type of its own for each element."""
-
-REFUSED: tuple[tuple[Callable[[Header], bool], str], ...] = (
-    (lambda h: int(h.get("NumberOfFrames") or 1) > 1, "is multi-frame: convert it with dcm2niix"),
-    (lambda h: "MOSAIC" in (h.get("ImageType") or ()), "is a mosaic: convert it with dcm2niix"),
-    (
-        lambda h: (
-            int(h.get("SamplesPerPixel", 1)) != 1
-            or h.get("PhotometricInterpretation") == "PALETTE COLOR"
-        ),
-        "is in colour: a scan is grey",
-    ),
-    (
-        lambda h: h.get("PhotometricInterpretation") != "MONOCHROME2",
-        "is not stored as MONOCHROME2, so bright and dark may be swapped: convert it with dcm2niix",
-    ),
-    (
-        lambda h: "ModalityLUTSequence" in h,
-        "maps its voxels through a table (Modality LUT): export it with a rescale slope",
-    ),
-    (
-        lambda h: h.get("Modality") == "CT" and "RescaleSlope" not in h,
-        "is CT without a rescale slope, so its Hounsfield units are unknown: export it again",
-    ),
-)
-"""What is not read, and why; asked in this order."""
+PACKED_RATIO = 10_000
+"""No compression of real images, even of empty ones, comes near this: a header that promises more
+lies."""
 
 
-def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
-    """The array (column, row, slice), its grid, and the modality, of the one series at a path."""
-    files, headers = _series(path)
-    for file, header in zip(files, headers, strict=True):
-        for wrong, why in REFUSED:
-            if wrong(header):
-                raise UnreadableFile(f"{file} {why}")
-        missing = [name for name in NEEDED if header.get(name) is None]
-        if missing:
-            raise UnreadableFile(f"{file} does not say where it lies (no {', '.join(missing)})")
-    affine, order = _geometry(path, headers)
-    slices = [_pixels(files[n]) for n in order]
-    array = _stacked(slices, [headers[n] for n in order])
-    return array, Grid(array.shape, LPS_TO_RAS @ affine), str(headers[0].get("Modality") or "")
+def load(
+    path: Path, series: str = "", called: Path | None = None
+) -> tuple[NDArray[Any], Grid, str]:
+    """The array (column, row, slice[, volume]), its grid, and the modality, of a series at a path.
 
-
-def _series(path: Path) -> tuple[list[Path], list[Header]]:
-    """The files and headers of the one series of images at a path."""
-    found: dict[str, list[tuple[Path, Header]]] = {}
-    for file in _dicom_files(path):
-        header = _header(file)
-        kind = header.file_meta.get("MediaStorageSOPClassUID")
-        if "Rows" not in header and (kind is None or kind.name.endswith("Image Storage")):
-            raise UnreadableFile(f"{file} is cut short: it should hold an image, and does not")
-        if "Rows" in header and header.get("Modality") not in NO_SCANS:
-            found.setdefault(str(header.get("SeriesInstanceUID")), []).append((file, header))
-    if not found:
-        raise UnreadableFile(f"{path} holds no DICOM images")
-    if len(found) > 1:
-        kinds = "; ".join(sorted(_described([h for _, h in rows]) for rows in found.values()))
-        raise UnreadableFile(
-            f"{path} holds {len(found)} series ({kinds}): put the one you mean into its own folder"
-        )
-    rows = next(iter(found.values()))
-    return [file for file, _ in rows], [header for _, header in rows]
-
-
-def _described(headers: Sequence[Header]) -> str:
-    """How many images a series has, of which modality, and its description; no patient's data."""
-    first = headers[0]
-    what = f"{first.get('Modality') or '?'} '{first.get('SeriesDescription') or 'no description'}'"
-    return f"{len(headers)} images of {what}"
-
-
-def _dicom_files(path: Path) -> Generator[Path]:
-    """The DICOM files at a path and below, sorted by name; other files are passed over.
-
-    A file that is called .dcm and is none, or is empty, is refused: a slice would be missing.
+    Parameters
+    ----------
+    series : which one of several: its number in the list that the error shows, or its UID.
+    called : what the user calls the path, for sentences.
     """
-    if path.is_file():
-        files = [path]
-    else:
-        below = (f for f in path.rglob("*") if not any(map(is_hidden, _within(f, path))))
-        files = sorted(f for f in below if f.is_file())
-    for file in files:
-        if has_dicom_mark(file):
-            yield file
-        elif ENDINGS.get(ending_of(file)) == "dicom" or not (file.suffix or file.stat().st_size):
-            raise UnreadableFile(f"{file} is called DICOM and is none, or is cut short")
+    called = called or path
+    frames = choose(path, series, called).frames
+    for frame in frames:
+        require_readable(frame)
+    _require_bytes(frames)
+    frames = _without_copies(called, frames)
+    stack = stacked(called, frames)
+    order = [n for volume in stack.volumes for n in volume]
+    array = _values([frames[n] for n in order])
+    if len(stack.volumes) > 1:
+        array = array.reshape(*array.shape[:2], len(stack.volumes), -1).transpose(0, 1, 3, 2)
+    _warn(called, frames, array)
+    affine = stack.affine
+    if stack.shifts is not None:
+        array, affine = _upright(array, stack)
+    i, j, k = array.shape[:3]
+    modality = str(frames[0].header.get("Modality") or "")
+    return array, Grid((i, j, k), LPS_TO_RAS @ affine), modality
 
 
-def _within(file: Path, root: Path) -> list[Path]:
-    """The file and its folders below a root."""
-    return [Path(part) for part in file.relative_to(root).parts]
+def sources(path: Path, series: str = "", called: Path | None = None) -> list[Header]:
+    """The headers of the files that give a scan's slices, in the order of its axis k.
+
+    A multi-frame file gives a list of one.
+
+    Raises
+    ------
+    UnreadableFile, GeometryError
+        If the series cannot be read, or its slices are not those of the scan (4D, or straightened).
+    """
+    called = called or path
+    frames = _without_copies(called, choose(path, series, called).frames)
+    for frame in frames:
+        require_readable(frame)
+    stack = stacked(called, frames)
+    if len(stack.volumes) > 1 or stack.shifts is not None:
+        why = "several volumes" if len(stack.volumes) > 1 else "slices of a tilted gantry"
+        raise GeometryError(
+            f"{called} holds {why}, so what is found in it cannot be written as DICOM-SEG: "
+            "choose --format nifti"
+        )
+    ordered = [frames[n] for volume in stack.volumes for n in volume]
+    return list({frame.file: frame.header for frame in ordered}.values())
 
 
-def _header(file: Path) -> Header:
-    """A file's elements but for its pixels."""
+def _require_bytes(frames: Sequence[Frame]) -> None:
+    """Refuse, before memory is taken, headers that promise more pixels than a file can hold."""
+    counts: dict[Path, int] = {}
+    for frame in frames:
+        counts[frame.file] = counts.get(frame.file, 0) + 1
+    for frame in {frame.file: frame for frame in frames}.values():
+        header = frame.header
+        packed = header.file_meta.TransferSyntaxUID.is_compressed
+        rows, columns = frame.shape
+        promised = rows * columns * int(header.BitsAllocated) // 8 * counts[frame.file]
+        if promised <= 0 or promised > frame.file.stat().st_size * (PACKED_RATIO if packed else 1):
+            raise UnreadableFile(
+                f"{frame.file} is damaged or cut short: its header promises {promised} bytes of "
+                "pixels, which it cannot hold"
+            )
+
+
+def _without_copies(called: Path, frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """The frames without those that show the same numbers at the same place once more."""
+    places: dict[tuple[float, ...], list[Frame]] = {}
+    for frame in frames:
+        if not frame.missing:
+            places.setdefault(tuple(np.round(frame.position, 3)), []).append(frame)
+    copies: set[int] = set()
+    for doubled in (place for place in places.values() if len(place) > 1):
+        seen: dict[tuple[bytes, ...], Frame] = {}
+        for frame in doubled:
+            parts = (_pixels(frame), frame.rescale, frame.directions, frame.pixel)
+            key = tuple(np.asarray(part).tobytes() for part in parts)
+            if seen.setdefault(key, frame) is not frame:
+                copies.add(id(frame))
+    if copies:
+        log.warning(
+            "%s holds %d images twice, number for number: one of each was taken",
+            called, len(copies),
+        )  # fmt: skip
+    return tuple(frame for frame in frames if id(frame) not in copies)
+
+
+def _pixels(frame: Frame) -> NDArray[Any]:
+    """One image's stored numbers, (column, row)."""
     import pydicom
+    from pydicom.pixels.utils import iter_pixels
 
-    with _speaking_of(file):
-        return pydicom.dcmread(file, stop_before_pixels=True)
-
-
-def _pixels(file: Path) -> NDArray[Any]:
-    """One slice's stored numbers, (column, row)."""
-    import pydicom
-
-    with _speaking_of(file):
-        data = pydicom.dcmread(file)
-        syntax = data.file_meta.TransferSyntaxUID
-        if "PixelData" not in data:
-            raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
+    file = frame.file
+    with speaking_of(file):
         try:
-            pixels = data.pixel_array
+            if int(frame.header.get("NumberOfFrames") or 1) > 1:
+                pixels = next(iter_pixels(file, indices=[frame.index]))
+            else:
+                data = pydicom.dcmread(file)
+                if "PixelData" not in data:
+                    raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
+                pixels = data.pixel_array
         except (RuntimeError, NotImplementedError) as error:
+            syntax = frame.header.file_meta.TransferSyntaxUID
             if not syntax.is_compressed:
                 raise
             raise UnreadableFile(
                 f"{file} is compressed as {syntax.name}, which could not be decompressed here: "
-                "decompress it first, with gdcmconv --raw or dcm2niix"
+                "it is damaged, or needs gdcmconv --raw or dcm2niix first"
             ) from error
-        if pixels.shape != (data.Rows, data.Columns):
+        if pixels.shape != frame.shape:
             raise UnreadableFile(f"{file} holds {pixels.shape} pixels, not rows and columns")
-        return pixels.T
+        return _within_bits(pixels, frame.header).T
 
 
-@contextlib.contextmanager
-def _speaking_of(file: Path) -> Generator[None]:
-    """Whatever pydicom raises comes out as one exception that names the file; it warns of much."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except UnreadableFile:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise UnreadableFile(f"{file} is damaged or cut short ({reason})") from error
+def _within_bits(pixels: NDArray[Any], header: Header) -> NDArray[Any]:
+    """The numbers without what old files keep in the bits above those that count: overlays."""
+    stored, held = int(header.BitsStored), int(header.BitsAllocated)
+    if stored == held or not np.issubdtype(pixels.dtype, np.integer):
+        return pixels
+    signed = bool(header.PixelRepresentation)
+    low, high = (-(1 << stored - 1), (1 << stored - 1) - 1) if signed else (0, (1 << stored) - 1)
+    if low <= pixels.min() and pixels.max() <= high:
+        return pixels
+    room = held - stored
+    return (pixels << room) >> room  # shifting back repeats the sign where there is one
 
 
-def _geometry(path: Path, headers: Sequence[Header]) -> tuple[NDArray[np.float64], list[int]]:
-    """The affine to LPS mm, and the order of the slices along it."""
-    directions = _same(path, headers, "ImageOrientationPatient", TURN)
-    pixel = _same(path, headers, "PixelSpacing", 1e-4)
-    _same(path, headers, "Rows", 0)
-    _same(path, headers, "Columns", 0)
-    row, column = directions[:3], directions[3:]
-    lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if not np.allclose(lengths, 1, atol=1e-2) or abs(row @ column) > 1e-3:
-        raise GeometryError(f"{path} has rows and columns that are not at right angles")
-    # exactly at right angles, so that every tool sees one geometry
-    row = row / lengths[0]
-    column = column - (column @ row) * row
-    column = column / np.linalg.norm(column)
-    normal = np.cross(row, column)
-    positions = np.array([[float(x) for x in h.ImagePositionPatient] for h in headers])
-    if not np.isfinite(positions).all() or (pixel <= 0).any():
-        raise GeometryError(f"{path} has slices at positions that are no numbers")
-    along = positions @ normal
-    order = [int(n) for n in np.argsort(along, kind="stable")]
-    step = _step(path, along[order], headers[0])
-    _require_upright(path, positions[order], normal)
-    affine = np.eye(4)
-    # PixelSpacing: between rows first, then between columns
-    affine[:3, :3] = np.column_stack([row * pixel[1], column * pixel[0], normal * step])
-    affine[:3, 3] = positions[order[0]]
-    return affine, order
-
-
-def _same(
-    path: Path, headers: Sequence[Header], name: str, tolerance: float
-) -> NDArray[np.float64]:
-    """The one value of an element of all slices; refused where it differs."""
-    values = [np.atleast_1d(np.asarray(header[name].value, dtype=float)) for header in headers]
-    if not all(np.isfinite(v).all() and v.shape == values[0].shape for v in values):
-        raise GeometryError(f"{path} has slices whose {name} is no number")
-    worst = max(float(np.abs(v - values[0]).max()) for v in values)
-    if worst > tolerance:
-        raise GeometryError(
-            f"{path} has slices whose {name} differs (by up to {worst:.3g}): it mixes two scans or "
-            "holds a scout; take out the slices that do not belong"
-        )
-    return values[0]
-
-
-def _step(path: Path, along: NDArray[np.float64], header: Header) -> float:
-    """The one distance in mm between neighbouring slices, from their sorted positions."""
-    if len(along) == 1:
-        thickness = float(header.get("SpacingBetweenSlices") or header.get("SliceThickness") or 0)
-        if thickness <= 0:
-            raise GeometryError(f"{path} is one slice of unknown thickness; give the whole series")
-        return thickness
-    steps = np.diff(along)
-    usual = float(np.median(steps))
-    tolerance = max(STEP_MM, STEP_SHARE * usual)
-    doubled = along[:-1][steps < STEP_MM]
-    if doubled.size:
-        raise GeometryError(
-            f"{path} has more than one slice at {_listed(doubled)} mm along its normal: it mixes "
-            "two series, echoes or time points; keep one of each"
-        )
-    odd = np.flatnonzero(np.abs(steps - usual) > tolerance)
-    if odd.size:
-        raise GeometryError(
-            f"{path} has slices missing or unevenly spaced: after {_listed(along[odd])} mm along "
-            f"its normal come steps of {_listed(steps[odd])} mm, elsewhere {usual:.4g} mm"
-        )
-    return float((along[-1] - along[0]) / (len(along) - 1))
-
-
-def _require_upright(
-    path: Path, positions: NDArray[np.float64], normal: NDArray[np.float64]
-) -> None:
-    """Refuse a stack that leans: a tilted gantry, or slices that do not lie over each other."""
-    from_first = positions - positions[0]
-    along = from_first @ normal
-    sideways = np.linalg.norm(from_first - along[:, None] * normal, axis=1)
-    worst = int(np.argmax(sideways))
-    if sideways[worst] > STEP_MM + SIDEWAYS_SHARE * along[-1]:
-        angle = np.degrees(np.arctan2(sideways[worst], along[worst]))
-        raise GeometryError(
-            f"{path} leans: slices shift {sideways[worst]:.3g} mm sideways ({angle:.3g} degrees, "
-            "as a tilted gantry does); straighten it with dcm2niix and give its _Tilt file"
-        )
-
-
-def _listed(numbers: NDArray[np.float64]) -> str:
-    """The first few numbers, for a sentence."""
-    more = ", ..." if len(numbers) > 4 else ""
-    return ", ".join(f"{n:.4g}" for n in numbers[:4]) + more
-
-
-def _stacked(slices: Sequence[NDArray[Any]], headers: Sequence[Header]) -> NDArray[Any]:
-    """(column, row, slice) values, each slice by its own slope and intercept.
+def _values(frames: Sequence[Frame]) -> NDArray[Any]:
+    """(column, row, frame) values, each image by its own slope and intercept.
 
     Whole-numbered rescaling gives the smallest of int16, int32 and int64 that holds all; other
     rescaling float32.
     """
-    rescale = [
-        (float(h.get("RescaleSlope", 1)), float(h.get("RescaleIntercept", 0))) for h in headers
-    ]
-    whole = all(s.is_integer() and i.is_integer() for s, i in rescale)
-    whole = whole and all(np.issubdtype(s.dtype, np.integer) for s in slices)
+    first = _pixels(frames[0])
+    stored = np.empty((*first.shape, len(frames)), first.dtype, order="F")
+    ends: list[int] = []
+    whole = np.issubdtype(first.dtype, np.integer)
+    for k, frame in enumerate(frames):
+        pixels = first if k == 0 else _pixels(frame)
+        if pixels.dtype != first.dtype:
+            raise GeometryError(
+                f"{frame.file} keeps its pixels as {pixels.dtype}, the first slice of its series "
+                f"as {first.dtype}: it mixes two scans"
+            )
+        stored[..., k] = pixels
+        slope, inter = frame.rescale
+        whole = whole and slope.is_integer() and inter.is_integer()
+        if whole:
+            ends += [int(end) * int(slope) + int(inter) for end in (pixels.min(), pixels.max())]
     kind = np.dtype(np.float32)
     if whole:
-        ends = [
-            int(end) * int(slope) + int(inter)
-            for pixels, (slope, inter) in zip(slices, rescale, strict=True)
-            for end in (pixels.min(), pixels.max())
-        ]
-        kinds = [np.dtype(t) for t in (np.int16, np.int32, np.int64)]
+        kinds = (np.dtype(t) for t in (np.int16, np.int32, np.int64))
         kind = next(
             k for k in kinds if np.iinfo(k).min <= min(ends) <= max(ends) <= np.iinfo(k).max
         )
-    array = np.empty((*slices[0].shape, len(slices)), kind, order="F")
-    for k, (pixels, (slope, inter)) in enumerate(zip(slices, rescale, strict=True)):
+    # in place where the numbers are as wide as before: a scan is not held twice
+    array = stored.view(kind) if kind.itemsize == stored.itemsize else np.empty(
+        stored.shape, kind, order="F")  # fmt: skip
+    for k, frame in enumerate(frames):
+        slope, inter = frame.rescale
         if (slope, inter) == (1.0, 0.0):
-            array[..., k] = pixels
+            array[..., k] = stored[..., k]
+        elif whole:
+            array[..., k] = stored[..., k].astype(np.int64) * int(slope) + int(inter)
         else:
-            array[..., k] = pixels * np.float64(slope) + inter
+            array[..., k] = stored[..., k] * np.float64(slope) + inter
     return array
+
+
+def _upright(array: NDArray[Any], stack: Stack) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The slices of a tilted gantry shifted upright, and the affine of the wider stack.
+
+    What no slice shows becomes the scan's lowest number, which is air in CT.
+    """
+    from scipy import ndimage
+
+    assert stack.shifts is not None
+    low = np.floor(stack.shifts.min(axis=0)).astype(int)
+    high = np.ceil(stack.shifts.max(axis=0)).astype(int)
+    wide = np.full(
+        (*(array.shape[:2] + high - low), *array.shape[2:]), array.min(), array.dtype, order="F"
+    )
+    for k, shift in enumerate(stack.shifts - low):
+        whole = np.floor(shift).astype(int)
+        for at in np.ndindex(array.shape[3:]):
+            part = np.pad(array[(slice(None), slice(None), k, *at)], ((0, 1), (0, 1)), mode="edge")
+            moved = ndimage.shift(
+                part.astype(np.float32), shift - whole, order=1, mode="nearest", prefilter=False
+            )
+            if np.issubdtype(array.dtype, np.integer):
+                moved = np.rint(moved)
+            # the pixel of padding is only shown where a fraction of a pixel reaches into it
+            i, j = array.shape[:2] + (shift > whole)
+            box = (slice(whole[0], whole[0] + i), slice(whole[1], whole[1] + j), k, *at)
+            wide[box] = moved[:i, :j]
+    affine = stack.affine.copy()
+    affine[:3, 3] += affine[:3, :2] @ low
+    return wide, affine
+
+
+def _warn(called: Path, frames: Sequence[Frame], array: NDArray[Any]) -> None:
+    """Say what was repaired, and what may be wrong with a scan that could be read."""
+    if any(frame.is_inverted for frame in frames):
+        log.warning("%s is stored with bright and dark swapped (MONOCHROME1): turned round", called)
+    if any(str(frame.header.get("LossyImageCompression")) == "01" for frame in frames):
+        log.warning("%s was compressed with loss: fine structures may be gone", called)
+    if frames[0].header.get("Modality") == "CT" and array.min() >= 0:
+        log.warning(
+            "%s is CT without a value below 0: these are no Hounsfield units, or it shows no air",
+            called,
+        )
+    if lost := _lost(frames):
+        log.warning("%s may lack slices: %s", called, lost)
+
+
+def _lost(frames: Sequence[Frame]) -> str:
+    """What the headers say of images that are not there; '' if nothing."""
+    if len({frame.file for frame in frames}) == 1:
+        return ""
+    promised = max(
+        int(frame.header.get(name) or 0)
+        for frame in frames
+        for name in ("ImagesInAcquisition", "NumberOfSlices")
+    )
+    if promised > len(frames):
+        return f"its header speaks of {promised} images, {len(frames)} are here"
+    numbers = sorted({int(frame.header.get("InstanceNumber") or 0) for frame in frames})
+    steps = {b - a for a, b in pairwise(numbers)}
+    if len(numbers) == len(frames) and len(steps) > 1:
+        return f"{len(numbers)} images are numbered {numbers[0]} to {numbers[-1]}, with gaps"
+    if len(numbers) == len(frames) and numbers[0] > 2 and steps == {1}:
+        return f"its images are numbered {numbers[0]} to {numbers[-1]}, and start late"
+    return ""

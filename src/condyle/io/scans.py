@@ -22,18 +22,18 @@ __all__ = ["read", "read_channels", "read_labels", "write"]
 Loaded = tuple[NDArray[Any], Grid, str]
 
 
-def _load_zip(path: Path) -> Loaded:
+def _load_zip(path: Path, series: str) -> Loaded:
     with archive.unpacked(path) as folder:
-        return dicom.load(folder)
+        return dicom.load(folder, series, called=path)
 
 
-LOADERS: dict[str, Callable[[Path], Loaded]] = {
-    "nifti": nifti.load,
-    "itk": itk.load,
+LOADERS: dict[str, Callable[[Path, str], Loaded]] = {
+    "nifti": lambda path, _: nifti.load(path),
+    "itk": lambda path, _: itk.load(path),
     "dicom": dicom.load,
     "zip": _load_zip,
 }
-"""Format -> what gives the array (i, j, k[, volume]), the grid and the modality."""
+"""Format -> what gives the array (i, j, k[, volume]), the grid and the modality, of a series."""
 
 
 def _format_of(path: Path) -> str:
@@ -49,21 +49,25 @@ def _format_of(path: Path) -> str:
     )
 
 
-def _load(path: Path) -> Loaded:
+def _load(path: Path, series: str = "") -> Loaded:
     """Array, grid and modality, the grid being one that a scan can have."""
     with the_door(path):
-        array, grid, modality = LOADERS[_format_of(path)](path)
+        kind = _format_of(path)
+        if series and kind not in ("dicom", "zip"):
+            raise ConfigError(f"{path} is no DICOM: it has no series {series} to choose")
+        array, grid, modality = LOADERS[kind](path, series)
         return array, sane(grid, path), modality
 
 
-def read(path: str | Path, *, volume: int | None = None) -> Volume:
+def read(path: str | Path, *, volume: int | None = None, series: str = "") -> Volume:
     """One scan, on its own grid in RAS+ mm; CT in Hounsfield units where it comes from DICOM.
 
     Parameters
     ----------
-    path : a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or .dcm file, a folder or a .zip of one
-        DICOM series.
-    volume : which volume of a file that holds several, from 0.
+    path : a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or .dcm file, a folder or a .zip of DICOM.
+    volume : which volume of a file or series that holds several, from 0.
+    series : which DICOM series of several: its number in the list that the error shows without
+        it, or its SeriesInstanceUID.
 
     Raises
     ------
@@ -71,10 +75,12 @@ def read(path: str | Path, *, volume: int | None = None) -> Volume:
         If there is no such file, it is damaged or ambiguous, or its geometry would mislead.
     """
     path = Path(path)
-    array, grid, modality = _load(path)
+    array, grid, modality = _load(path, series)
     count = array.shape[3] if array.ndim == 4 else 1
     if volume is None and count > 1:
-        raise UnreadableFile(f"{path} holds {count} volumes: choose one, volume=0 to {count - 1}")
+        raise UnreadableFile(
+            f"{path} holds {count} volumes: choose one with --volume 0 to {count - 1}"
+        )
     if not 0 <= (volume or 0) < count:
         raise ConfigError(f"{path} has volumes 0 to {count - 1}, not {volume}")
     if array.ndim == 4:
@@ -82,13 +88,13 @@ def read(path: str | Path, *, volume: int | None = None) -> Volume:
     return Volume(array, grid, modality)
 
 
-def read_channels(paths: Sequence[str | Path]) -> tuple[Volume, ...]:
+def read_channels(paths: Sequence[str | Path], *, series: str = "") -> tuple[Volume, ...]:
     """A scan's channels: one file each, or all the volumes of one file that holds several."""
     if not paths:
         raise DatasetError("a scan needs at least one file")
     if len(paths) > 1:
-        return tuple(read(path) for path in paths)
-    array, grid, modality = _load(Path(paths[0]))
+        return tuple(read(path, series=series) for path in paths)
+    array, grid, modality = _load(Path(paths[0]), series)
     if array.ndim == 3:
         return (Volume(array, grid, modality),)
     return tuple(Volume(array[..., n], grid, modality) for n in range(array.shape[3]))
@@ -173,7 +179,7 @@ SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
 def _require_equal(written: Path, thing: Volume | LabelMap) -> None:
     """Raise unless a file just written holds the very same numbers on the same grid."""
     with the_door(written):
-        array, grid, _ = LOADERS[_format_of(written)](written)
+        array, grid, _ = LOADERS[_format_of(written)](written, "")
         same = array.dtype == thing.array.dtype and np.array_equal(
             array, thing.array, equal_nan=np.issubdtype(array.dtype, np.floating)
         )
