@@ -15,6 +15,7 @@ from condyle.predict import Segmenter
 from condyle.predict.planes import by_slices
 from condyle.predict.runtime import TorchRuntime
 from condyle.predict.tiles import by_windows, starts
+from condyle.prepare.crop import slab
 from condyle.prepare.recipe import Recipe
 
 
@@ -55,6 +56,15 @@ def test_every_voxel_is_answered_where_it_is(plane, spatial):
     np.testing.assert_array_equal(found.array, array > 0)
     assert found.grid.same_as(grid)
     assert found.scheme == KNEE
+
+
+def test_outside_the_area_all_is_background_and_inside_nothing_changes():
+    array, grid = scan(), Grid.regular((20, 18, 9), (1, 2, 3))
+    whole = segmenter(Threshold(2)).segment(Volume(array, grid))
+    part = segmenter(Threshold(2)).segment(Volume(array, grid), area=slab(grid, 3, 5))
+    np.testing.assert_array_equal(part.array[:, :, 3:6], whole.array[:, :, 3:6])
+    assert part.array[:, :, :3].max() == part.array[:, :, 6:].max() == 0
+    assert part.grid.same_as(grid)
 
 
 @settings(max_examples=30, deadline=None)

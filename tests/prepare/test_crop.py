@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from condyle.core import KNEE, Grid, LabelMap, Volume
 from condyle.errors import GeometryError, LabelError, UnknownName
-from condyle.prepare.crop import bounding_box, labelled_slices, restore
+from condyle.prepare.crop import bounding_box, labelled_slices, near_slice, restore, slab
 
 SHAPE = (7, 8, 9)
 GRID = Grid.regular(SHAPE, (1, 2, 5))
@@ -69,3 +69,22 @@ def test_what_cannot_be_is_refused():
         restore(np.ones((1, 1, 1)), ((0, 0, 0), (2, 2, 2)), SHAPE)
     with pytest.raises(GeometryError, match="does not fit"):
         restore(np.ones((2, 2, 2)), ((6, 0, 0), (8, 2, 2)), SHAPE)
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "ISR", "PIR"])
+def test_slices_are_counted_along_the_body_as_the_file_has_them(orientation):
+    grid = GRID.turned(GRID.turn_to(orientation))
+    axis = [letter in "IS" for letter in orientation].index(True)
+    start, stop = near_slice(grid, 4, reach_mm=7.5)  # slices are 5 mm apart: two either way
+    assert (start[axis], stop[axis]) == (2, 7)
+    assert [start[a] for a in range(3) if a != axis] == [0, 0]
+    assert slab(grid, 2, 6) == (start, stop)
+    assert slab(grid) == ((0, 0, 0), grid.shape)
+    assert slab(grid, -5, 99) == slab(grid)
+
+
+def test_an_area_outside_the_scan_is_refused():
+    with pytest.raises(GeometryError, match="slices 0 to 8"):
+        slab(GRID, 9)
+    with pytest.raises(GeometryError, match="no slice 9: the scan has 0 to 8"):
+        near_slice(GRID, 9, 10)

@@ -19,6 +19,7 @@ from condyle.networks import NetworkName, SegmentationNetwork, build
 from condyle.predict.planes import by_slices
 from condyle.predict.runtime import TorchRuntime
 from condyle.predict.tiles import by_windows
+from condyle.prepare.crop import Box, restore
 from condyle.prepare.recipe import Recipe
 
 __all__ = ["Segmenter", "load"]
@@ -56,13 +57,17 @@ class Segmenter:
     window: tuple[int, int, int] | None = None
     training: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    def segment(self, scan: Volume | tuple[Volume, ...], device: str = "auto") -> LabelMap:
+    def segment(
+        self, scan: Volume | tuple[Volume, ...], device: str = "auto", area: Box | None = None
+    ) -> LabelMap:
         """The structures of a scan, on the scan's own grid.
 
         Parameters
         ----------
         scan : the scan, or its channels, all on one grid.
         device : auto, cpu, cuda or mps.
+        area : the box of voxels to look at; outside it all is background. The slices of a long
+            scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
 
         Raises
         ------
@@ -75,6 +80,10 @@ class Segmenter:
                 f"this segmenter was trained on {self.channels} channel(s), "
                 f"the scan has {len(volumes)}"
             )
+        if area is not None:
+            found = self.segment(tuple(volume.cropped(*area) for volume in volumes), device)
+            grid = volumes[0].grid
+            return LabelMap(restore(found.array, area, grid.shape), grid, self.scheme)
         prepared = self.recipe.apply(volumes)
         runtime = TorchRuntime.of(self.network, device)
         classes = self.recipe.undo(self.probabilities(runtime, prepared.array), prepared)
@@ -116,6 +125,14 @@ class Segmenter:
         }
         write_text(Path(folder) / "segmenter.json", json.dumps(card, indent=2) + "\n")
         return Path(folder)
+
+    @property
+    def reach_mm(self) -> float:
+        """How far the labels of a training scan stretched at the most, from feet to head, in mm.
+
+        0 where it is not known.
+        """
+        return float(self.training.get("reach_mm", 0.0))
 
     @classmethod
     def load(cls, folder: Path) -> Segmenter:

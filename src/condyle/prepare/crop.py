@@ -12,7 +12,7 @@ from condyle.core import Grid, LabelMap
 from condyle.errors import GeometryError, LabelError
 from condyle.prepare.slices import axis_of
 
-__all__ = ["Box", "bounding_box", "labelled_slices", "restore"]
+__all__ = ["Box", "bounding_box", "labelled_slices", "near_slice", "restore", "slab"]
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 """First voxel, and the one after the last, along i, j and k."""
@@ -71,6 +71,51 @@ def labelled_slices(labels: LabelMap, plane: Plane = "axial", margin: int = 0) -
     start[axis] = max(first[axis] - margin, 0)
     stop[axis] = min(last[axis] + margin, stop[axis])
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+def slab(grid: Grid, first: int = 0, last: int | None = None) -> Box:
+    """The box of a scan's slices from the first to the last, both in it, between feet and head.
+
+    Parameters
+    ----------
+    first, last : slices of the scan's own array, along the axis that lies nearest to the body's
+        length, as viewers count them; those that the scan does not have are passed over.
+
+    Raises
+    ------
+    GeometryError
+        If the scan has none of these slices.
+
+    Examples
+    --------
+    >>> slab(Grid.regular((4, 5, 60)), last=19)
+    ((0, 0, 0), (4, 5, 20))
+    """
+    axis = _lengthwise(grid)
+    count = grid.shape[axis]
+    low, high = max(first, 0), count if last is None else min(last + 1, count)
+    if low >= high:
+        raise GeometryError(
+            f"the area of slices {first} to {'the end' if last is None else last} is empty: the "
+            f"scan has slices 0 to {count - 1}"
+        )
+    start, stop = [0, 0, 0], list(grid.shape)
+    start[axis], stop[axis] = low, high
+    return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+def near_slice(grid: Grid, index: int, reach_mm: float) -> Box:
+    """The box of all slices within a distance in mm of one, which must be in the scan."""
+    axis = _lengthwise(grid)
+    if not 0 <= index < grid.shape[axis]:
+        raise GeometryError(f"there is no slice {index}: the scan has 0 to {grid.shape[axis] - 1}")
+    reach = int(np.ceil(reach_mm / grid.spacing[axis] - 1e-6))
+    return slab(grid, index - reach, index + reach)
+
+
+def _lengthwise(grid: Grid) -> int:
+    """The array axis that lies nearest to the line from feet to head."""
+    return next(axis for axis, letter in enumerate(grid.orientation) if letter in "IS")
 
 
 def restore(array: NDArray[Any], box: Box, shape: tuple[int, int, int]) -> NDArray[Any]:

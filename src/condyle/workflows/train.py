@@ -167,6 +167,7 @@ class _Work:
         self.training = [ready[i] for i in fold.train]
         self.validation = [ready[i] for i in fold.validation]
         self.held_out = dataset.select(fold.test)
+        self.reach_mm = max(_reach_mm(case) for case in self.training)
         self.patch = _patch(self.training, self.network.spatial, experiment.preparation.plane)
 
     def fit(self, started: float, resume: bool) -> History:
@@ -222,6 +223,7 @@ class _Work:
                 "train": list(self.fold.train),
                 "validation": list(self.fold.validation),
                 "test": list(self.fold.test),
+                "reach_mm": self.reach_mm,
                 **figures,
             },
         )
@@ -273,6 +275,12 @@ def _prepared(case: Case, recipe: Recipe, scheme: LabelScheme, folder: Path) -> 
         np.load(labels_path, mmap_mode="r"),
         ready.grid.spacing,
     )
+
+
+def _reach_mm(case: TrainingCase) -> float:
+    """How far the labels of a case stretch from feet to head, in mm; 0 without any."""
+    slices = np.flatnonzero(case.labels.any(axis=(0, 1)))  # RAS axes: the last runs to the head
+    return float((slices[-1] - slices[0] + 1) * case.spacing[2]) if slices.size else 0.0
 
 
 def _patch(cases: list[TrainingCase], spatial: int, plane: Plane) -> tuple[int, int, int]:
