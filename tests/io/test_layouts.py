@@ -131,6 +131,27 @@ def test_a_year_is_no_channel(tmp_path):
     assert dataset["knee_2020"].label is not None
 
 
+def test_nnunet_may_list_its_files(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    files = {"scans/one.nii.gz": a_scan(7), "maps/one.nii.gz": some_labels(1, 2)}
+    write(a_scan(8), elsewhere / "two.nii.gz")
+    listed = {
+        "a": {"images": ["scans/one.nii.gz"], "label": "maps/one.nii.gz"},
+        "b": {"images": [str(elsewhere / "two.nii.gz")]},
+    }
+    root = folder_of(tmp_path / "data", files, dataset_json={**V2, "dataset": listed})
+    dataset = open_dataset(root)
+    assert [(case.id, case.label is None) for case in dataset] == [("a", False), ("b", True)]
+    assert [case.image().array[0, 0, 0] for case in dataset] == [7, 8]
+    assert dataset["a"].pair()[1].present() == (1, 2)
+    (elsewhere / "two.nii.gz").unlink()
+    with pytest.raises(DatasetError, match=r"two\.nii\.gz for case b, which is not there"):
+        open_dataset(root)
+    folder_of(root, {}, dataset_json={**V2, "dataset": ["scans/one.nii.gz"]})
+    with pytest.raises(DatasetError, match='write "dataset"'):
+        open_dataset(root)
+
+
 def test_totalsegmentator_masks_become_one_label_map_when_read(tmp_path):
     scheme = LabelScheme.of({"x": 1})
     other = np.zeros(GRID.shape, np.uint8)
@@ -268,6 +289,22 @@ def test_nnunet_folders_come_back(tmp_path):
     assert dataset.folds == tuple(folds)
     assert dataset["a"].pair()[1].present() == (1, 2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+def test_texts_and_channel_names_are_asked_for_after_the_last_case(tmp_path):
+    seen = []
+
+    def pairs():
+        for name in "ab":
+            seen.append(name)
+            yield name, (a_scan(),), some_labels(1)
+
+    out = write_nnunet(
+        tmp_path / "out", "X", pairs(), KNEE, lambda: ["".join(seen)],
+        beside=lambda: {"notes.txt": " ".join(seen)},
+    )  # fmt: skip
+    assert (out / "notes.txt").read_text() == "a b"
+    assert open_dataset(out).channel_names == ("ab",)
 
 
 def failing():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from condyle.core import Case, Fold
 from condyle.errors import SplitError
-from condyle.prepare.splits import by_counts, carve, default_folds, k_fold, leave_one_out
+from condyle.prepare.splits import by_counts, carve, default_folds, k_fold, leave_one_out, split
 
 
 def cases(patients):
@@ -125,3 +125,26 @@ def test_default_folds():
 def test_groups_must_name_every_patient():
     with pytest.raises(SplitError, match="patient_04 is in no group"):
         k_fold(cases(range(5)), 2, strata={f"patient_{n:02}": "a" for n in range(4)})
+
+
+def test_a_few_words_ask_for_folds():
+    given_cases = cases(range(40))
+    assert split(given_cases, "24/8/8", 3) == (by_counts(given_cases, 24, 8, 8, 3),)
+    assert split(given_cases, "5-fold", 3) == k_fold(given_cases, 5, 3)
+    groups = {case.patient: str(n % 2) for n, case in enumerate(given_cases)}
+    assert split(given_cases, "5-fold", 3, groups) == k_fold(given_cases, 5, 3, groups)
+    assert split(given_cases, "leave-one-out") == leave_one_out(given_cases)
+
+
+@pytest.mark.parametrize(
+    "how", ["", "fold", "5 fold", "24/8", "-1/2/3", "24/8/8/1", "loo", "5-folds"]
+)
+def test_other_words_are_told_what_there_is(how):
+    with pytest.raises(SplitError, match="write 24/8/8, 5-fold or leave-one-out"):
+        split(cases(range(40)), how)
+
+
+@pytest.mark.parametrize("how", ["1-fold", "0-fold", "41-fold", "0/8/8", "40/1/0"])
+def test_splits_that_cannot_be_are_told(how):
+    with pytest.raises(SplitError, match="cannot be split"):
+        split(cases(range(40)), how)

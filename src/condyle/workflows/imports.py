@@ -113,7 +113,7 @@ class _Import:
         """Each case as it is to be written."""
         cases = self.sources.cases
         for source in told(tell, "importing", cases, len(cases)):
-            with heard(source.name, source.files) as warnings:
+            with heard(source.name, (*source.files, *source.masks)) as warnings:
                 channels = source.read()
                 labels = self._labels(source, channels[0])
                 names = [n for file in source.files for n in dropped(file, self.series)]
@@ -160,7 +160,7 @@ class _Import:
             "splits_final.json": splits_json(folds) if folds else "",
             "patients.csv": patients_csv(self.patients) if self.patients else "",
             "overlaps.csv": overlaps_csv(self.overlaps),
-            "import.json": json.dumps(self.facts, indent=1) + "\n",
+            "import.json": "[\n" + ",\n".join(map(json.dumps, self.facts)) + "\n]\n",
         }
         return {name: text for name, text in texts.items() if text}
 

@@ -79,7 +79,7 @@ def case_facts(
         "axial_slices_kept": written.grid.shape[axis],
         "dropped": sorted(set(dropped) - private),
         "dropped_private": len(private),
-        "warnings": list(warnings),
+        "warnings": list(dict.fromkeys(warnings)),
     }
 
 

@@ -30,7 +30,7 @@ class Source:
 
     Parameters
     ----------
-    files : of the scan, one a channel.
+    files, masks : of the scan, one a channel; and of its masks or its label map.
     patient : the same for the scans of one patient, '' where nothing is known. It never leaves
         memory.
     read : gives the channels.
@@ -40,6 +40,7 @@ class Source:
 
     name: str
     files: tuple[Path, ...]
+    masks: tuple[Path, ...]
     patient: str
     read: Callable[[], tuple[Volume, ...]]
     read_labels: Callable[[list[str]], Labels] | None
@@ -90,6 +91,7 @@ def sources_of_scans(
         Source(
             name,
             (path,),
+            groups[name],
             patient_of(path, series),
             partial(_channel, path, volume, series),
             partial(labels_of, name, groups[name], scheme, overlap),
@@ -114,6 +116,7 @@ def sources_of_dataset(dataset: Dataset, scheme: LabelScheme | None, overlap: Po
         Source(
             case.id,
             case.images,
+            (case.label,) if case.label else (),
             case.patient if tabled else patient_of(case.images[0]),
             case.channels,
             partial(_case_labels, case, wanted, overlap) if case.label else None,
