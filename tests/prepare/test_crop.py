@@ -71,7 +71,7 @@ def test_what_cannot_be_is_refused():
         restore(np.ones((2, 2, 2)), ((6, 0, 0), (8, 2, 2)), SHAPE)
 
 
-@pytest.mark.parametrize("orientation", ["RAS", "LPS", "ISR", "PIR"])
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SRA", "PIR"])
 def test_slices_are_counted_along_the_body_as_the_file_has_them(orientation):
     grid = GRID.turned(GRID.turn_to(orientation))
     axis = [letter in "IS" for letter in orientation].index(True)
