@@ -119,7 +119,7 @@ def test_overlaps_are_counted_in_a_table_and_said(tmp_path):
     assert not (tmp_path / "no").exists()
     out = tmp_path / "out"
     said = import_scans(*given, out, scheme="knee", overlap="background")
-    assert "a: tibia and femur share 20 voxels (0.08 cm³): they became background" in said
+    assert "a, b: tibia and femur share 20 voxels (0.08 cm³): they became background" in said
     rows = (out / "overlaps.csv").read_text().splitlines()
     assert rows == [
         "case,first,second,voxels,cm3", "a,tibia,femur,20,0.08", "b,tibia,femur,20,0.08",
@@ -298,6 +298,31 @@ def test_one_volume_of_several_is_imported(tmp_path):
     np.testing.assert_array_equal(volume.array, array[..., 2])
 
 
+def test_voxels_that_are_no_numbers_are_filled_and_that_is_told(tmp_path):
+    given = cohort(tmp_path, ["a"])
+    array = scan().array.astype(np.float32)
+    array[1, 1, 1] = np.nan
+    write(Volume(array, GRID), tmp_path / "scans" / "a.nii.gz")
+    import_scans(*given, tmp_path / "out")
+    require_nnunet(tmp_path / "out")
+    (facts,) = json.loads((tmp_path / "out" / "import.json").read_text())
+    assert any("1 voxels that are NaN" in said for said in facts["warnings"])
+
+
+def test_one_series_of_a_folder_is_imported(tmp_path):
+    for number in (1, 2):
+        dicom(tmp_path / "leg", SeriesNumber=number, RescaleIntercept=-number)
+    volume = read(tmp_path / "leg", series="2")
+    tibia = np.ones(volume.grid.shape, np.uint8)
+    write(volume.with_array(tibia), tmp_path / "tibia.nii.gz")
+    given = [tmp_path / "leg"], [tmp_path / "tibia.nii.gz"]
+    with pytest.raises(CondyleError, match="2 series"):
+        import_scans(*given, tmp_path / "out", scheme="knee")
+    import_scans(*given, tmp_path / "out", scheme="knee", series="2")
+    np.testing.assert_array_equal(open_dataset(tmp_path / "out")["leg"].image(), volume.array)
+    assert volume.array[0, 0, 0] == 998
+
+
 def test_mixed_modalities_are_not_called_ct(tmp_path):
     given = cohort(tmp_path, ["a", "b"])
     grey = np.random.default_rng(0).integers(0, 400, GRID.shape).astype(np.int16)
@@ -355,7 +380,7 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
     out = tmp_path / "new"
     said = import_scans([root], [], out, scheme="lower-limb", overlap="priority")
     require_nnunet(out)
-    assert "s1: no structure of the scheme, passed over: aorta.nii.gz" in said
+    assert "s1, s2: no structure of the scheme, passed over: aorta.nii.gz" in said
     assert "s2,femur,pelvis,20,0.08" in (out / "overlaps.csv").read_text()
     assert labels_in(out, "s1")[0, 0, [3, 8, 9, 20]].tolist() == [2, 2, 4, 0]
     assert open_dataset(out).channel_names == ("CT",)
@@ -402,7 +427,7 @@ CANARIES = {
 
 def dicom(folder, shape=(6, 5, 4), **more):
     """A CT series of 4 slices with canaries in its headers."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     series, study = generate_uid(), generate_uid()
     for n in range(shape[2]):
         d = Header()
@@ -412,8 +437,6 @@ def dicom(folder, shape=(6, 5, 4), **more):
         d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
         d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = series, study, "CT"
         d.FrameOfReferenceUID, d.SeriesNumber, d.InstanceNumber = generate_uid(), 1, n + 1
-        for name, value in (CANARIES | more).items():
-            setattr(d, name, value)
         private = d.private_block(0x0009, "CANARYMAKER", create=True)
         private.add_new(1, "LO", "canaryprivate")
         d.ImagePositionPatient, d.ImageOrientationPatient = [0, 0, 2.0 * n], [1, 0, 0, 0, 1, 0]
@@ -421,8 +444,10 @@ def dicom(folder, shape=(6, 5, 4), **more):
         d.PhotometricInterpretation, d.PixelRepresentation = "MONOCHROME2", 1
         d.BitsAllocated, d.BitsStored, d.HighBit = 16, 16, 15
         d.RescaleSlope, d.RescaleIntercept = 1, -1024
+        for name, value in (CANARIES | more).items():
+            setattr(d, name, value)
         d.PixelData = np.full(shape[:2], 1000 + n, "<i2").tobytes()
-        d.save_as(folder / f"Canaryname_{n}.dcm", enforce_file_format=True)
+        d.save_as(folder / f"Canaryname_{d.SeriesNumber}_{n}.dcm", enforce_file_format=True)
     return folder
 
 

@@ -23,8 +23,9 @@ from condyle.io.nnunet import splits_json
 from condyle.prepare import splits
 from condyle.prepare.crop import labelled_slices
 from condyle.prepare.fingerprint import looks_like_ct
+from condyle.prepare.intensity import finite
 from condyle.prepare.merge import OverlapReport, Policy
-from condyle.workflows.masks import consecutive, scheme_named
+from condyle.workflows.masks import Notes, consecutive, scheme_named
 from condyle.workflows.patients import numbered, patients_csv, patients_given
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.provenance import case_facts, heard, overlaps_csv
@@ -36,6 +37,9 @@ Area = Literal["whole", "labelled"]
 
 MARGIN = 5
 """Slices that are kept beyond the first and the last that carry labels."""
+
+LINES = 20
+"""Of notes on single cases, as many as are said; overlaps.csv holds all overlaps."""
 
 
 def import_scans(
@@ -103,7 +107,8 @@ class _Import:
     patients: Mapping[str, str]
     area: Area
     series: str
-    notes: list[str] = field(default_factory=list[str])
+    notes: Notes = field(default_factory=list[tuple[str, str]])
+    remarks: list[str] = field(default_factory=list[str])
     overlaps: dict[str, OverlapReport] = field(default_factory=dict[str, OverlapReport])
     facts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     present: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
@@ -114,7 +119,10 @@ class _Import:
         cases = self.sources.cases
         for source in told(tell, "importing", cases, len(cases)):
             with heard(source.name, (*source.files, *source.masks)) as warnings:
-                channels = source.read()
+                channels = tuple(
+                    channel.with_array(finite(channel.array, f"case {source.name}"))
+                    for channel in source.read()
+                )
                 labels = self._labels(source, channels[0])
                 names = [n for file in source.files for n in dropped(file, self.series)]
             whole = channels[0]
@@ -141,7 +149,7 @@ class _Import:
         if self.sources.channels:
             return self.sources.channels
         if any(self.are_ct) and not all(self.are_ct):
-            self.notes.append(
+            self.remarks.append(
                 f"{sum(self.are_ct)} of {len(self.are_ct)} scans look like CT: the channel is "
                 "called image, and each scan is scaled by itself"
             )
@@ -155,7 +163,7 @@ class _Import:
             left = len({self._patient(s) for s in self._labelled()})
             left -= len({self._patient(s) for s in self._labelled() if s.name in folds[0].all})
             if left:
-                self.notes.append(f"the split {split} leaves {left} patients out")
+                self.remarks.append(f"the split {split} leaves {left} patients out")
         texts = {
             "splits_final.json": splits_json(folds) if folds else "",
             "patients.csv": patients_csv(self.patients) if self.patients else "",
@@ -199,7 +207,7 @@ class _Import:
         """What was done, and what the user should know of it."""
         scheme = self.sources.scheme
         lines = [f"{len(self.facts)} scans with {', '.join(scheme.names)} written into {out}"]
-        lines += [*self.sources.notes, *self.notes]
+        lines += [*_gathered(self.notes), *self.sources.remarks, *self.remarks]
         if consecutive(scheme) != scheme:
             lines.append(f"nnU-Net counts labels from 1 on: {_changes(scheme)}")
         if self.area == "labelled":
@@ -230,6 +238,20 @@ def _cut(
         return thing.reoriented("RAS").cropped(start, stop).reoriented(turned)
 
     return tuple(map(cut, channels)), cut(labels)
+
+
+def _gathered(notes: Notes) -> list[str]:
+    """The notes as lines, those of several cases that say the same in one."""
+    cases: dict[str, list[str]] = {}
+    for case, text in notes:
+        cases.setdefault(text, []).append(case)
+    lines = [
+        ", ".join(names[:5])
+        + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        + f": {text}"
+        for text, names in cases.items()
+    ]
+    return [*lines[:LINES], *([f"... and {len(lines) - LINES} more"] if lines[LINES:] else [])]
 
 
 def _changes(scheme: LabelScheme) -> str:

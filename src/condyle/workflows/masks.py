@@ -17,6 +17,7 @@ from condyle.io.names import ending_of
 from condyle.prepare.merge import OverlapReport, Policy, merge, scheme_of_names, structure_of
 
 __all__ = [
+    "Notes",
     "consecutive",
     "labels_of",
     "masks_of",
@@ -25,6 +26,10 @@ __all__ = [
     "scheme_named",
     "without_scan",
 ]
+
+
+Notes = list[tuple[str, str]]
+"""Cases, and what the user should know of each."""
 
 
 def scheme_named(name: str) -> LabelScheme | None:
@@ -105,7 +110,7 @@ def scheme_found(groups: Mapping[str, Sequence[Path]]) -> LabelScheme:
 
 
 def labels_of(
-    case: str, files: Sequence[Path], scheme: LabelScheme, overlap: Policy, notes: list[str]
+    case: str, files: Sequence[Path], scheme: LabelScheme, overlap: Policy, notes: Notes
 ) -> tuple[LabelMap, OverlapReport | None]:
     """A scan's label map, numbered from 1 on, and what its masks claimed twice."""
     alone = scan_name(files[0]) if len(files) == 1 else ""
@@ -114,13 +119,13 @@ def labels_of(
     known = {file: structure_of(scan_name(file), scheme) for file in files}
     unknown = [file.name for file, structure in known.items() if structure is None]
     if unknown:
-        notes.append(f"{case}: no structure of the scheme, passed over: {_some(unknown)}")
+        notes.append((case, f"no structure of the scheme, passed over: {_some(unknown)}"))
     masks = Masks({scan_name(file): file for file, structure in known.items() if structure}, _mask)
     if not masks:
         raise DatasetError(f"{case}: none of its masks is called after {', '.join(scheme.names)}")
     labels, report = merge(masks, consecutive(scheme), overlap)
     if report.pairs:
-        notes.append(f"{case}: {report}")
+        notes.append((case, str(report)))
     return labels, report
 
 
@@ -130,7 +135,7 @@ def _mask(path: Path) -> LabelMap | Volume:
     return read_labels(path) if named else read(path)
 
 
-def renumbered(labels: LabelMap, scheme: LabelScheme, notes: list[str], case: str) -> LabelMap:
+def renumbered(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) -> LabelMap:
     """The structures of the scheme alone, numbered from 1 on; others become background.
 
     A label map that names its structures is understood by the names, another by its numbers.
@@ -151,9 +156,8 @@ def renumbered(labels: LabelMap, scheme: LabelScheme, notes: list[str], case: st
             f"{scheme.to_dict()}"
         )
     if left_out:
-        notes.append(
-            f"{case}: labels that are not in the scheme became background: {_some(left_out)}"
-        )
+        said = f"labels that are not in the scheme became background: {_some(left_out)}"
+        notes.append((case, said))
     return LabelMap(table[labels.array], labels.grid, consecutive(scheme))
 
 

@@ -12,6 +12,7 @@ from condyle.errors import ConfigError, DatasetError
 from condyle.io import find_scans, patient_of, read, scan_name
 from condyle.prepare.merge import OverlapReport, Policy
 from condyle.workflows.masks import (
+    Notes,
     labels_of,
     masks_of,
     renumbered,
@@ -35,7 +36,7 @@ class Source:
         memory.
     read : gives the channels.
     read_labels : gives the label map numbered from 1 on, and what its masks claimed twice, and
-        adds to a list of notes; None where the case has no labels.
+        adds to the notes; None where the case has no labels.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Source:
     masks: tuple[Path, ...]
     patient: str
     read: Callable[[], tuple[Volume, ...]]
-    read_labels: Callable[[list[str]], Labels] | None
+    read_labels: Callable[[Notes], Labels] | None
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ class Sources:
     ----------
     channels : their names; () where only the scans can tell.
     folds : those of the data set that is imported.
-    notes : what the user should know of them.
+    remarks : what the user should know of them.
     """
 
     cases: tuple[Source, ...]
     scheme: LabelScheme
     channels: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def sources_of_scans(
@@ -99,8 +100,8 @@ def sources_of_scans(
         for name, path in zip(names, found, strict=True)
     )
     lost = without_scan(masks, names)
-    notes = (f"masks of no scan were passed over: {', '.join(lost[:8])}",) if lost else ()
-    return Sources(cases, scheme, notes=notes)
+    remarks = (f"masks of no scan were passed over: {', '.join(lost[:8])}",) if lost else ()
+    return Sources(cases, scheme, remarks=remarks)
 
 
 def _channel(path: Path, volume: int | None, series: str) -> tuple[Volume, ...]:
@@ -126,7 +127,7 @@ def sources_of_dataset(dataset: Dataset, scheme: LabelScheme | None, overlap: Po
     return Sources(cases, wanted, dataset.channel_names, dataset.folds)
 
 
-def _case_labels(case: Case, scheme: LabelScheme, overlap: Policy, notes: list[str]) -> Labels:
+def _case_labels(case: Case, scheme: LabelScheme, overlap: Policy, notes: Notes) -> Labels:
     """A case's label map, or its folder of masks (TotalSegmentator) made one."""
     if case.label and case.label.is_dir():
         return labels_of(case.id, find_scans(case.label), scheme, overlap, notes)
