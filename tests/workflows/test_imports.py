@@ -144,6 +144,45 @@ def test_a_label_map_called_like_its_scan_is_no_mask_even_if_it_is_called_femur(
     np.testing.assert_array_equal(labels_in(tmp_path / "out", "femur"), both)
 
 
+def test_a_lone_mask_of_another_structure_is_no_label_map(tmp_path):
+    given = cohort(tmp_path, ["a", "b"])
+    for file in (tmp_path / "masks" / "b").iterdir():
+        file.unlink()
+    write(mask(0, 3, value=1), tmp_path / "masks" / "b" / "patella.nii.gz")
+    with pytest.raises(DatasetError, match="b: none of its masks is called after tibia, femur"):
+        import_scans(*given, tmp_path / "out", scheme="knee")
+    import_scans(*given, tmp_path / "out")
+    assert open_dataset(tmp_path / "out").scheme.names == ("R_tibia", "femur_right", "patella")
+
+
+@pytest.mark.parametrize("name", ["segmentation", "a_annotated"])
+def test_a_folder_may_hold_a_label_map(tmp_path, name):
+    both = mask(10, 15, value=1).array + mask(15, 18, value=2).array
+    write(scan(), tmp_path / "scans" / "a.nii.gz")
+    write(Volume(both, GRID), tmp_path / "masks" / "a" / f"{name}.nii.gz")
+    import_scans([tmp_path / "scans"], [tmp_path / "masks"], tmp_path / "out", scheme="knee")
+    np.testing.assert_array_equal(labels_in(tmp_path / "out", "a"), both)
+
+
+def test_masks_and_label_maps_together_need_a_scheme(tmp_path):
+    given = cohort(tmp_path, ["a", "b"])
+    for file in (tmp_path / "masks" / "b").iterdir():
+        file.unlink()
+    write(mask(0, 3, value=2), tmp_path / "masks" / "b" / "b.nii.gz")
+    with pytest.raises(ConfigError, match=r"b has a label map.*--scheme"):
+        import_scans(*given, tmp_path / "out")
+    import_scans(*given, tmp_path / "out", scheme="knee")
+    assert set(np.unique(labels_in(tmp_path / "out", "b"))) == {0, 2}
+
+
+def test_a_mask_of_several_numbers_is_told(tmp_path):
+    given = cohort(tmp_path, ["a"])
+    array = mask(0, 3, value=1).array + mask(3, 6, value=9).array
+    write(Volume(array, GRID), tmp_path / "masks" / "a" / "R_tibia.nii.gz")
+    said = import_scans(*given, tmp_path / "out", scheme="knee")
+    assert "a: R_tibia.nii.gz holds 1 to 9: all count as one structure" in said
+
+
 def test_label_maps_that_name_themselves_are_understood_by_name(tmp_path):
     swapped = LabelScheme.of({"femur": 1, "R_tibia": 2, "patella": 3})
     array = mask(0, 3, value=1).array + mask(3, 6, value=2).array + mask(6, 9, value=3).array
@@ -228,7 +267,7 @@ def test_a_table_must_name_every_case(tmp_path):
 
 def test_who_is_left_out_of_a_split_is_counted(tmp_path):
     given = cohort(tmp_path, ["a", "b", "c", "d"])
-    assert "the split 1/1/1 leaves 1 patients out" in import_scans(
+    assert "the split 1/1/1 leaves out 1 of the patients" in import_scans(
         *given, tmp_path / "out", split="1/1/1"
     )
 

@@ -163,7 +163,7 @@ class _Import:
             left = len({self._patient(s) for s in self._labelled()})
             left -= len({self._patient(s) for s in self._labelled() if s.name in folds[0].all})
             if left:
-                self.remarks.append(f"the split {split} leaves {left} patients out")
+                self.remarks.append(f"the split {split} leaves out {left} of the patients")
         texts = {
             "splits_final.json": splits_json(folds) if folds else "",
             "patients.csv": patients_csv(self.patients) if self.patients else "",
@@ -206,7 +206,8 @@ class _Import:
     def said(self, out: Path) -> list[str]:
         """What was done, and what the user should know of it."""
         scheme = self.sources.scheme
-        lines = [f"{len(self.facts)} scans with {', '.join(scheme.names)} written into {out}"]
+        scans = f"{len(self.facts)} scan{'s' * (len(self.facts) != 1)}"
+        lines = [f"{scans} with {', '.join(scheme.names)} written into {out}"]
         lines += [*_gathered(self.notes), *self.sources.remarks, *self.remarks]
         if consecutive(scheme) != scheme:
             lines.append(f"nnU-Net counts labels from 1 on: {_changes(scheme)}")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
+from condyle.core.merge import FILLERS
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
-from condyle.io import find_scans, read, read_labels, scan_name
-from condyle.io.layouts import Masks
+from condyle.io import find_scans, layouts, read, read_labels, scan_name
 from condyle.io.names import ending_of
 from condyle.prepare.merge import OverlapReport, Policy, merge, scheme_of_names, structure_of
 
 __all__ = [
+    "Masks",
     "Notes",
     "consecutive",
     "labels_of",
@@ -54,27 +58,55 @@ def consecutive(scheme: LabelScheme) -> LabelScheme:
     return LabelScheme.of({name: n for n, name in enumerate(scheme.names, 1)}, colours)
 
 
-def masks_of(case: str, masks: Sequence[Path], scans: int) -> tuple[Path, ...]:
-    """The mask files, or the one label map, of the scan of this name, one of so many scans."""
+@dataclass(frozen=True)
+class Masks:
+    """What was given for one scan: files of a mask each, or one file that is a label map."""
+
+    files: tuple[Path, ...]
+    is_map: bool = False
+
+
+def masks_of(
+    case: str, masks: Sequence[Path], scans: int, scheme: LabelScheme | None = None
+) -> Masks:
+    """The masks, or the label map, of the scan of this name, one of so many scans.
+
+    A file called like the scan is a label map. So is a single one whose name says no more than
+    that, or, where it was given itself, no structure of the scheme.
+    """
     missing = [path for path in masks if not path.exists()]
     if missing:
         raise MissingFile(f"the masks {missing[0]} are not there")
     if scans == 1 and all(path.is_file() for path in masks):
-        return tuple(masks)
+        named = scheme and structure_of(scan_name(masks[0]), scheme)
+        is_map = len(masks) == 1 and (not named or scan_name(masks[0]) == case)
+        return Masks(tuple(masks), is_map)
     for path in masks:
         if path.is_file() and scan_name(path) == case:
-            return (path,)
+            return Masks((path,), True)
         if (path / case).is_dir():
-            return tuple(find_scans(path / case))
+            return _inside(case, find_scans(path / case), scheme)
         if path.is_dir():
             files = find_scans(path)
             same = [file for file in files if scan_name(file) == case]
-            if same or (scans == 1 and files):
-                return tuple(same or files)
+            if same:
+                return Masks(tuple(same[:1]), True)
+            if scans == 1 and files:
+                return _inside(case, files, scheme)
     raise DatasetError(
         f"no masks for scan {case}: --masks needs a folder {case}/ of masks, or a label map "
         f"called {case}"
     )
+
+
+def _inside(case: str, files: Sequence[Path], scheme: LabelScheme | None) -> Masks:
+    """The files of one scan's own folder."""
+    if not files:
+        raise DatasetError(f"no masks for scan {case}: its folder of masks is empty")
+    alone = scan_name(files[0]) if len(files) == 1 else ""
+    says_no_more = alone.lower() in FILLERS or re.match(rf"{re.escape(case)}[\W_]", alone)
+    named = scheme and structure_of(alone, scheme)
+    return Masks(tuple(files), alone == case or bool(says_no_more and not named))
 
 
 def without_scan(masks: Sequence[Path], cases: Sequence[str]) -> list[str]:
@@ -86,21 +118,21 @@ def without_scan(masks: Sequence[Path], cases: Sequence[str]) -> list[str]:
     return sorted(name for name in names - set(cases) if not name.startswith("."))
 
 
-def scheme_found(groups: Mapping[str, Sequence[Path]]) -> LabelScheme:
+def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
     """The scheme of the mask names, or of the label maps' own names or numbers."""
-    if any(len(files) > 1 for files in groups.values()):
-        maps = [case for case, files in groups.items() if [scan_name(f) for f in files] == [case]]
-        if maps:
-            raise ConfigError(
-                f"{maps[0]} has a label map, other scans have masks: say with --scheme what the "
-                "numbers of the label map stand for"
-            )
-        return scheme_of_names({scan_name(file) for files in groups.values() for file in files})
-    schemes = [read_labels(files[0]).scheme for files in groups.values()]
-    numbered = {_bare(scheme) for scheme in schemes}
-    if numbered == {True}:
+    maps = [case for case, group in groups.items() if group.is_map]
+    if maps and len(maps) < len(groups):
+        raise ConfigError(
+            f"{maps[0]} has a label map, other scans have masks: say with --scheme what the "
+            "numbers of the label map stand for"
+        )
+    if not maps:
+        return scheme_of_names({scan_name(f) for group in groups.values() for f in group.files})
+    schemes = [read_labels(group.files[0]).scheme for group in groups.values()]
+    bare = {_bare(scheme) for scheme in schemes}
+    if bare == {True}:
         return LabelScheme.numbered({number for scheme in schemes for number in scheme.ids})
-    if numbered == {False}:
+    if bare == {False}:
         names = dict.fromkeys(name for scheme in schemes for name in scheme.names)
         return LabelScheme.of({name: n for n, name in enumerate(names, 1)})
     raise ConfigError(
@@ -110,29 +142,34 @@ def scheme_found(groups: Mapping[str, Sequence[Path]]) -> LabelScheme:
 
 
 def labels_of(
-    case: str, files: Sequence[Path], scheme: LabelScheme, overlap: Policy, notes: Notes
+    case: str, given: Masks, scheme: LabelScheme, overlap: Policy, notes: Notes
 ) -> tuple[LabelMap, OverlapReport | None]:
     """A scan's label map, numbered from 1 on, and what its masks claimed twice."""
-    alone = scan_name(files[0]) if len(files) == 1 else ""
-    if alone and (alone == case or structure_of(alone, scheme) is None):
-        return renumbered(read_labels(files[0]), scheme, notes, case), None
-    known = {file: structure_of(scan_name(file), scheme) for file in files}
+    if given.is_map:
+        return renumbered(read_labels(given.files[0]), scheme, notes, case), None
+    known = {file: structure_of(scan_name(file), scheme) for file in given.files}
     unknown = [file.name for file, structure in known.items() if structure is None]
     if unknown:
         notes.append((case, f"no structure of the scheme, passed over: {_some(unknown)}"))
-    masks = Masks({scan_name(file): file for file, structure in known.items() if structure}, _mask)
-    if not masks:
-        raise DatasetError(f"{case}: none of its masks is called after {', '.join(scheme.names)}")
-    labels, report = merge(masks, consecutive(scheme), overlap)
+    files = {scan_name(file): file for file, structure in known.items() if structure}
+    if not files:
+        raise DatasetError(f"{case}: none of its masks is called after {_some(scheme.names)}")
+    read_one = partial(_mask, case=case, notes=notes)
+    labels, report = merge(layouts.Masks(files, read_one), consecutive(scheme), overlap)
     if report.pairs:
         notes.append((case, str(report)))
     return labels, report
 
 
-def _mask(path: Path) -> LabelMap | Volume:
+def _mask(path: Path, case: str, notes: Notes) -> LabelMap | Volume:
     """A mask of one structure: any number but 0 counts, so that a scan's reader will do."""
     named = path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm")
-    return read_labels(path) if named else read(path)
+    mask = read_labels(path) if named else read(path)
+    inside = mask.array[mask.array != 0]
+    if inside.size and inside.min() != inside.max():
+        said = f"{path.name} holds {inside.min():g} to {inside.max():g}: all count as one structure"
+        notes.append((case, said))
+    return mask
 
 
 def renumbered(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) -> LabelMap:

@@ -12,6 +12,7 @@ from condyle.errors import ConfigError, DatasetError
 from condyle.io import find_scans, patient_of, read, scan_name
 from condyle.prepare.merge import OverlapReport, Policy
 from condyle.workflows.masks import (
+    Masks,
     Notes,
     labels_of,
     masks_of,
@@ -85,14 +86,14 @@ def sources_of_scans(
         raise DatasetError(
             f"more than one scan is called {', '.join(twice[:5])}: rename them, and their masks"
         )
-    groups = {name: masks_of(name, masks, len(found)) for name in names}
+    groups = {name: masks_of(name, masks, len(found), scheme) for name in names}
     if scheme is None:
         scheme = scheme_found(groups)
     cases = tuple(
         Source(
             name,
             (path,),
-            groups[name],
+            groups[name].files,
             patient_of(path, series),
             partial(_channel, path, volume, series),
             partial(labels_of, name, groups[name], scheme, overlap),
@@ -130,5 +131,5 @@ def sources_of_dataset(dataset: Dataset, scheme: LabelScheme | None, overlap: Po
 def _case_labels(case: Case, scheme: LabelScheme, overlap: Policy, notes: Notes) -> Labels:
     """A case's label map, or its folder of masks (TotalSegmentator) made one."""
     if case.label and case.label.is_dir():
-        return labels_of(case.id, find_scans(case.label), scheme, overlap, notes)
+        return labels_of(case.id, Masks(tuple(find_scans(case.label))), scheme, overlap, notes)
     return renumbered(case.labels(), scheme, notes, case.id), None
