@@ -164,6 +164,10 @@ class _Import:
             left -= len({self._patient(s) for s in self._labelled() if s.name in folds[0].all})
             if left:
                 self.remarks.append(f"the split {split} leaves out {left} of the patients")
+        if folds:
+            self.remarks.append(
+                "nnU-Net keeps to splits_final.json where a copy lies in its nnUNet_preprocessed"
+            )
         texts = {
             "splits_final.json": splits_json(folds) if folds else "",
             "patients.csv": patients_csv(self.patients) if self.patients else "",
