@@ -10,16 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from condyle.errors import ConfigError, UnknownName
-from condyle.networks.decoders import DECODERS, UNetDecoder
+from condyle.networks.decoders import DECODERS, OUTPUT_STRIDE, UNetPlusPlusDecoder
 from condyle.networks.encoders import (
+    ATROUS,
     ENCODERS,
-    PLAIN,
-    PlainEncoder,
-    TimmEncoder,
+    SCRATCH,
+    pretrained_encoder,
     replace_first_convolution,
     timm_name,
+    weights_of,
 )
-from condyle.networks.layers import CONV, Spatial, padded_to
+from condyle.networks.layers import CONV, Decoder, Spatial, enlarged_to, padded_to
 from condyle.networks.weights import Found, load_into, locate, read_state
 
 __all__ = ["NetworkName", "SegmentationNetwork", "build", "names"]
@@ -46,11 +47,12 @@ class NetworkName:
         decoder, dash, encoder = name.removeprefix("3d:").partition("-")
         if not dash or decoder not in DECODERS:
             raise UnknownName("network", name, names())
-        if encoder != "plain":
-            timm_name(encoder)
+        if encoder not in SCRATCH:
+            timm_name(weights_of(encoder))
             if spatial == 3:
                 raise ConfigError(
-                    f"network {name}: in 3D there is 3d:unet-plain; {encoder} works on slices, "
+                    f"network {name}: in 3D there are 3d:unet-plain, 3d:unet-nnunet and "
+                    f"3d:unet-residual; {encoder} works on slices, "
                     f"as {name.removeprefix('3d:')}"
                 )
         return cls(spatial, decoder, encoder)
@@ -59,12 +61,29 @@ class NetworkName:
         return f"{'3d:' if self.spatial == 3 else ''}{self.decoder}-{self.encoder}"
 
 
+USUAL = ["resnet34", "resnet50", "mobilenetv3", "efficientnet_lite0"]
+LISTED: dict[str, list[str]] = {
+    "unet": [*ENCODERS, *ATROUS, *SCRATCH],
+    "unetplusplus": [*ENCODERS, *ATROUS, *SCRATCH],
+    "fpn": [*USUAL, "vgg16", "densenet121"],
+    "deeplabv3": USUAL,
+    "deeplabv3plus": USUAL,
+    "fcn32s": ["vgg16", "resnet50"],
+    "fcn16s": ["vgg16", "resnet50"],
+    "fcn8s": ["vgg16", "resnet50"],
+    "fcnvgg": ["vgg16", "vgg16_bn"],
+}
+"""Decoder -> the encoders that the tests build it over; it goes over any other as well."""
+
+
 def names() -> list[str]:
     """The names of the networks that the tests build."""
     return [
-        *[f"{d}-{e}" for d in DECODERS for e in [*ENCODERS, "plain"]],
-        *[f"3d:{d}-plain" for d in DECODERS],
-    ]
+        *[f"{decoder}-{encoder}" for decoder, encoders in LISTED.items() for encoder in encoders],
+        *[f"3d:{decoder}-plain" for decoder in DECODERS],
+        *[f"3d:{decoder}-{encoder}" for decoder in ("unet", "unetplusplus")
+          for encoder in ("nnunet", "residual")],
+    ]  # fmt: skip
 
 
 class SegmentationNetwork(nn.Module):
@@ -74,24 +93,54 @@ class SegmentationNetwork(nn.Module):
     ----------
     encoder, decoder : of `networks.encoders` and `networks.decoders`.
     classes : background and structures together.
+    deep_supervision : give the scores of a U-Net++'s inner nodes too, while it is in training.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: UNetDecoder, classes: int, spatial: Spatial):
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: Decoder,
+        classes: int,
+        spatial: Spatial,
+        deep_supervision: bool = False,
+    ):
         super().__init__()
         self.spatial: Spatial = spatial
         self.encoder = encoder
         self.decoder = decoder
+        conv, kernel = CONV[spatial], decoder.head_kernel
         self.segmentation_head = nn.Sequential(
-            CONV[spatial](decoder.out_channels, classes, 3, padding=1)
+            conv(decoder.out_channels, classes, kernel, padding=kernel // 2)
         )
+        self.supervision = None
+        if deep_supervision:
+            if not isinstance(decoder, UNetPlusPlusDecoder):
+                raise ConfigError("deep_supervision is for networks with the decoder unetplusplus")
+            self.supervision = nn.ModuleList(conv(c, classes, 1) for c in decoder.node_channels)
         self.multiple = int(cast(tuple[int, ...], encoder.reductions)[-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores (B, classes, i, j[, k]), before softmax, of an input (B, channels, i, j[, k])."""
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Scores (B, classes, i, j[, k]), before softmax, of an input (B, channels, i, j[, k]).
+
+        Under deep supervision and in training: the last scores, and those of the inner nodes.
+        """
         padded = padded_to(x, self.multiple)
-        features = self.decoder(self.encoder(padded), padded.shape[2:])
-        scores: Tensor = self.segmentation_head(features)
-        return scores[(..., *[slice(0, side) for side in x.shape[2:]])]
+        sides, levels = padded.shape[2:], self.encoder(padded)
+
+        def scored(head: nn.Module, features: Tensor) -> Tensor:
+            scores = enlarged_to(head(features), sides)
+            return scores[(..., *[slice(0, side) for side in x.shape[2:]])]
+
+        if self.supervision is None or not self.training:
+            return scored(self.segmentation_head, self.decoder(levels, sides))
+        *nodes, last = cast(UNetPlusPlusDecoder, self.decoder).nodes(levels, sides)
+        inner = [scored(head, node) for head, node in zip(self.supervision, nodes, strict=True)]
+        return (scored(self.segmentation_head, last), *inner)
+
+    def without_supervision(self) -> SegmentationNetwork:
+        """The network once it is trained: what only training needed is dropped."""
+        self.supervision = None
+        return self
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -100,7 +149,11 @@ class SegmentationNetwork(nn.Module):
 
 
 def build(
-    name: str, in_channels: int, classes: int, weights: str = "imagenet"
+    name: str,
+    in_channels: int,
+    classes: int,
+    weights: str = "imagenet",
+    deep_supervision: bool = False,
 ) -> tuple[SegmentationNetwork, Found | None]:
     """A network and where its encoder's weights came from (None: random numbers).
 
@@ -109,7 +162,8 @@ def build(
     name : 'unet-efficientnet_lite0', '3d:unet-plain', ...
     in_channels : channels of the scan.
     classes : background and structures together.
-    weights : 'imagenet', 'none', or a file; a plain encoder has none to load.
+    weights : 'imagenet', 'none', or a file; an encoder made from scratch has none to load.
+    deep_supervision : also score the inner nodes of a U-Net++ in training.
 
     Raises
     ------
@@ -117,21 +171,19 @@ def build(
         For a name that is in no table, and for weights that are missing or do not fit.
     """
     parts = NetworkName.parse(name)
-    found: Found | None = None
-    if parts.encoder == "plain":
+    make, found = DECODERS[parts.decoder], None
+    if parts.encoder in SCRATCH:
         if weights not in ("imagenet", "none"):
             raise ConfigError(f"network {name} has no pretrained part to load {weights} into")
-        spec = PLAIN[parts.spatial]
-        encoder = PlainEncoder(parts.spatial, in_channels, spec)
-        norm, transposed = spec.norm, True
+        encoder = SCRATCH[parts.encoder](parts.spatial, in_channels)
+        rules = {"norm": encoder.norm, "transposed": True}
     else:
-        encoder = TimmEncoder(parts.encoder)
+        encoder = pretrained_encoder(parts.encoder, OUTPUT_STRIDE.get(parts.decoder, 32))
         if weights != "none":
-            found = locate(parts.encoder, weights)
+            found = locate(weights_of(parts.encoder), weights)
             load_into(encoder, read_state(Path(found.path)), found.path)
         replace_first_convolution(encoder, in_channels)
-        norm, transposed = "batch", False
-    decoder = DECODERS[parts.decoder](
-        parts.spatial, encoder.channels, encoder.reductions, norm, transposed
-    )
-    return SegmentationNetwork(encoder, decoder, classes, parts.spatial), found
+        rules = {"norm": "batch", "transposed": False}
+    decoder = make(parts.spatial, encoder.channels, encoder.reductions, **rules)
+    network = SegmentationNetwork(encoder, decoder, classes, parts.spatial, deep_supervision)
+    return network, found

@@ -11,18 +11,37 @@ Every encoder is a module with
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
-import timm
-from timm.models._features import FeatureInfo
 from torch import Tensor, nn
 
 from condyle.errors import UnknownName
-from condyle.networks.layers import POOL, Norm, Spatial, conv_norm_act
+from condyle.networks.atrous import ASPP
+from condyle.networks.layers import CONV, POOL, Norm, Spatial, conv_norm_act
 
-__all__ = ["ENCODERS", "PLAIN", "PlainEncoder", "TimmEncoder", "adapted_to_channels", "timm_name"]
+with warnings.catch_warnings():  # timm 1.0.22, nnU-Net's, has code that torch 2.15 calls old
+    warnings.simplefilter("ignore", FutureWarning)
+    import timm
+    from timm.models._features import FeatureInfo
+
+__all__ = [
+    "ATROUS",
+    "ENCODERS",
+    "PLAIN",
+    "SCRATCH",
+    "AtrousEncoder",
+    "DynamicEncoder",
+    "PlainEncoder",
+    "TimmEncoder",
+    "adapted_to_channels",
+    "pretrained_encoder",
+    "timm_name",
+    "weights_of",
+]
 
 ENCODERS = {
     "efficientnet_lite0": "tf_efficientnet_lite0",
@@ -34,6 +53,7 @@ ENCODERS = {
     "resnet50": "resnet50",
     "seresnet50": "seresnet50",
     "densenet121": "densenet121",
+    "mobilenetv2": "mobilenetv2_100",
     "mobilenetv3": "mobilenetv3_large_100",
     "vgg16": "vgg16",
     "vgg16_bn": "vgg16_bn",
@@ -43,21 +63,39 @@ ENCODERS = {
 pyramid works too."""
 
 
+ATROUS = {"deeplabv3": 16, "deeplabv3_stride8": 8}
+"""Encoder -> the reduction of its coarsest level: a ResNet-50 that grows holes instead of getting
+smaller, and ASPP on top (Chen et al. 2017, arXiv:1706.05587), as the femur study has it."""
+
+
+def weights_of(encoder: str) -> str:
+    """The encoder whose pretrained weights this one takes: itself, or what it is built on."""
+    return "resnet50" if encoder in ATROUS else encoder
+
+
 def timm_name(encoder: str) -> str:
     """The name that timm knows an encoder by; `UnknownName` if it knows none such."""
     name = ENCODERS.get(encoder, encoder)
     if not timm.is_model(name):
-        raise UnknownName("encoder", encoder, [*ENCODERS, "plain", "or any timm model"])
+        known = [*ENCODERS, *ATROUS, *SCRATCH, "or any timm model"]
+        raise UnknownName("encoder", encoder, known)
     return name
 
 
 class TimmEncoder(nn.Module):
-    """A timm model cut down to its feature pyramid; its weights come from `networks.weights`."""
+    """A timm model cut down to its feature pyramid; its weights come from `networks.weights`.
 
-    def __init__(self, encoder: str):
+    Parameters
+    ----------
+    encoder : a name of `ENCODERS`, or of timm.
+    output_stride : the reduction of the coarsest level, 8 or 16: later stages grow holes instead
+        of getting smaller, where timm can do so (VGG and DenseNet keep their 32).
+    """
+
+    def __init__(self, encoder: str, output_stride: int = 32):
         super().__init__()
         self.architecture = timm_name(encoder)
-        self.model = timm.create_model(self.architecture, features_only=True, pretrained=False)
+        self.model = _features_only(self.architecture, output_stride)
         info = cast(FeatureInfo, self.model.feature_info)
         self.channels: tuple[int, ...] = tuple(info.channels())
         self.reductions: tuple[int, ...] = tuple(info.reduction())
@@ -65,6 +103,43 @@ class TimmEncoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """The levels of the pyramid, fine to coarse."""
         return self.model(x)
+
+
+def _features_only(architecture: str, output_stride: int) -> nn.Module:
+    """The timm model without weights, of this output stride if it can have it."""
+    if output_stride < 32:
+        try:
+            return timm.create_model(
+                architecture, features_only=True, pretrained=False, output_stride=output_stride
+            )
+        except (AssertionError, TypeError):  # timm's ways to say that it has no such argument
+            pass
+    return timm.create_model(architecture, features_only=True, pretrained=False)
+
+
+class AtrousEncoder(TimmEncoder):
+    """A ResNet-50 of a small output stride, and ASPP of its coarsest level in that level's place.
+
+    For an output stride of 16 and an input (1, 3, 256, 256) the levels are (1, 64, 128, 128),
+    (1, 256, 64, 64), (1, 512, 32, 32), (1, 1024, 16, 16) and (1, 256, 16, 16).
+    """
+
+    def __init__(self, output_stride: int):
+        super().__init__("resnet50", output_stride)
+        self.aspp = ASPP(2, self.channels[-1])
+        self.channels = (*self.channels[:-1], 256)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The levels of the pyramid, fine to coarse."""
+        *levels, coarsest = self.model(x)
+        return [*levels, self.aspp(coarsest)]
+
+
+def pretrained_encoder(encoder: str, output_stride: int = 32) -> TimmEncoder:
+    """A 2D encoder that there are pretrained weights for (of `weights_of`), not yet loaded."""
+    if encoder in ATROUS:
+        return AtrousEncoder(ATROUS[encoder])
+    return TimmEncoder(encoder, output_stride)
 
 
 @dataclass(frozen=True)
@@ -90,6 +165,7 @@ class PlainEncoder(nn.Module):
         spec = spec or PLAIN[spatial]
         self.channels = spec.channels
         self.reductions = tuple(2**i for i in range(len(spec.channels)))
+        self.norm: Norm = spec.norm
         widths = (in_channels, *spec.channels)
         self.stages = nn.ModuleList(
             nn.Sequential(
@@ -107,6 +183,63 @@ class PlainEncoder(nn.Module):
             x = stage(self.pool(x) if levels else x)
             levels.append(x)
         return levels
+
+
+DYNAMIC: dict[Spatial, tuple[int, ...]] = {
+    2: (32, 64, 128, 256, 320, 320),
+    3: (32, 64, 128, 256, 320),
+}
+"""The widths of nnU-Net's stages (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z)."""
+BLOCKS = (1, 3, 4, 6, 6, 6)
+"""Residual blocks of its stages (Isensee et al. 2024, arXiv:2404.09556)."""
+
+
+class DynamicEncoder(nn.Module):
+    """nnU-Net's encoder, of dynamic-network-architectures; no pretraining.
+
+    With the U-Net decoder it is its PlainConvUNet or ResidualEncoderUNet, two convolutions a
+    stage on the way up.
+    """
+
+    def __init__(self, spatial: Spatial, in_channels: int, residual: bool):
+        super().__init__()
+        from dynamic_network_architectures.building_blocks.plain_conv_encoder import (
+            PlainConvEncoder,
+        )
+        from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+
+        self.channels = DYNAMIC[spatial]
+        self.reductions = tuple(2**i for i in range(len(self.channels)))
+        self.norm: Norm = "instance"
+        stages = len(self.channels)
+        rules: dict[str, Any] = {
+            "conv_op": CONV[spatial],
+            "kernel_sizes": 3,
+            "strides": [1, *[2] * (stages - 1)],
+            "norm_op": nn.InstanceNorm2d if spatial == 2 else nn.InstanceNorm3d,
+            "norm_op_kwargs": {"affine": True},
+            "nonlin": nn.LeakyReLU,
+            "nonlin_kwargs": {"inplace": True},
+            "return_skips": True,
+        }
+        if residual:
+            rules |= {"n_blocks_per_stage": BLOCKS[:stages]}
+        else:
+            rules |= {"n_conv_per_stage": 2}
+        make = ResidualEncoder if residual else PlainConvEncoder
+        self.model = make(in_channels, stages, self.channels, **rules)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The levels of the pyramid, fine to coarse."""
+        return self.model(x)
+
+
+SCRATCH: dict[str, Callable[[Spatial, int], PlainEncoder | DynamicEncoder]] = {
+    "plain": PlainEncoder,
+    "nnunet": lambda spatial, in_channels: DynamicEncoder(spatial, in_channels, residual=False),
+    "residual": lambda spatial, in_channels: DynamicEncoder(spatial, in_channels, residual=True),
+}
+"""Name -> encoder of spatial and channels of the input, for those without pretrained weights."""
 
 
 def adapted_to_channels(weight: Tensor, channels: int) -> Tensor:

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-__all__ = ["CONV", "NORM", "UP_CONV", "Norm", "Spatial", "conv_norm_act", "padded_to"]
+__all__ = [
+    "CONV",
+    "DROP",
+    "GLOBAL_POOL",
+    "NORM",
+    "POOL",
+    "UP_CONV",
+    "Decoder",
+    "Norm",
+    "Spatial",
+    "conv_norm_act",
+    "enlarged_to",
+    "padded_to",
+    "repeated_to",
+]
 
 Spatial = Literal[2, 3]
 Norm = Literal["batch", "instance"]
@@ -20,6 +33,11 @@ UP_CONV: dict[Spatial, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     3: nn.ConvTranspose3d,
 }
 POOL: dict[Spatial, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+GLOBAL_POOL: dict[Spatial, type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3d]] = {
+    2: nn.AdaptiveAvgPool2d,
+    3: nn.AdaptiveAvgPool3d,
+}
+DROP: dict[Spatial, type[nn.Dropout2d] | type[nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 NORM: dict[tuple[Norm, Spatial], type[nn.Module]] = {
     ("batch", 2): nn.BatchNorm2d,
     ("batch", 3): nn.BatchNorm3d,
@@ -28,14 +46,38 @@ NORM: dict[tuple[Norm, Spatial], type[nn.Module]] = {
 }
 
 
+class Decoder(nn.Module):
+    """What every decoder says of itself; `forward(levels, sides)` gives the features.
+
+    The features may be smaller than `sides`, the size of the input: scores are enlarged linearly.
+    """
+
+    out_channels: int
+    """Channels of the features."""
+    head_kernel: int = 1
+    """Width of the last convolution, which turns features into scores."""
+
+
 def conv_norm_act(
-    spatial: Spatial, inputs: int, outputs: int, norm: Norm = "batch", stride: int = 1
+    spatial: Spatial,
+    inputs: int,
+    outputs: int,
+    norm: Norm = "batch",
+    *,
+    kernel: int = 3,
+    dilation: int = 1,
 ) -> nn.Sequential:
-    """A 3-wide convolution without bias, a norm, and a (leaky, after instance norm) ReLU."""
-    conv = CONV[spatial](inputs, outputs, 3, stride=stride, padding=1, bias=False)
-    normed = NORM[norm, spatial](outputs, **({"affine": True} if norm == "instance" else {}))
-    act = nn.LeakyReLU(0.01, inplace=True) if norm == "instance" else nn.ReLU(inplace=True)
-    return nn.Sequential(conv, normed, act)
+    """A convolution without bias, a norm, and a (leaky, after instance norm) ReLU."""
+    padding = dilation * (kernel // 2)
+    conv = CONV[spatial](inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+    return nn.Sequential(conv, *norm_act(spatial, outputs, norm))
+
+
+def norm_act(spatial: Spatial, channels: int, norm: Norm) -> tuple[nn.Module, nn.Module]:
+    """The norm, and the ReLU that goes with it: leaky after an instance norm."""
+    if norm == "instance":
+        return NORM[norm, spatial](channels, affine=True), nn.LeakyReLU(0.01, inplace=True)
+    return NORM[norm, spatial](channels), nn.ReLU(inplace=True)
 
 
 def padded_to(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
@@ -49,6 +91,18 @@ def padded_to(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
     return pad(x, pads, mode="replicate")
 
 
-def resized_to(x: Tensor, sides: torch.Size) -> Tensor:
+def repeated_to(x: Tensor, sides: Sequence[int]) -> Tensor:
     """The tensor enlarged to these sides by repeating its nearest values."""
-    return x if x.shape[2:] == sides else interpolate(x, size=sides, mode="nearest")
+    return (
+        x
+        if tuple(x.shape[2:]) == tuple(sides)
+        else interpolate(x, size=tuple(sides), mode="nearest")
+    )
+
+
+def enlarged_to(x: Tensor, sides: Sequence[int]) -> Tensor:
+    """The tensor enlarged to these sides linearly, corners on corners."""
+    if tuple(x.shape[2:]) == tuple(sides):
+        return x
+    mode = "bilinear" if x.ndim == 4 else "trilinear"
+    return interpolate(x, size=tuple(sides), mode=mode, align_corners=True)
