@@ -8,6 +8,7 @@ import pytest
 import condyle
 from condyle.config import Experiment
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.errors import ConfigError
 from condyle.io import write_nnunet
 from condyle.workflows.judge import evaluate
 from condyle.workflows.mesh import mesh
@@ -112,6 +113,26 @@ def test_leaving_a_case_out_never_helps(run, dataset, tmp_path):
         less = evaluate(tmp_path / "all", dataset, tmp_path / "less", fold=0)
         assert less[-1]["dice_mean"] < whole[-1]["dice_mean"]
     assert (tmp_path / "scores" / "metrics.csv").is_file()
+
+
+def test_only_the_slices_asked_for_are_looked_at(run, dataset, tmp_path):
+    image = dataset / "imagesTr" / "ball_0_0000.nii.gz"
+    whole = condyle.read_labels(segment(run.folder, [image], tmp_path / "a").written["ball_0_0000"])
+    found = np.flatnonzero(whole.array.any(axis=(0, 1)))
+    middle = int(found.mean())
+    done = segment(run.folder, [image], tmp_path / "b", slices=f"{middle}:")
+    part = condyle.read_labels(done.written["ball_0_0000"])
+    assert part.grid.same_as(whole.grid)
+    assert not part.array[..., :middle].any()
+    assert part.array[..., middle:].any()
+    done = segment(run.folder, [image], tmp_path / "c", near=middle)
+    near = condyle.read_labels(done.written["ball_0_0000"])
+    assert np.flatnonzero(near.array.any(axis=(0, 1))).size >= found.size - 2
+    for wrong in ({"slices": "low"}, {"slices": "1:2", "near": 3}):
+        with pytest.raises(ConfigError, match="--slices"):
+            segment(run.folder, [image], tmp_path / "d", **wrong)
+    done = segment(run.folder, [image], tmp_path / "e", near=999)
+    assert "no slice 999" in done.failed["ball_0_0000"]
 
 
 def test_label_maps_become_surfaces(run, dataset, tmp_path):

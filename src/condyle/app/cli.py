@@ -229,6 +229,10 @@ def segment(
     fold: int | None = None,
     format: Literal["nifti", "nrrd", "mha"] = "nifti",
     device: str = "auto",
+    volume: int | None = None,
+    series: str = "",
+    slices: str = "",
+    near_slice: int | None = None,
 ) -> int:
     """Segment scans; each result lies on its scan's own grid.
 
@@ -240,12 +244,23 @@ def segment(
         Files, DICOM folders, zips, folders of these, or a data set (with --fold).
     fold
         Only the held-out cases of this fold of a data set.
+    volume
+        Which volume of a file that holds several, from 0.
+    series
+        Which series of a DICOM folder that holds several: its number in the list, or its UID.
+    slices
+        FIRST:LAST: look only at these slices between feet and head; either may be left out.
+    near_slice
+        Look only around this slice, as far as the labels of the training scans reached.
     """
     from condyle.app.show import bars, show_segmented
     from condyle.workflows.segment import segment as go
 
     with bars() as tell:
-        done = go(run, scans, out, fold=fold, format=format, device=device, tell=tell)
+        done = go(
+            run, scans, out, fold=fold, format=format, device=device, volume=volume,
+            series=series, slices=slices, near=near_slice, tell=tell,
+        )  # fmt: skip
     return show_segmented(done, out)
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from condyle.core import Case, Dataset, Volume
+from condyle.core import Case, Dataset, Grid, Volume
 from condyle.errors import CondyleError, ConfigError, UnknownName
 from condyle.io import (
     Manifest,
     find_scans,
     is_dataset,
     open_dataset,
-    read_channels,
+    read,
     scan_name,
     write,
 )
 from condyle.predict import Segmenter
+from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
 from condyle.workflows.files import write_names
 from condyle.workflows.progress import Tell, silent, told
@@ -28,6 +30,9 @@ __all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
 log = logging.getLogger("condyle")
 
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha"}
+
+
+Area = Callable[[Grid], Box]
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,34 @@ def segment(
     fold: int | None = None,
     format: str = "nifti",
     device: str = "auto",
+    volume: int | None = None,
+    series: str = "",
+    slices: str = "",
+    near: int | None = None,
     tell: Tell = silent,
 ) -> Segmented:
     """Segment scans (files, DICOM folders, zips, or folders of these) into the folder `out`.
 
     A label map has its scan's base name and lies on its scan's own grid. Given one data set, its
     cases are segmented: all, or those that a fold holds out.
+
+    Parameters
+    ----------
+    volume, series : which one of a scan that holds several.
+    slices : 'FIRST:LAST', both counted from 0 along the body as the file has them and included;
+        either may be left out. Only these slices are looked at.
+    near : instead of `slices`: an approximate slice of what is looked for. As far as the
+        labels of the training scans reached, slices on both sides of it are looked at.
     """
     segmenter = Segmenter.load(run)
+    area = _area(segmenter, slices, near)
     if len(scans) == 1 and (fold is not None or is_dataset(scans[0])):
         dataset = open_dataset(scans[0])
         cases = dataset.cases if fold is None else held_out(dataset, fold)
-        return segment_cases(segmenter, cases, out, format=format, device=device, tell=tell)
+        if volume is not None or series:
+            raise ConfigError("--volume and --series choose in a scan, not in a data set")
+        readers = {case.id: case.channels for case in cases}
+        return _segmented(segmenter, readers, out, format, device, tell, area)
     if segmenter.channels != 1:
         raise ConfigError(
             f"{run} needs {segmenter.channels} channels a scan: segment a data set instead of files"
@@ -72,8 +93,30 @@ def segment(
             f"more than one scan is called {', '.join(twice)}: their results would overwrite "
             "each other; segment them into different folders"
         )
-    readers = {name: (lambda p=path: read_channels([p])) for path, name in found.items()}
-    return _segmented(segmenter, readers, out, format, device, tell)
+    readers = {
+        name: (lambda p=path: (read(p, volume=volume, series=series),))
+        for path, name in found.items()
+    }
+    return _segmented(segmenter, readers, out, format, device, tell, area)
+
+
+def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
+    """What gives the box of a scan's grid that is looked at; None for all of it."""
+    if slices and near is not None:
+        raise ConfigError("give either --slices or --near-slice, not both")
+    if near is not None:
+        if not segmenter.reach_mm:
+            raise ConfigError(
+                "this segmenter does not know how far its labels reach: give --slices FIRST:LAST"
+            )
+        return lambda grid: near_slice(grid, near, segmenter.reach_mm)
+    if not slices:
+        return None
+    ends = re.fullmatch(r"(\d*):(\d*)", slices)
+    if ends is None:
+        raise ConfigError(f"--slices {slices} is not FIRST:LAST, such as 0:250 or 120:")
+    first, last = (int(end) if end else None for end in ends.groups())
+    return lambda grid: slab(grid, first or 0, last)
 
 
 def held_out(dataset: Dataset, fold: int) -> tuple[Case, ...]:
@@ -105,15 +148,17 @@ def _segmented(
     format: str,
     device: str,
     tell: Tell,
+    area: Area | None = None,
 ) -> Segmented:
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
     manifest = Manifest(out)
     written: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    for name, read in told(tell, "segmenting", readers.items(), len(readers)):
+    for name, reader in told(tell, "segmenting", readers.items(), len(readers)):
         try:
-            labels = segmenter.segment(read(), device)
+            scan = reader()
+            labels = segmenter.segment(scan, device, area and area(scan[0].grid))
             path = Path(out) / f"{name}{FORMATS[format]}"
             if not written:
                 write_names(out, segmenter.scheme)
