@@ -70,6 +70,8 @@ class Network(Section):
     unfreeze_after: Annotated[int, Field(ge=1)] | None = None
     encoder_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The encoder's learning rate as a part of the decoder's."""
+    deep_supervision: bool = False
+    """Train the inner nodes of a U-Net++ as well; the loss is the mean over them all."""
 
 
 class Augmentation(Section):

@@ -338,12 +338,18 @@ def mesh(
 
 
 @app.command
-def networks() -> None:
-    """List the networks that can be built, and whether their weights are here."""
+def networks(*, cost: bool = False) -> None:
+    """List the networks that can be built, and whether their weights are here.
+
+    Parameters
+    ----------
+    cost
+        Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels.
+    """
     from condyle.app.show import show_table
     from condyle.workflows.doctor import network_rows
 
-    show_table("networks", network_rows())
+    show_table("networks", network_rows(cost))
 
 
 @app.command

@@ -137,10 +137,9 @@ class SegmentationNetwork(nn.Module):
         inner = [scored(head, node) for head, node in zip(self.supervision, nodes, strict=True)]
         return (scored(self.segmentation_head, last), *inner)
 
-    def without_supervision(self) -> SegmentationNetwork:
-        """The network once it is trained: what only training needed is dropped."""
+    def drop_supervision(self) -> None:
+        """Drop the inner scores, which only training needs."""
         self.supervision = None
-        return self
 
     @property
     def memory_format(self) -> torch.memory_format:

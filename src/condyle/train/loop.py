@@ -120,6 +120,7 @@ def fit(
     network.load_state_dict(average.state_dict())
     if history.best_epoch >= 0:
         checkpoint.load_network(folder / "best.safetensors", network)
+    network.drop_supervision()
     network.requires_grad_(True).to("cpu").eval()
     return history
 

@@ -64,8 +64,14 @@ al. 2021, doi 10.1038/s41592-020-01008-z)."""
 
 
 def build_loss(name: str) -> Loss:
-    """The loss of this name, computed in float32."""
+    """The loss of this name, computed in float32; the mean over several scores, if given such."""
     if name not in LOSSES:
         raise UnknownName("loss", name, LOSSES)
     loss = LOSSES[name]
-    return lambda scores, target, progress: loss(scores.float(), target.to(torch.int64), progress)
+
+    def mean_loss(scores: Tensor | tuple[Tensor, ...], target: Tensor, progress: float) -> Tensor:
+        every = scores if isinstance(scores, tuple) else (scores,)
+        whole = target.to(torch.int64)
+        return torch.stack([loss(one.float(), whole, progress) for one in every]).mean()
+
+    return mean_loss

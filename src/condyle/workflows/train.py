@@ -154,8 +154,9 @@ class _Work:
         first = dataset.select(fold.train[:1])[0].channels()
         self.channels = len(first)
         torch.manual_seed(experiment.training.seed)
+        rules = experiment.network
         self.network, found = networks.build(
-            experiment.network.name, self.channels, len(self.scheme) + 1, experiment.network.weights
+            rules.name, self.channels, len(self.scheme) + 1, rules.weights, rules.deep_supervision
         )
         self.origin = found.origin if found else "random numbers"
         log.info("network %s, weights: %s", experiment.network.name, self.origin)
