@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from condyle.config import Experiment
     from condyle.core import Case, Dataset, Grid, LabelMap, LabelScheme, Volume
     from condyle.io import open_dataset, read, read_labels, write
+    from condyle.networks.inflate import inflate
     from condyle.predict import Segmenter
     from condyle.predict.segmenter import load
 
@@ -29,6 +30,7 @@ __all__ = [
     "LabelScheme",
     "Segmenter",
     "Volume",
+    "inflate",
     "load",
     "open_dataset",
     "read",
@@ -45,6 +47,7 @@ HOMES = {
     "LabelScheme": "core",
     "Segmenter": "predict",
     "Volume": "core",
+    "inflate": "networks.inflate",
     "load": "predict.segmenter",
     "open_dataset": "io",
     "read": "io",

@@ -15,7 +15,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from condyle.errors import ConfigError, MissingFile
 
-__all__ = ["Augmentation", "Experiment", "Network", "Plane", "Preparation", "Training", "seconds"]
+__all__ = [
+    "Augmentation",
+    "Experiment",
+    "Inflation",
+    "Network",
+    "Plane",
+    "Preparation",
+    "Training",
+    "seconds",
+]
 
 Plane = Literal["axial", "sagittal", "coronal"]
 Millimetres = Annotated[float, Field(ge=0, lt=50)]
@@ -58,6 +67,22 @@ class Preparation(Section):
     """How images are resampled; labels never mix."""
 
 
+class Inflation(Section):
+    """How a 2D network becomes a 3D one, weights included (`condyle.networks.inflate`)."""
+
+    strategy: Literal["average", "center", "scale", "acs"] = "average"
+    alphas: Literal["triangular", "gaussian"] | tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (
+        "triangular"
+    )
+    """For `scale`: the weights of a kernel's slices, by name or as numbers that sum to 1."""
+    depth: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
+    """Of the kernels: odd; 0 as deep as wide; several: a level each, from fine to coarse."""
+    keep_depth: Annotated[int, Field(ge=0)] | Literal["all"] = 0
+    """How many of the first halvings of the plane leave the depth alone, for thick slices."""
+    axis: Literal[2, 3, 4] = 4
+    """Of the tensors (B, C, i, j, k): where the depth lies; 4 is from feet to head."""
+
+
 class Network(Section):
     """Which network, from which weights."""
 
@@ -70,6 +95,8 @@ class Network(Section):
     unfreeze_after: Annotated[int, Field(ge=1)] | None = None
     encoder_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     """The encoder's learning rate as a part of the decoder's."""
+    inflation: Inflation = Inflation()
+    """Of a network with `3d:` before its name whose encoder is pretrained in 2D."""
     deep_supervision: bool = False
     """Train the inner nodes of a U-Net++ as well; the loss is the mean over them all."""
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from condyle.errors import ConfigError, UnknownName
+from condyle.errors import UnknownName
 from condyle.networks import NetworkName, build
 from condyle.networks.encoders import TimmEncoder, adapted_to_channels
 
@@ -40,11 +40,6 @@ def test_unknown_names_are_refused(name):
 def test_a_close_name_is_offered():
     with pytest.raises(UnknownName, match="did you mean 'resnet34'"):
         build("unet-resnt34", 1, 2)
-
-
-def test_pretrained_encoders_in_3d_say_what_there_is():
-    with pytest.raises(ConfigError, match="3d:unet-plain"):
-        build("3d:unet-resnet34", 1, 2)
 
 
 @pytest.mark.parametrize("name", ["unet-plain", "3d:unet-plain", "unet-resnet18"])

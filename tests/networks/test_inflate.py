@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
+from condyle.networks import build, inflated
 from condyle.networks.encoders import ENCODERS, TimmEncoder
 from condyle.networks.inflate import inflate, prove, slice_weights
 from condyle.networks.inflated import ACSConv3d
@@ -254,3 +256,34 @@ def test_an_encoder_by_acs_runs_and_learns(name):
     ]
     sum(level.square().mean() for level in levels).backward()
     assert all(p.grad is not None for p in deep.parameters())
+
+
+WHOLE = ["unet", "unetplusplus", "fpn", "deeplabv3", "deeplabv3plus", "fcn8s", "fcnvgg"]
+
+
+@pytest.mark.parametrize("decoder", WHOLE)
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_whole_network_inflates_with_its_decoder(decoder, keep):
+    torch.manual_seed(3)
+    flat, _ = build(f"{decoder}-resnet18", 1, 3, "none")
+    flat = flat.double().eval()
+    deep = inflated(flat, Inflation(strategy="scale", keep_depth=keep))
+    assert deep.spatial == 3
+    x = torch.randn(1, 1, 40, 33, dtype=torch.float64)
+    assert prove(flat, deep, x, slices=9).relative < 1e-10
+
+
+@pytest.mark.parametrize("encoder_name", ["resnet18", "efficientnet_lite0", "deeplabv3"])
+@pytest.mark.parametrize("strategy", ["average", "acs"])
+def test_a_3d_network_is_the_2d_network_of_its_name(encoder_name, strategy):
+    name = f"unet-{encoder_name}"
+    flat, _ = build(name, 2, 3, "none")
+    deep, _ = build(f"3d:{name}", 2, 3, "none", inflation=Inflation(strategy=strategy))
+    assert list(deep.state_dict()) == list(flat.state_dict())
+    assert deep.eval()(torch.zeros(1, 2, 33, 20, 5)).shape == (1, 3, 33, 20, 5)
+    decoder = deep.decoder.blocks[0].conv1[0].weight
+    if strategy == "average":
+        first = deep.encoder.state_dict()
+        kernel = next(v for v in first.values() if v.ndim == 5 and v.shape[-1] > 1)
+        torch.testing.assert_close(kernel[..., 0], kernel[..., 1])  # the encoder's is inflated
+        assert not torch.equal(decoder[..., 0], decoder[..., 1])  # the decoder's starts anew

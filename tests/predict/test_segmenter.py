@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import condyle
-from condyle.config import Preparation
+from condyle.config import Inflation, Preparation
 from condyle.core import KNEE, Grid, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.networks import build
@@ -144,3 +144,27 @@ def test_a_scan_with_another_number_of_channels_is_refused():
     volume = Volume(scan(), Grid.regular((20, 18, 9)))
     with pytest.raises(ConfigError, match="1 channel"):
         segmenter(Threshold(2)).segment((volume, volume))
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+def test_an_inflated_segmenter_answers_as_on_slices_where_all_slices_are_alike(tmp_path, plane):
+    torch.manual_seed(0)
+    network, _ = build("unet-resnet18", 1, 3, "none")
+    with torch.no_grad():  # every class wins somewhere
+        scores = network.eval()(torch.rand(4, 1, 32, 32))
+        network.segmentation_head[0].bias -= scores.mean((0, 2, 3))
+    flat = segmenter(network, plane=plane)
+    flat = Segmenter("unet-resnet18", flat.network, flat.recipe, KNEE)
+    axis = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
+    array = np.repeat(np.random.default_rng(0).random((32, 32)).astype(np.float32)[None], 32, 0)
+    volume = Volume(np.moveaxis(array, 0, axis), Grid.regular((32, 32, 32)))
+    deep = flat.inflated(Inflation(strategy="scale"))
+    assert deep.name == "3d:unet-resnet18"
+    expected = flat.segment(volume)
+    assert len(np.unique(expected.array)) > 1
+    assert (deep.segment(volume).array == expected.array).mean() > 0.999
+    again = condyle.load(deep.save(tmp_path / "deep"))
+    assert again.inflation == deep.inflation
+    np.testing.assert_array_equal(again.segment(volume).array, deep.segment(volume).array)
+    with pytest.raises(ConfigError, match="3D already"):
+        deep.inflated()

@@ -1,5 +1,6 @@
 """2D and 3D networks: encoders pretrained on photographs, and decoders. Knows no scan."""
 
-from condyle.networks.build import NetworkName, SegmentationNetwork, build, names
+from condyle.networks.build import NetworkName, SegmentationNetwork, build, inflated, names
+from condyle.networks.inflate import inflate
 
-__all__ = ["NetworkName", "SegmentationNetwork", "build", "names"]
+__all__ = ["NetworkName", "SegmentationNetwork", "build", "inflate", "inflated", "names"]

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
 from condyle.networks.decoders import DECODERS, OUTPUT_STRIDE, UNetPlusPlusDecoder
 from condyle.networks.encoders import (
@@ -20,10 +21,14 @@ from condyle.networks.encoders import (
     timm_name,
     weights_of,
 )
+from condyle.networks.inflate import inflate
 from condyle.networks.layers import CONV, Decoder, Spatial, enlarged_to, padded_to
 from condyle.networks.weights import Found, load_into, locate, read_state
 
-__all__ = ["NetworkName", "SegmentationNetwork", "build", "names"]
+__all__ = ["NetworkName", "SegmentationNetwork", "build", "inflated", "names"]
+
+
+BY_AVERAGE = Inflation()
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,6 @@ class NetworkName:
             raise UnknownName("network", name, names())
         if encoder not in SCRATCH:
             timm_name(weights_of(encoder))
-            if spatial == 3:
-                raise ConfigError(
-                    f"network {name}: in 3D there are 3d:unet-plain, 3d:unet-nnunet and "
-                    f"3d:unet-residual; {encoder} works on slices, "
-                    f"as {name.removeprefix('3d:')}"
-                )
         return cls(spatial, decoder, encoder)
 
     def __str__(self) -> str:
@@ -78,12 +77,8 @@ LISTED: dict[str, list[str]] = {
 
 def names() -> list[str]:
     """The names of the networks that the tests build."""
-    return [
-        *[f"{decoder}-{encoder}" for decoder, encoders in LISTED.items() for encoder in encoders],
-        *[f"3d:{decoder}-plain" for decoder in DECODERS],
-        *[f"3d:{decoder}-{encoder}" for decoder in ("unet", "unetplusplus")
-          for encoder in ("nnunet", "residual")],
-    ]  # fmt: skip
+    flat = [f"{decoder}-{encoder}" for decoder, over in LISTED.items() for encoder in over]
+    return [*flat, *[f"3d:{name}" for name in flat]]
 
 
 class SegmentationNetwork(nn.Module):
@@ -117,14 +112,16 @@ class SegmentationNetwork(nn.Module):
             if not isinstance(decoder, UNetPlusPlusDecoder):
                 raise ConfigError("deep_supervision is for networks with the decoder unetplusplus")
             self.supervision = nn.ModuleList(conv(c, classes, 1) for c in decoder.node_channels)
-        self.multiple = int(cast(tuple[int, ...], encoder.reductions)[-1])
+        self.multiple: int | tuple[int, ...] = int(cast(tuple[int, ...], encoder.reductions)[-1])
+        norms = (nn.InstanceNorm2d, nn.InstanceNorm3d)  # they fail on a level of a single place
+        self.single = not any(isinstance(layer, norms) for layer in self.modules())
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Scores (B, classes, i, j[, k]), before softmax, of an input (B, channels, i, j[, k]).
 
         Under deep supervision and in training: the last scores, and those of the inner nodes.
         """
-        padded = padded_to(x, self.multiple)
+        padded = padded_to(x, self.multiple, self.single)
         sides, levels = padded.shape[2:], self.encoder(padded)
 
         def scored(head: nn.Module, features: Tensor) -> Tensor:
@@ -153,8 +150,11 @@ def build(
     classes: int,
     weights: str = "imagenet",
     deep_supervision: bool = False,
+    inflation: Inflation = BY_AVERAGE,
 ) -> tuple[SegmentationNetwork, Found | None]:
     """A network and where its encoder's weights came from (None: random numbers).
+
+    A 3D network over a pretrained encoder is the 2D network of the same name, inflated.
 
     Parameters
     ----------
@@ -163,6 +163,7 @@ def build(
     classes : background and structures together.
     weights : 'imagenet', 'none', or a file; an encoder made from scratch has none to load.
     deep_supervision : also score the inner nodes of a U-Net++ in training.
+    inflation : how a pretrained encoder becomes 3D.
 
     Raises
     ------
@@ -183,6 +184,44 @@ def build(
             load_into(encoder, read_state(Path(found.path)), found.path)
         replace_first_convolution(encoder, in_channels)
         rules = {"norm": "batch", "transposed": False}
-    decoder = make(parts.spatial, encoder.channels, encoder.reductions, **rules)
-    network = SegmentationNetwork(encoder, decoder, classes, parts.spatial, deep_supervision)
+    flat = parts.encoder not in SCRATCH
+    spatial: Spatial = 2 if flat else parts.spatial
+    decoder = make(spatial, encoder.channels, encoder.reductions, **rules)
+    network = SegmentationNetwork(encoder, decoder, classes, spatial, deep_supervision)
+    if flat and parts.spatial == 3:
+        network = inflated(network, inflation)
+        _start_anew(network.decoder, network.segmentation_head, network.supervision)
     return network, found
+
+
+def inflated(network: SegmentationNetwork, inflation: Inflation) -> SegmentationNetwork:
+    """A 2D network in 3D with all its weights: what it learnt on slices it knows in volumes."""
+    example = next(network.parameters()).new_zeros(1, _channels(network), 64, 64)
+    deep = inflate(
+        network,
+        inflation.strategy,
+        inflation.depth if isinstance(inflation.depth, int) else list(inflation.depth),
+        inflation.axis,
+        alphas=inflation.alphas,
+        keep_depth=inflation.keep_depth,
+        example=example,
+    )
+    assert isinstance(deep, SegmentationNetwork)
+    plane = cast(int, network.multiple)
+    kept = inflation.keep_depth
+    sides = [plane, plane]
+    sides.insert(inflation.axis - 2, 1 if kept == "all" else max(plane >> kept, 1))
+    deep.multiple = tuple(sides)
+    return deep
+
+
+def _channels(network: nn.Module) -> int:
+    """Channels of the scans that a 2D network sees."""
+    return next(m for m in network.modules() if isinstance(m, nn.Conv2d)).in_channels
+
+
+def _start_anew(*parts: nn.Module | None) -> None:
+    """Random numbers for convolutions that were inflated from random numbers, slice by slice."""
+    for module in (m for part in parts if part is not None for m in part.modules()):
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.reset_parameters()

@@ -11,20 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from condyle.config import Preparation
+from condyle.config import Inflation, Preparation
 from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.whole import sha256, whole_or_absent, write_text
-from condyle.networks import NetworkName, SegmentationNetwork, build
+from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
 from condyle.predict.planes import by_slices
 from condyle.predict.runtime import TorchRuntime
 from condyle.predict.tiles import by_windows
 from condyle.prepare.crop import Box, restore
 from condyle.prepare.recipe import Recipe
+from condyle.prepare.slices import AXIS
 
 __all__ = ["Segmenter", "load"]
 
 FORMAT = 1
+WINDOW = (96, 96, 96)
+"""Voxels that a 3D network sees at once, where nothing else is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,7 @@ class Segmenter:
     scheme : what its classes 1, 2, ... are called, in this order.
     channels : how many channels a scan must have.
     window : voxels that a 3D network sees at once.
+    inflation : how a pretrained 2D network became this 3D one.
     training : where it came from: data set, settings, figures.
 
     Examples
@@ -55,6 +59,7 @@ class Segmenter:
     scheme: LabelScheme
     channels: int = 1
     window: tuple[int, int, int] | None = None
+    inflation: Inflation = field(default_factory=Inflation)
     training: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def segment(
@@ -101,6 +106,31 @@ class Segmenter:
         shape = image.shape[1:]
         return by_windows(runtime, image, self.window or (shape[0], shape[1], shape[2]))
 
+    def inflated(
+        self, inflation: Inflation | None = None, window: tuple[int, int, int] = WINDOW
+    ) -> Segmenter:
+        """The 3D segmenter that knows of volumes what this one learnt on slices.
+
+        It keeps the recipe and the labels. On a scan that is alike in all slices it gives the
+        same answer; then it is fine-tuned on volumes.
+
+        Parameters
+        ----------
+        inflation : how; the depth lies across the plane of the slices, whatever it says.
+        window : voxels that the 3D network sees at once.
+
+        Raises
+        ------
+        ConfigError
+            If it is 3D already.
+        """
+        if self.network.spatial == 3:
+            raise ConfigError(f"{self.name} is 3D already: inflate a 2D segmenter")
+        across = (inflation or Inflation()).changed(axis=2 + AXIS[self.recipe.settings.plane])
+        network = inflated(self.network, across)
+        name = f"3d:{self.name}"
+        return replace(self, name=name, network=network, inflation=across, window=window)
+
     def with_network(self, network: SegmentationNetwork) -> Segmenter:
         """The same segmenter over other weights of the same network."""
         return replace(self, network=network)
@@ -120,6 +150,7 @@ class Segmenter:
             ],
             "preparation": self.recipe.settings.model_dump(mode="json"),
             "window": self.window,
+            "inflation": self.inflation.model_dump(mode="json"),
             "sha256": sha256(weights),
             "training": self.training,
         }
@@ -159,7 +190,10 @@ class Segmenter:
                 tuple(Label(x["id"], x["name"], tuple(x["colour"])) for x in card["labels"])
             )
             NetworkName.parse(card["network"])
-            network, _ = build(card["network"], card["channels"], len(scheme) + 1, "none")
+            inflation = Inflation.model_validate(card.get("inflation", {}))
+            network, _ = build(
+                card["network"], card["channels"], len(scheme) + 1, "none", inflation=inflation
+            )
             network.load_state_dict(load_file(str(home / "model.safetensors")))
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             if isinstance(error, UnreadableFile):
@@ -167,6 +201,7 @@ class Segmenter:
             raise UnreadableFile(f"{home} holds no whole segmenter ({error})") from error
         return cls(
             name=card["network"],
+            inflation=inflation,
             network=network.eval(),
             recipe=Recipe(Preparation.model_validate(card["preparation"])),
             scheme=scheme,

@@ -156,8 +156,9 @@ class _Work:
         torch.manual_seed(experiment.training.seed)
         rules = experiment.network
         self.network, found = networks.build(
-            rules.name, self.channels, len(self.scheme) + 1, rules.weights, rules.deep_supervision
-        )
+            rules.name, self.channels, len(self.scheme) + 1, rules.weights,
+            rules.deep_supervision, rules.inflation,
+        )  # fmt: skip
         self.origin = found.origin if found else "random numbers"
         log.info("network %s, weights: %s", experiment.network.name, self.origin)
         cases = dataset.select((*fold.train, *fold.validation))
@@ -219,6 +220,7 @@ class _Work:
             scheme=self.scheme,
             channels=self.channels,
             window=self.patch if self.network.spatial == 3 else None,
+            inflation=self.experiment.network.inflation,
             training={
                 "weights": self.origin,
                 "train": list(self.fold.train),
