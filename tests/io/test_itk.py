@@ -2,6 +2,8 @@
 
 import gzip
 import logging
+import re
+import zlib
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from condyle.errors import (
     UnreadableFile,
 )
 from condyle.io import read, read_labels, write
+from condyle.io.door import HELD
+from strategies import rotation
 
 ARRAY = np.random.default_rng(0).integers(-1000, 2000, (6, 7, 8)).astype(np.int16)
 NRRD = (
@@ -182,6 +186,143 @@ def test_numbers_that_no_segment_names_are_refused(tmp_path):
     write(labels, image_path)
     with pytest.raises(LabelError, match=r"labels \[3\]"):
         read_labels(image_path)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "4000000000", "99999999999999999999"])
+def test_a_segment_may_not_have_just_any_number(tmp_path, number):
+    labels = LabelMap(np.full((2, 2, 2), 1, np.uint8), Grid.regular((2, 2, 2)), KNEE)
+    path = write(labels, tmp_path / "x.seg.nrrd")
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"LabelValue:=1", b"LabelValue:=" + number.encode()))
+    with pytest.raises(LabelError, match=re.escape(number)):
+        read_labels(path)
+
+
+META = (
+    "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
+    "TransformMatrix = 0 1 0 -1 0 0 0 0 1\nOffset = 10 20 30\nElementSpacing = 2 3 4\n"
+    "DimSize = 6 7 8\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+)
+
+
+def meta(path, old="", new="", data=None):
+    """A MetaImage written by hand, with one piece of its header replaced."""
+    assert old in META
+    header = META.replace(old, new).encode() if old else META.encode()
+    path.write_bytes(header + (ARRAY.tobytes(order="F") if data is None else data))
+    return path
+
+
+def require_as_simpleitk(path):
+    """Our voxels, and their places, are those that SimpleITK finds."""
+    ours, theirs = read(path), sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(ours.array, sitk.GetArrayFromImage(theirs).T)
+    assert ours.array.dtype == sitk.GetArrayViewFromImage(theirs).dtype
+    for at in np.ndindex(2, 2, 2):
+        index = tuple(int(a * (n - 1)) for a, n in zip(at, ours.grid.shape, strict=True))
+        lps = np.array(theirs.TransformIndexToPhysicalPoint(index))
+        np.testing.assert_allclose(ours.grid.index_to_world(index), lps * (-1, -1, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", HELD)
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_what_simpleitk_writes_is_read_as_simpleitk_reads_it(tmp_path, dtype, packed, ending):
+    image = sitk.GetImageFromArray(ARRAY.astype(dtype))
+    image.SetSpacing((0.5, 0.7, 3))
+    image.SetOrigin((-20, 30, 400))
+    image.SetDirection(rotation((0.3, -0.2, 0.5)).ravel().tolist())
+    sitk.WriteImage(image, str(tmp_path / f"x{ending}"), packed)
+    require_as_simpleitk(tmp_path / f"x{ending}")
+
+
+@pytest.mark.parametrize("space", ["RAS", "left-anterior-superior", "LPS", "scanner-xyz"])
+@pytest.mark.parametrize("endian", ["big", "little"])
+def test_nrrd_worlds_and_byte_orders_are_those_of_simpleitk(tmp_path, space, endian):
+    path = nrrd(tmp_path / "x.nrrd", space=space)
+    path.write_bytes(path.read_bytes().replace(b"endian: little", f"endian: {endian}".encode()))
+    require_as_simpleitk(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("MSB = False", "MSB = True"),
+        ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
+        ("TransformMatrix", "Rotation"),
+        ("Offset", "Position"),
+        ("TransformMatrix = 0 1 0 -1 0 0 0 0 1\n", ""),
+        ("Offset = 10 20 30\n", ""),
+        ("MET_SHORT", "MET_USHORT"),
+    ],
+)
+def test_metaimage_fields_mean_what_they_mean_to_simpleitk(tmp_path, old, new):
+    require_as_simpleitk(meta(tmp_path / "x.mha", old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("NDims = 3", "NDims = 83"),  # these two end a process that lets ITK read them
+        ("NDims = 3", "NDims = -3"),
+        ("0 1 0 -1", "nan 1 0 -1"),  # and this one hangs it
+        ("ElementSpacing = 2 3 4\n", ""),
+        ("ElementSpacing = 2 3 4", "ElementSpacing = 2 3"),
+        ("ElementSpacing = 2 3 4", "ElementSpacing = 2 3 inf"),
+        ("DimSize = 6 7 8", "DimSize = 6 7 0"),
+        ("DimSize = 6 7 8", "DimSize = 6 7"),
+        ("DimSize = 6 7 8", "DimSize = 32000 32000 32000"),
+        ("DimSize = 6 7 8", "DimSize = 6 7 7"),
+        ("MET_SHORT", "MET_LONG"),
+        ("MET_SHORT", "MET_UCHAR"),
+        ("Offset = 10 20 30", "Offset = 10 20 30\nOffset = 0 0 0"),
+        ("ElementType", "ElementToIntensityFunctionSlope = 2\nElementType"),
+    ],
+)
+def test_a_metaimage_that_misleads_is_refused(tmp_path, old, new):
+    with pytest.raises((UnreadableFile, GeometryError), match=r"x\.mha"):
+        read(meta(tmp_path / "x.mha", old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sizes: 6 7 8", "sizes: 6 7 7"),
+        ("sizes: 6 7 8", "sizes: 6 7 8 2"),
+        ("sizes: 6 7 8", "sizes: 6 7 99999999999999999999"),
+        ("dimension: 3", "dimension: 4"),
+        ("(2,0,0)", "(2,0)"),
+        ("(2,0,0)", "(nan,0,0)"),
+        ("(2,0,0)", "none"),
+        ("(2,0,0) (0,3,0)", "(2,0,0) (4,0,0)"),
+        ("space directions: (2,0,0) (0,3,0) (0,0,4)\n", ""),
+        ("endian: little\n", ""),
+        ("type: short", "type: block"),
+        ("type: short", "type: uchar"),
+        ("type: short", "type: short\ntype: short"),
+    ],
+)
+def test_an_nrrd_that_misleads_is_refused(tmp_path, old, new):
+    path = nrrd(tmp_path / "x.nrrd")
+    raw = path.read_bytes()
+    assert old.encode() in raw
+    path.write_bytes(raw.replace(old.encode(), new.encode()))
+    with pytest.raises((UnreadableFile, GeometryError), match=r"x\.nrrd"):
+        read(path)
+
+
+def test_zeros_behind_the_voxels_are_padding_and_a_bomb_of_them_is_not_inflated(tmp_path):
+    padded = ARRAY.tobytes(order="F") + bytes(500)
+    for path in (
+        meta(tmp_path / "x.mha", data=padded),
+        nrrd(tmp_path / "x.nrrd", data=padded),
+        nrrd(tmp_path / "y.nrrd", encoding="gzip", data=padded),
+    ):
+        np.testing.assert_array_equal(read(path).array, ARRAY)
+    bomb = zlib.compress(ARRAY.tobytes(order="F") + bytes(64 << 20))
+    path = meta(tmp_path / "x.mha", "NDims", "CompressedData = True\nNDims", bomb)
+    with pytest.raises(UnreadableFile, match="behind the last voxel"):
+        read(path)
 
 
 def test_a_scan_is_no_segmentation(tmp_path):

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from condyle.core import Grid
 from condyle.errors import CondyleError, GeometryError, MissingFile, UnreadableFile
 
-__all__ = ["HELD", "LPS_TO_RAS", "rigid", "sane", "the_door"]
+__all__ = [
+    "GZIP_RATIO",
+    "HELD",
+    "LPS_TO_RAS",
+    "PADDING",
+    "require_padding",
+    "rigid",
+    "sane",
+    "the_door",
+]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Takes (x, y, z, 1) from DICOM's and ITK's world to ours, and back."""
@@ -21,6 +30,12 @@ HELD = (
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
 )  # fmt: skip
 """What a file's voxels may be: NIfTI, NRRD and MetaImage all hold these."""
+
+GZIP_RATIO = 1032
+"""Deflate packs no byte stream more tightly than this: a header that promises more lies."""
+
+PADDING = 1 << 20
+"""Bytes of zeros that may stand behind the last voxel."""
 
 SPACINGS_MM = (0.01, 50.0)
 SHEAR = 1e-3
@@ -39,6 +54,10 @@ def the_door(path: Path) -> Generator[None]:
         raise MissingFile(f"{path} is not there")
     try:
         yield
+    except GeometryError as error:
+        if str(path) in str(error):
+            raise
+        raise GeometryError(f"{path}: {error}") from error
     except CondyleError:
         raise
     except MemoryError as error:
@@ -78,3 +97,15 @@ def sane(grid: Grid, path: Path) -> Grid:
             "grid with right angles"
         )
     return grid
+
+
+def require_padding(path: Path, rest: bytes) -> None:
+    """Refuse what stands behind the last voxel of a file, unless it is a few zeros.
+
+    The header then promises less than there is, so that its sides or its type are wrong.
+    """
+    if len(rest) >= PADDING or rest.count(0) < len(rest):
+        raise UnreadableFile(
+            f"{path} goes on behind the last voxel that its header promises: the size or type in "
+            "its header is wrong, or it is not all of one scan"
+        )

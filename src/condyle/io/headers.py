@@ -1,7 +1,7 @@
-"""Where the voxels of an NRRD or MetaImage file lie, and the proof that they are all there.
+"""Where the voxels of an NRRD or MetaImage file lie, and those voxels, proved to be all there.
 
 SimpleITK reads a compressed MetaImage with a damaged stream, and an NRRD whose checksum is cut
-off, without a word; so the bytes are counted, and inflated once, before it may read them.
+off, without a word; here the bytes are counted, and the checksum is read.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from condyle.errors import GeometryError, UnreadableFile
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["Header", "read_header", "require_payload"]
+from condyle.errors import UnreadableFile
+from condyle.io.door import GZIP_RATIO, PADDING, require_padding
+
+__all__ = ["Header", "read_header", "voxels"]
 
 HEADER_BYTES = 1 << 22
 CHUNK = 1 << 20
 PACKINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
-UNITS = ("mm", "millimeter", "millimeters", "")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _nrrd(path: Path) -> Header:
             into = keys if mark and ": " not in name else fields
             if into is fields:
                 name, _, value = line.partition(":")
-            into[name.strip() if into is keys else name.strip().lower()] = value.strip()
+            _note(path, into, name.strip() if into is keys else name.strip().lower(), value)
         start = stream.tell()
     encoding = fields.get("encoding", "").lower()
     if encoding not in PACKINGS:
@@ -70,12 +73,10 @@ def _nrrd(path: Path) -> Header:
         skip and PACKINGS[encoding] != "raw"
     ):
         raise UnreadableFile(f"{path} skips lines before its voxels; save it without")
-    units = [u.strip() for u in fields.get("space units", "").split('"')]
-    if any(unit not in UNITS for unit in units):
-        raise GeometryError(f"{path} counts in {fields['space units']}; export it in mm")
     detached = fields.get("data file", fields.get("datafile"))
     if detached is None:
-        return Header(fields, keys, path, start + skip, PACKINGS[encoding])
+        start = start + skip if skip >= 0 else skip
+        return Header(fields, keys, path, start, PACKINGS[encoding])
     return Header(fields, keys, _beside(path, detached), skip, PACKINGS[encoding])
 
 
@@ -86,7 +87,7 @@ def _meta(path: Path) -> Header:
             name, mark, value = line.partition("=")
             if not mark:
                 raise UnreadableFile(f"{path} is no MetaImage file, whatever its name says")
-            fields[name.strip().lower()] = value.strip()
+            _note(path, fields, name.strip().lower(), value)
             if name.strip().lower() == "elementdatafile":
                 break
         start = stream.tell()
@@ -116,6 +117,13 @@ def _lines(stream: BinaryIO) -> Generator[str]:
             yield line
 
 
+def _note(path: Path, fields: dict[str, str], name: str, value: str) -> None:
+    """Keep a field; one that is there twice makes a header that each tool reads differently."""
+    if name in fields:
+        raise UnreadableFile(f"{path} says {name[:40]!r} twice in its header; export it again")
+    fields[name] = value.strip()
+
+
 def _beside(path: Path, name: str) -> Path:
     """The file of voxels that a header names; it must lie in the header's own folder."""
     if name.split()[0].upper() == "LIST" or "%" in name:
@@ -128,49 +136,72 @@ def _beside(path: Path, name: str) -> Path:
     return data
 
 
-def require_payload(path: Path, header: Header, promised: int) -> None:
-    """Raise `UnreadableFile` unless all promised bytes of voxels are there and inflate whole."""
-    if header.packing == "raw":
-        held = header.data.stat().st_size - max(header.start, 0)
-    else:
-        if promised > 1032 * header.data.stat().st_size:
-            raise UnreadableFile(f"{path} is cut short: it cannot hold {promised} bytes of voxels")
-        held = INFLATE[header.packing](header, promised)
+def voxels(path: Path, header: Header, promised: int) -> NDArray[np.uint8]:
+    """The promised bytes of voxels; refused unless all are there, and nothing but padding behind.
+
+    No more memory is taken than the promise, and the promise is held against the file's size first.
+    """
+    size = header.data.stat().st_size
+    # -1 means that the voxels are the file's last bytes
+    start = size - promised if header.start == -1 and header.packing == "raw" else header.start
+    possible = max(0, size - start) * (1 if header.packing == "raw" else GZIP_RATIO)
+    if start < 0 or promised > possible:
+        raise UnreadableFile(
+            f"{path} is cut short: its header promises {promised} bytes of voxels, there are "
+            f"{possible} at most"
+        )
+    with header.data.open("rb") as stream:
+        stream.seek(start)
+        return OPENED[header.packing](path, stream, promised)
+
+
+def _copied(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
+    """Bytes of a stream, as they are or inflated by it; read to its end, where a checksum is."""
+    held = np.empty(promised, np.uint8)
+    left = held.data
+    while left and (given := stream.readinto(left[: 16 * CHUNK])):  # type: ignore[attr-defined]
+        left = left[given:]
+    _require_all(path, promised, promised - len(left))
+    require_padding(path, stream.read(PADDING))
+    return held
+
+
+def _gunzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
+    from isal import igzip
+
+    with igzip.IGzipFile(fileobj=stream, mode="rb") as packed:
+        return _copied(path, cast(BinaryIO, packed), promised)
+
+
+def _unzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
+    """The bytes that a zlib stream holds; its checksum proved."""
+    from isal import isal_zlib
+
+    held, given, behind = np.empty(promised, np.uint8), 0, b""
+    # the types of isal_zlib are those of zlib
+    inflate = cast(Any, isal_zlib).decompressobj()
+    while not inflate.eof and (chunk := inflate.unconsumed_tail or stream.read(CHUNK)):
+        part = inflate.decompress(chunk, CHUNK)
+        fitting = min(len(part), promised - given)
+        held.data[given : given + fitting] = part[:fitting]
+        given += fitting
+        behind += part[fitting:]
+        require_padding(path, behind)
+    if not inflate.eof:
+        raise zlib.error("the compressed voxels end before their checksum")
+    _require_all(path, promised, given)
+    return held
+
+
+def _require_all(path: Path, promised: int, held: int) -> None:
     if held < promised:
         raise UnreadableFile(
             f"{path} is cut short: its header promises {promised} bytes of voxels, there are {held}"
         )
 
 
-def _gunzipped(header: Header, promised: int) -> int:
-    """How many bytes a gzip stream holds (one chunk past the promise at most); checksum proved."""
-    from isal import igzip
-
-    held = 0
-    with header.data.open("rb") as stream:
-        stream.seek(header.start)
-        with igzip.IGzipFile(fileobj=stream, mode="rb") as packed:
-            while held <= promised and (chunk := packed.read(CHUNK)):
-                held += len(chunk)
-    return held
-
-
-def _unzipped(header: Header, promised: int) -> int:
-    """How many bytes a zlib stream holds; its checksum proved."""
-    from isal import isal_zlib
-
-    held = 0
-    # the types of isal_zlib are those of zlib
-    inflate = cast(Any, isal_zlib).decompressobj()
-    with header.data.open("rb") as stream:
-        stream.seek(header.start)
-        while not inflate.eof and (chunk := stream.read(CHUNK)):
-            while chunk and not inflate.eof and held <= promised:
-                held += len(inflate.decompress(chunk, 16 * CHUNK))
-                chunk = inflate.unconsumed_tail
-    if not inflate.eof:
-        raise zlib.error("the compressed voxels end before their checksum")
-    return held
-
-
-INFLATE: dict[str, Callable[[Header, int], int]] = {"gzip": _gunzipped, "zlib": _unzipped}
+OPENED: dict[str, Callable[[Path, BinaryIO, int], NDArray[np.uint8]]] = {
+    "raw": _copied,
+    "gzip": _gunzipped,
+    "zlib": _unzipped,
+}

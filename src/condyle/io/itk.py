@@ -1,9 +1,8 @@
-"""NRRD and MetaImage, read and written by SimpleITK, with LPS turned to RAS+ here."""
+"""NRRD and MetaImage, with LPS turned to RAS+ here; SimpleITK writes them, and never reads."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,15 @@ from numpy.typing import NDArray
 from condyle.core import Grid
 from condyle.errors import UnreadableFile
 from condyle.io.door import LPS_TO_RAS
-from condyle.io.headers import Header, read_header, require_payload
+from condyle.io.fields import META_TYPES, described
+from condyle.io.headers import Header, read_header, voxels
 from condyle.io.whole import whole_or_absent
 
 __all__ = ["load", "load_layers", "save", "save_detached"]
 
 log = logging.getLogger("condyle")
 
-DRIVERS = {
-    ".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO",
-}  # fmt: skip
-WORLDS = (
-    "left-posterior-superior", "lps", "right-anterior-superior", "ras",
-    "left-anterior-superior", "las",
-)  # fmt: skip
+DRIVERS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"}
 
 
 def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
@@ -43,34 +37,20 @@ def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
 
 def load_layers(path: Path) -> tuple[NDArray[Any], Grid, Header]:
     """The array, (i, j, k) or (i, j, k, layer), its grid, and the file's header."""
-    import SimpleITK as sitk
-
     header = read_header(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(DRIVERS[path.suffix.lower()])
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    size = reader.GetSize()
-    if len(size) != 3:
-        raise UnreadableFile(f"{path} has {len(size)} dimensions, a scan three; save one volume")
-    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    bits = re.fullmatch(r"(?:vector of )?(\d+)-bit (?:(?:un)?signed integer|float)", kind)
-    if bits is None:
-        raise UnreadableFile(f"{path} holds {kind} voxels, not plain numbers; export it as grey")
-    width = int(bits[1]) // 8
-    promised = int(np.prod(size, dtype=object)) * reader.GetNumberOfComponents() * width
-    require_payload(path, header, promised)
-    if "encoding" in header.fields and header.fields.get("space", "").lower() not in WORLDS:
+    promise = described(path, header)
+    if not promise.in_body:
         log.warning(
             "%s does not say how its axes lie in the body: left-posterior-superior is taken", path
         )
-    image = reader.Execute()
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    array = sitk.GetArrayFromImage(image)
-    axes = (2, 1, 0, 3)[: array.ndim]
-    return array.transpose(axes), Grid(size, LPS_TO_RAS @ affine), header
+    array = voxels(path, header, promise.nbytes).view(promise.dtype)
+    array = array.reshape(promise.sides, order="F")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if promise.layered is not None:
+        array = np.moveaxis(array, promise.layered, -1)
+        array = array[..., 0] if array.shape[3] == 1 else array
+    i, j, k = array.shape[:3]
+    return array, Grid((i, j, k), LPS_TO_RAS @ promise.affine), header
 
 
 def save(
@@ -121,13 +101,6 @@ def save_detached(path: Path, array: NDArray[Any], grid: Grid, final: Path) -> N
     ) as raw:
         raw.write_bytes(array.tobytes(order="F"))
         path.write_text(header, encoding="utf-8")
-
-
-META_TYPES = {
-    "int8": "MET_CHAR", "uint8": "MET_UCHAR", "int16": "MET_SHORT", "uint16": "MET_USHORT",
-    "int32": "MET_INT", "uint32": "MET_UINT", "int64": "MET_LONG_LONG", "uint64": "MET_ULONG_LONG",
-    "float32": "MET_FLOAT", "float64": "MET_DOUBLE",
-}  # fmt: skip
 
 
 def _spaced(numbers: Any) -> str:

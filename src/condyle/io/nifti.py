@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
-from condyle.io.door import HELD, rigid
+from condyle.io.door import GZIP_RATIO, HELD, PADDING, require_padding, rigid
 
 __all__ = ["load", "save"]
 
 log = logging.getLogger("condyle")
 
 UNITS_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
-GZIP_RATIO = 1032
-"""Deflate packs no byte stream more tightly than this: a header that promises more lies."""
 
 
 def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
@@ -33,8 +31,7 @@ def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
         _require_bytes(header, path)
         array = _values(image, path).reshape(shape, order="F")
         # the checksum stands at the end: read up to it, but do not inflate a bomb behind the scan
-        if len(stream.read(1 << 20)) == 1 << 20:
-            raise UnreadableFile(f"{path} goes on for more than a megabyte behind its last voxel")
+        require_padding(path, stream.read(PADDING))
     i, j, k = shape[:3]
     return array, Grid((i, j, k), _affine(header, shape, path)), ""
 

@@ -37,6 +37,9 @@ def load_labels(path: Path, scheme: LabelScheme | None) -> tuple[NDArray[Any], G
     """
     array, grid, header = load_layers(path)
     segments = _segments(header.keys)
+    wrong = [s.value for s in segments if not 1 <= s.value <= 65535]
+    if wrong:
+        raise LabelError(f"{path} numbers its segments {wrong[:8]}; 1 to 65535 is what they can be")
     if not segments:
         if array.ndim != 3:
             raise LabelError(f"{path} holds {array.shape[3]} numbers a voxel and names no segments")
