@@ -80,10 +80,19 @@ def norm_act(spatial: Spatial, channels: int, norm: Norm) -> tuple[nn.Module, nn
     return NORM[norm, spatial](channels), nn.ReLU(inplace=True)
 
 
-def padded_to(x: Tensor, multiple: int | Sequence[int]) -> Tensor:
-    """The tensor (B, C, i, j[, k]) with its far borders repeated to multiples of a number."""
+def padded_to(x: Tensor, multiple: int | Sequence[int], single: bool = True) -> Tensor:
+    """The tensor (B, C, i, j[, k]) with its far borders repeated to multiples of a number.
+
+    Parameters
+    ----------
+    x : the tensor.
+    multiple : the number, or one an axis.
+    single : whether one multiple along every axis will do; else the first gets two.
+    """
     sides = x.shape[2:]
-    steps = [multiple] * len(sides) if isinstance(multiple, int) else multiple
+    steps = [multiple] * len(sides) if isinstance(multiple, int) else list(multiple)
+    if not single and all(side <= step for side, step in zip(sides, steps, strict=True)):
+        steps[0] *= 2
     missing = [-side % step for side, step in zip(sides, steps, strict=True)]
     if not any(missing):
         return x
