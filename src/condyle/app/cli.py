@@ -171,6 +171,7 @@ def train(
     rate: float | None = None,
     weights: str | None = None,
     plane: Literal["axial", "sagittal", "coronal"] | None = None,
+    inflation: Literal["average", "center", "scale", "acs"] | None = None,
     device: str | None = None,
     resume: bool = False,
 ) -> None:
@@ -185,9 +186,11 @@ def train(
     budget
         Time for everything, such as 15m or 2h, instead of epochs.
     weights
-        imagenet, none, or a file.
+        imagenet, none, a file, or the folder of an earlier run.
     plane
         Of the slices of a 2D network.
+    inflation
+        How a pretrained 2D network becomes the 3D one, where --network begins with 3d:.
     resume
         Go on with the interrupted training in --out.
     """
@@ -207,6 +210,8 @@ def train(
             "rate": rate,
         },
     }
+    if inflation:
+        settings.setdefault("network", {}).setdefault("inflation", {})["strategy"] = inflation
     for section, values in flags.items():
         target = settings.setdefault(section, {}) if section else settings
         target.update({k: v for k, v in values.items() if v is not None})
@@ -335,6 +340,47 @@ def mesh(
     with bars() as tell:
         written = run(labelmaps, out, format=format, smooth=smooth, tell=tell)
     say(f"{len(written)} surfaces written into {out}")
+
+
+inflate_app = App(
+    name="inflate", help="From 2D networks to 3D ones, proved.", help_format="plaintext"
+)
+app.command(inflate_app)
+
+
+@inflate_app.command(name="check")
+def inflate_check(
+    encoder: str,
+    *,
+    weights: str = "imagenet",
+    depth: int = 3,
+    keep_depth: int = 0,
+    out: Path | None = None,
+) -> int:
+    """Run an encoder and its 3D inflations side by side, and say how far their answers are apart.
+
+    Parameters
+    ----------
+    weights
+        imagenet, none, or a file.
+    depth
+        Of the kernels: odd; 0 as deep as wide.
+    keep_depth
+        How many of the first halvings of the plane leave the depth alone.
+    out
+        A PNG file for a picture of kernels before and after.
+    """
+    from condyle.app.show import bars, say, show_table
+    from condyle.workflows.inflation import check_inflation
+
+    with bars() as tell:
+        rows = check_inflation(
+            encoder, weights=weights, depth=depth, keep_depth=keep_depth, out=out, tell=tell
+        )
+    show_table(f"{encoder}, 2D and 3D, on an input that is alike in every slice", rows)
+    if out is not None:
+        say(f"kernels drawn in {out}")
+    return 1 if any("NOT" in row["verdict"] for row in rows) else 0
 
 
 @app.command

@@ -32,12 +32,12 @@ from torch import Tensor, nn
 from condyle.errors import ConfigError, UnknownName
 from condyle.networks.inflated import ACSConv3d, DeepConv3d, NormAct3d, Squeeze3d
 
-__all__ = ["Proof", "inflate", "prove", "slice_weights"]
+__all__ = ["STRATEGIES", "Proof", "Strategy", "inflate", "prove", "slice_weights"]
 
 Strategy = Literal["center", "average", "scale", "acs"]
 Alphas = Literal["triangular", "gaussian"] | Sequence[float]
 
-STRATEGIES: dict[str, Callable[[int, Alphas], Tensor]] = {
+STRATEGIES: dict[Strategy, Callable[[int, Alphas], Tensor]] = {
     "center": lambda depth, _: torch.eye(depth, dtype=torch.float64)[depth // 2],
     "average": lambda depth, _: torch.full((depth,), 1 / depth, dtype=torch.float64),
     "scale": lambda depth, alphas: _alphas(depth, alphas),
