@@ -74,17 +74,30 @@ def _image(path: Path, stream: BinaryIO) -> Any:
     """The image, its header read and its voxels still in the stream."""
     import nibabel as nib
 
-    start = stream.read(348)
+    start = stream.read(540)
     stream.seek(0)
     kinds = ((nib.Nifti1Image, start[344:348], b"n+1\0"), (nib.Nifti2Image, start[4:8], b"n+2\0"))
     for kind, found, magic in kinds:
         if found == magic:
             # a memory map would die with the file
             files = {"image": nib.FileHolder(fileobj=cast(Any, stream))}
+            stored = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+            _require_numbers(stored, path)
             return kind.from_file_map(files, mmap=False)
     if start[344:348] == b"ni1\0":
         raise UnreadableFile(f"{path} is one half of a .hdr/.img pair; convert the pair to .nii.gz")
     raise UnreadableFile(f"{path} is no NIfTI file, whatever its name says")
+
+
+def _require_numbers(stored: Any, path: Path) -> None:
+    """Refuse a spacing or a scaling that is no number: nibabel takes 1 instead, in silence."""
+    spacing = np.array(stored["pixdim"][1:4], dtype=float)
+    placed = 1 <= int(stored["sform_code"]) <= 5
+    if not np.isfinite(spacing).all() or (not placed and (spacing <= 0).any()):
+        raise GeometryError(f"{path} has no spacing: its header says {spacing.tolist()}")
+    # NaN, like 0, is how some tools say that nothing is scaled
+    if np.isinf((stored["scl_slope"], stored["scl_inter"])).any():
+        raise UnreadableFile(f"{path} scales its voxels by infinity: export it again")
 
 
 def _shape(header: Any, path: Path) -> tuple[int, ...]:
@@ -131,11 +144,8 @@ def _values(image: Any, path: Path) -> NDArray[Any]:
 
 def _affine(header: Any, shape: tuple[int, ...], path: Path) -> NDArray[np.float64]:
     """The affine to RAS+ mm: the sform, else the qform, else the spacing alone with a warning."""
-    spacing = np.array(header["pixdim"][1:4], dtype=float)
     sform, sform_code = header.get_sform(coded=True)
-    _, qform_code = header.get_qform(coded=True) if np.isfinite(spacing).all() else (None, 0)
-    if not np.isfinite(spacing).all() or (not sform_code and (spacing <= 0).any()):
-        raise GeometryError(f"{path} has no spacing: its header says {spacing.tolist()}")
+    qform_code = int(header["qform_code"])
     scale = UNITS_MM[header.get_xyzt_units()[0]]
     if sform_code:
         affine = np.array(sform, dtype=float)
@@ -145,8 +155,8 @@ def _affine(header: Any, shape: tuple[int, ...], path: Path) -> NDArray[np.float
         affine = np.array(header.get_qform(), dtype=float)
     else:
         log.warning(
-            "%s says nothing of where the body lies (qform and sform codes are 0): "
-            "its spacing is right, its left and right may not be",
+            "%s says nothing of where the body lies (qform and sform codes are 0): LAS is taken, "
+            "as nibabel and FSL do; its spacing is right, its left and right may not be",
             path,
         )
         affine = np.array(header.get_base_affine(), dtype=float)
