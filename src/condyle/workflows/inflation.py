@@ -21,7 +21,7 @@ from condyle.workflows.progress import Tell, silent, told
 
 __all__ = ["check_inflation"]
 
-SIDE, SLICES, SHOWN = 64, 33, 8
+SIDE, SLICES, SHOWN = 32, 17, 8
 
 
 def check_inflation(
