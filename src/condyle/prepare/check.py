@@ -1,38 +1,24 @@
-"""What is wrong with a data set, and how to mend it."""
+"""What is wrong with a data set: each case by itself, and held to the others."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from condyle.core import Case, Dataset, LabelMap, Volume
 from condyle.errors import CondyleError, GridMismatch, LabelError, SplitError
+from condyle.prepare import twins
+from condyle.prepare.finding import Finding
 from condyle.prepare.fingerprint import looks_like_ct
-from condyle.prepare.intensity import finite, sample
+from condyle.prepare.fit import Borders, borders
+from condyle.prepare.intensity import finite
+from condyle.prepare.misfits import misfits
+from condyle.prepare.outliers import Portrait, outliers, portrait, with_labels
 
 __all__ = ["Finding", "check"]
-
-AIR_HU = -900.0
-"""Below this a CT voxel is air; the lungs, which may be labelled, lie above."""
-DARKEST = 20
-"""Percentile of any other scan below which no structure's mean is expected.
-
-In 218 labelled MR and PET scans no structure's mean lay below the 23rd.
-"""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: where, what, and what to do about it."""
-
-    case: str
-    severity: Literal["error", "warning"]
-    what: str
-    remedy: str
 
 
 @dataclass
@@ -40,58 +26,80 @@ class _Seen:
     """What the cases looked at so far were like."""
 
     hashes: dict[str, str] = field(default_factory=dict[str, str])
-    spacings: dict[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
-    present: set[int] = field(default_factory=set[int])
+    pairs: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    thumbnails: dict[str, twins.Thumbnail] = field(default_factory=dict[str, twins.Thumbnail])
+    portraits: list[Portrait] = field(default_factory=list[Portrait])
+    borders: list[Borders] = field(default_factory=list[Borders])
 
 
 def check(
     dataset: Dataset, on_case: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Finding]:
-    """Everything found wrong; one case is in memory at a time."""
+    """Everything found wrong; one case is in memory at a time, two where they look like twins."""
     findings: list[Finding] = []
     seen = _Seen()
     for number, case in enumerate(dataset, 1):
-        findings += _case_findings(case, seen)
+        findings += _case_findings(case, seen, dataset)
         on_case(number, len(dataset))
-    findings += _spacing_findings(seen)
-    findings += _fold_findings(dataset)
-    absent = [x.name for x in dataset.scheme.labels if x.id not in seen.present]
-    if absent and dataset.labelled():
-        findings.append(
-            Finding(
-                "all cases", "warning", f"no case holds {', '.join(absent)}",
-                "remove it from the labels, or add cases that show it",
-            )
-        )  # fmt: skip
-    return findings
+    findings += outliers(seen.portraits, dataset.scheme)
+    findings += misfits(seen.borders, len(dataset.scheme))
+    findings += _twin_findings(dataset, seen)
+    findings += _name_findings(dataset)
+    findings += _fold_findings(dataset, seen)
+    return findings + _absent_findings(dataset, seen)
 
 
-def _case_findings(case: Case, seen: _Seen) -> list[Finding]:
+def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
+    """What is wrong with one case by itself; what the others are held to goes into `seen`."""
     try:
         volume = case.image()
     except CondyleError as error:
-        return [Finding(case.id, "error", str(error), "replace the scan, or take the case out")]
-    findings = _twin_findings(case, volume, seen)
-    seen.spacings[case.id] = tuple(volume.reoriented("RAS").spacing)
+        remedy = "replace the scan, or take the case out"
+        return [Finding(case.id, "error", str(error), remedy, "unreadable")]
+    findings = _same_voxels(case, volume, seen)
+    seen.thumbnails[case.id] = twins.thumbnail(volume)
+    is_ct = dataset.channel_names[0].upper() == "CT" or looks_like_ct(volume)
+    volume = volume.with_array(finite(volume.array, f"case {case.id}"))
+    scan = portrait(case.id, volume, is_ct)
+    labels, wrong = _labels(case, volume)
+    if labels is None:
+        seen.portraits.append(scan)
+        return findings + wrong
+    scan = with_labels(scan, volume, labels)
+    seen.portraits.append(scan)
+    if not is_ct or scan.lowest < 0:
+        seen.borders += filter(None, [borders(case.id, volume, labels, is_ct)])
+    return findings
+
+
+def _labels(case: Case, volume: Volume) -> tuple[LabelMap | None, list[Finding]]:
+    """A case's labels on its scan's grid; None, and why, where there are none."""
     if case.label is None:
         what = "has no labels and is not trained on"
-        return [
-            *findings,
-            Finding(case.id, "warning", what, "label it, or leave it for segmenting"),
-        ]
+        remedy = "label it, or leave it for segmenting"
+        return None, [Finding(case.id, "warning", what, remedy, "unlabelled")]
     try:
         labels = case.labels()
         volume.grid.require_same(labels.grid, "scan and labels")
-    except (GridMismatch, LabelError) as error:
-        remedy = "export the labels again, from the scan they were drawn on, as whole numbers"
-        return [*findings, Finding(case.id, "error", str(error), remedy)]
+    except GridMismatch as error:
+        remedy = "export the labels again, from the scan they were drawn on"
+        return None, [Finding(case.id, "error", str(error), remedy, "grid")]
+    except LabelError as error:
+        remedy = "export the labels again, as whole numbers that the data set names"
+        return None, [Finding(case.id, "error", str(error), remedy, "labels")]
     except CondyleError as error:
-        return [*findings, Finding(case.id, "error", str(error), "replace the label map")]
-    seen.present |= set(labels.present())
-    return findings + _content_findings(case, volume, labels)
+        remedy = "replace the label map"
+        return None, [Finding(case.id, "error", str(error), remedy, "unreadable")]
+    if not labels.array.any():
+        remedy = "label it, or take it out"
+        return None, [Finding(case.id, "error", "its label map is empty", remedy, "empty")]
+    return labels, []
 
 
-def _twin_findings(case: Case, volume: Volume, seen: _Seen) -> list[Finding]:
+REMEDY = "keep one: both sides of a split would know it"
+
+
+def _same_voxels(case: Case, volume: Volume, seen: _Seen) -> list[Finding]:
     """A scan whose voxels another case has too, however they are stored."""
     ras = volume.reoriented("RAS").array
     digest = hashlib.sha256(str(ras.shape).encode())
@@ -100,53 +108,63 @@ def _twin_findings(case: Case, volume: Volume, seen: _Seen) -> list[Finding]:
     twin = seen.hashes.setdefault(digest.hexdigest(), case.id)
     if twin == case.id:
         return []
+    seen.pairs.append((twin, case.id))
     what = f"is the same scan as {twin}, voxel for voxel"
-    return [Finding(case.id, "error", what, "keep one: both sides of a split would know it")]
+    return [Finding(case.id, "error", what, REMEDY, "twin")]
 
 
-def _content_findings(case: Case, volume: Volume, labels: LabelMap) -> list[Finding]:
-    """Masks that are empty, or that lie where there is no body."""
-    if not labels.present():
-        return [Finding(case.id, "error", "its label map is empty", "label it, or take it out")]
-    ct = looks_like_ct(volume)
-    array = finite(volume.array, f"case {case.id}")
-    level = AIR_HU if ct else float(np.percentile(sample(array), DARKEST))
-    unit = " HU" if ct else ""
+def _twin_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+    """Scans that are others rescaled, cropped or mirrored: thumbnails find, voxels prove them."""
+    names = list(seen.thumbnails)
     findings: list[Finding] = []
-    for number in labels.present():
-        inside = array[labels.array == number]
-        value = float(np.median(inside) if ct else np.mean(inside))
-        if value < level or (not ct and value == level == array.min()):
-            name = labels.scheme[number].name
-            what = f"{name} seems to lie in air ({value:.4g}{unit}): it is shifted or flipped"
-            remedy = "compare mask and scan in a viewer, and export the mask again"
-            findings.append(Finding(case.id, "error" if ct else "warning", what, remedy))
+    for n, m, flip in twins.candidates([seen.thumbnails[name] for name in names]):
+        one, other = names[n], names[m]
+        if (one, other) in seen.pairs:
+            continue
+        first, second = dataset[one].image(), dataset[other].image()
+        if twins.same_scan(first, second, flip):
+            seen.pairs.append((one, other))
+            how = "mirrored" if any(flip) else "saved otherwise"
+            how += " and cropped" if first.grid.shape != second.grid.shape else ""
+            what = f"is the same scan as {one}, {how}"
+            findings.append(Finding(other, "error", what, REMEDY, "twin"))
     return findings
 
 
-def _spacing_findings(seen: _Seen) -> list[Finding]:
-    """Scans whose spacing is three times the usual, or a third of it."""
-    if len(seen.spacings) < 3:
+def _name_findings(dataset: Dataset) -> list[Finding]:
+    """Cases whose names say that they are of one patient, where nothing else does."""
+    groups = twins.same_patient_names(dataset.cases)
+    if not groups:
         return []
-    median = np.median(list(seen.spacings.values()), axis=0)
-    findings: list[Finding] = []
-    for case, spacing in seen.spacings.items():
-        ratio = np.array(spacing) / median
-        if ratio.max() > 3 or ratio.min() < 1 / 3:
-            shown, usual = ("x".join(f"{s:.3g}" for s in v) for v in (spacing, median))
-            what = f"its spacing is {shown} mm, where {usual} mm is usual"
-            findings.append(Finding(case, "warning", what, "see whether the file says the truth"))
-    return findings
+    more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
+    what = f"{' and '.join(groups[0])} look like one patient{more}"
+    remedy = "write patients.csv (columns case, patient): a patient must not part in a split"
+    return [Finding("all cases", "warning", what, remedy, "names")]
 
 
-def _fold_findings(dataset: Dataset) -> list[Finding]:
-    """Folds that leak, or that name cases which are not there."""
+def _fold_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+    """Folds that leak, by patient or by twins, or that name cases which are not there."""
     findings: list[Finding] = []
-    for number in range(len(dataset.folds)):
+    remedy = "mend or delete splits_final.json"
+    for number, fold in enumerate(dataset.folds):
         try:
             dataset.fold(number)
         except SplitError as error:
-            findings.append(
-                Finding(f"fold {number}", "error", str(error), "mend or delete splits_final.json")
-            )
+            findings.append(Finding(f"fold {number}", "error", str(error), remedy, "folds"))
+        sides = {case: side for side in ("train", "validation", "test")
+                 for case in getattr(fold, side)}  # fmt: skip
+        for one, other in seen.pairs:
+            if sides.get(one, "") != sides.get(other, "") and {one, other} <= set(sides):
+                what = f"one scan is on two sides: {one} in {sides[one]}, {other} in {sides[other]}"
+                findings.append(Finding(f"fold {number}", "error", what, remedy, "folds"))
     return findings
+
+
+def _absent_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+    present = {number for case in seen.portraits for number in case.volumes}
+    absent = [x.name for x in dataset.scheme.labels if x.id not in present]
+    if not absent or not dataset.labelled():
+        return []
+    what = f"no case holds {', '.join(absent)}"
+    remedy = "remove it from the labels, or add cases that show it"
+    return [Finding("all cases", "warning", what, remedy, "absent")]

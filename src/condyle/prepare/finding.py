@@ -1,0 +1,35 @@
+"""One thing that is wrong with a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Finding", "Kind"]
+
+Kind = Literal[
+    "unreadable", "grid", "labels", "empty", "unlabelled", "air", "flip", "shift",
+    "misfit", "twin", "names", "cut", "volume", "intensity", "spacing", "absent", "folds",
+]  # fmt: skip
+"""What sort of thing is wrong; `condyle check --fix` goes by it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: where, what, and what to do about it.
+
+    Parameters
+    ----------
+    case : its id, 'fold 1', or 'all cases'.
+    severity : an error spoils training or its scores; a warning may be as it should.
+    what, remedy : a sentence without its end each.
+    kind : what sort of thing it is.
+    outcome : what became of it in a mended copy: 'mended', 'left out', 'left', or '' without one.
+    """
+
+    case: str
+    severity: Literal["error", "warning"]
+    what: str
+    remedy: str
+    kind: Kind
+    outcome: str = ""
