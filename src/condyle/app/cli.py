@@ -383,6 +383,32 @@ def inflate_check(
     return 1 if any("NOT" in row["verdict"] for row in rows) else 0
 
 
+@app.command(name="import-weights")
+def import_weights(
+    files: list[Path], *, out: Out, network: str = "", unsafe_pickle: bool = False
+) -> None:
+    """Take the tensors out of a checkpoint into a safetensors file, with a table as .csv beside it.
+
+    Parameters
+    ----------
+    files
+        A checkpoint (.pth, .pt, .ckpt, .safetensors), or the parts of one in their order.
+    out
+        The file to write, NAME.safetensors.
+    network
+        Also tell what each tensor would become in this network, unet-resnet34 say.
+    unsafe_pickle
+        Read a pickle that holds more than tensors, in a process of its own with limits. A pickle
+        is a program: only those of people you trust.
+    """
+    from condyle.app.show import say, show_table
+    from condyle.workflows.weights import import_weights as run
+
+    done = run(files, out, network=network, unsafe_pickle=unsafe_pickle)
+    show_table("tensors", done.rows)
+    say(f"{done.summary} (SHA-256 of what was read: {done.sha256})")
+
+
 @app.command
 def networks(*, cost: bool = False) -> None:
     """List the networks that can be built, and whether their weights are here.
