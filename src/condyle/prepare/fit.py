@@ -214,8 +214,8 @@ def _kinds(
     around = sum(values[:, s : s + n] for s in range(2 * CONTEXT + 1) if s != CONTEXT)
     kinds = COLUMNS * np.digitize(inner, VALUES[is_ct])
     kinds += np.digitize(around / (2 * CONTEXT) - inner, STANDOUT[is_ct])
-    beyond = ((lines < 0) | (lines > limit)).any(axis=2)[:, CONTEXT:-CONTEXT]
-    return np.where(beyond, NOTHING, kinds).astype(np.uint8)
+    beyond = np.any((lines < 0) | (lines > limit), axis=2)
+    return np.where(beyond[:, CONTEXT:-CONTEXT], NOTHING, kinds).astype(np.uint8)
 
 
 def fits(cases: Sequence[Borders], structures: int) -> list[Fit]:

@@ -62,6 +62,8 @@ def _shares(n: int) -> NDArray[np.float64]:
 
 def candidates(thumbnails: Sequence[Thumbnail]) -> Iterator[tuple[int, int, tuple[bool, ...]]]:
     """Pairs of scans that look alike, the most alike partner of each, and how one is mirrored."""
+    if len(thumbnails) < 2:
+        return
     flat = np.array([t.ravel() for t in thumbnails])
     best = np.full(len(flat), ALIKE)
     partner: dict[int, tuple[int, tuple[bool, ...]]] = {}
