@@ -232,7 +232,7 @@ def segment(
     *,
     out: Out,
     fold: int | None = None,
-    format: Literal["nifti", "nrrd", "mha"] = "nifti",
+    format: Literal["nifti", "nrrd", "mha", "dicom-seg"] = "nifti",
     device: str = "auto",
     volume: int | None = None,
     series: str = "",
@@ -249,6 +249,8 @@ def segment(
         Files, DICOM folders, zips, folders of these, or a data set (with --fold).
     fold
         Only the held-out cases of this fold of a data set.
+    format
+        Of the label maps. DICOM-SEG is for DICOM scans, and carries the patient's identification.
     volume
         Which volume of a file that holds several, from 0.
     series

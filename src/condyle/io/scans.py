@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
 from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
-from condyle.io import archive, dicom, itk, nifti, segments
+from condyle.io import archive, dicom, dicomseg, itk, nifti, segments
 from condyle.io.door import HELD, sane, the_door
+from condyle.io.frames import Header
 from condyle.io.names import ENDINGS, ending_of, has_dicom_mark
 from condyle.io.whole import whole_or_absent
 
-__all__ = ["read", "read_channels", "read_labels", "write"]
+__all__ = ["read", "read_channels", "read_labels", "sources", "write"]
 
 Loaded = tuple[NDArray[Any], Grid, str]
 
@@ -103,8 +104,9 @@ def read_channels(paths: Sequence[str | Path], *, series: str = "") -> tuple[Vol
 def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap:
     """A label map, on its own grid: whole numbers, whatever type the file keeps them in.
 
-    Without a scheme, a .seg.nrrd names its structures itself; the numbers of other files become
-    label_1, label_2, ... Segments in several layers are joined where none overlap.
+    Without a scheme, .seg.nrrd and DICOM-SEG (a file, or a folder or zip that holds one) name
+    their structures themselves; the numbers of other files become label_1, label_2, ... Segments
+    in several layers are joined where none overlap.
 
     Raises
     ------
@@ -115,8 +117,8 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
     with the_door(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):
-            raise UnreadableFile(f"{path} is DICOM: give labels as .nii.gz, .nrrd or .mha")
-        if kind == "itk":
+            numbers, grid, scheme = _load_dicomseg(path, kind, scheme)
+        elif kind == "itk":
             numbers, grid, scheme = segments.load_labels(path, scheme)
         else:
             array, grid, _ = nifti.load(path)
@@ -124,6 +126,38 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
                 raise UnreadableFile(f"{path} holds {array.shape[3]} volumes; a label map is one")
             numbers = whole_numbers(array, str(path))
         return LabelMap.of(numbers, sane(grid, path), scheme)
+
+
+def _load_dicomseg(
+    path: Path, kind: str, scheme: LabelScheme | None
+) -> tuple[NDArray[Any], Grid, LabelScheme]:
+    if kind == "dicom":
+        return dicomseg.load(path, scheme)
+    with archive.unpacked(path) as folder:
+        return dicomseg.load(folder, scheme)
+
+
+def sources(path: str | Path, *, series: str = "") -> list[Header]:
+    """The headers of the DICOM images that `read` makes a scan of, in the order of axis k.
+
+    They are what `condyle.io.dicomseg.save` refers to; a multi-frame file gives one.
+
+    Raises
+    ------
+    ConfigError, UnreadableFile, GeometryError
+        If there is no DICOM, or its images are not the scan's slices (4D, or tilted).
+    """
+    path = Path(path)
+    with the_door(path):
+        kind = _format_of(path)
+        if kind == "dicom":
+            return dicom.sources(path, series)
+        if kind == "zip":
+            with archive.unpacked(path) as folder:
+                return dicom.sources(folder, series, called=path)
+        raise ConfigError(
+            f"{path} is no DICOM, so DICOM-SEG cannot refer to it: choose --format nifti"
+        )
 
 
 def write(thing: Volume | LabelMap, path: str | Path) -> Path:

@@ -12,6 +12,7 @@ from condyle.core import Case, Dataset, Grid, Volume
 from condyle.errors import CondyleError, ConfigError, UnknownName
 from condyle.io import (
     Manifest,
+    dicomseg,
     find_scans,
     is_dataset,
     open_dataset,
@@ -19,6 +20,8 @@ from condyle.io import (
     scan_name,
     write,
 )
+from condyle.io.frames import Header
+from condyle.io.scans import sources
 from condyle.predict import Segmenter
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
@@ -29,10 +32,18 @@ __all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
 
 log = logging.getLogger("condyle")
 
-FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha"}
+FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
 
 
 Area = Callable[[Grid], Box]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What reads a scan's channels, and the headers of the DICOM images that it is made of."""
+
+    read: Callable[[], tuple[Volume, ...]]
+    sources: Callable[[], list[Header]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,8 @@ def segment(
     """Segment scans (files, DICOM folders, zips, or folders of these) into the folder `out`.
 
     A label map has its scan's base name and lies on its scan's own grid. Given one data set, its
-    cases are segmented: all, or those that a fold holds out.
+    cases are segmented: all, or those that a fold holds out. DICOM-SEG is for scans of DICOM
+    alone, and carries their patient's identification.
 
     Parameters
     ----------
@@ -77,8 +89,7 @@ def segment(
         cases = dataset.cases if fold is None else held_out(dataset, fold)
         if volume is not None or series:
             raise ConfigError("--volume and --series choose in a scan, not in a data set")
-        readers = {case.id: case.channels for case in cases}
-        return _segmented(segmenter, readers, out, format, device, tell, area)
+        return _segmented(segmenter, _scans(cases), out, format, device, tell, area)
     if segmenter.channels != 1:
         raise ConfigError(
             f"{run} needs {segmenter.channels} channels a scan: segment a data set instead of files"
@@ -93,11 +104,18 @@ def segment(
             f"more than one scan is called {', '.join(twice)}: their results would overwrite "
             "each other; segment them into different folders"
         )
-    readers = {
-        name: (lambda p=path: (read(p, volume=volume, series=series),))
+    batch = {
+        name: Scan(
+            lambda p=path: (read(p, volume=volume, series=series),),
+            lambda p=path: sources(p, series=series),
+        )
         for path, name in found.items()
     }
-    return _segmented(segmenter, readers, out, format, device, tell, area)
+    return _segmented(segmenter, batch, out, format, device, tell, area)
+
+
+def _scans(cases: Sequence[Case]) -> dict[str, Scan]:
+    return {x.id: Scan(x.channels, lambda c=x: sources(c.images[0])) for x in cases}
 
 
 def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
@@ -137,13 +155,12 @@ def segment_cases(
     tell: Tell = silent,
 ) -> Segmented:
     """Segment the scans of a data set's cases into the folder `out`."""
-    readers = {case.id: case.channels for case in cases}
-    return _segmented(segmenter, readers, out, format, device, tell)
+    return _segmented(segmenter, _scans(cases), out, format, device, tell)
 
 
 def _segmented(
     segmenter: Segmenter,
-    readers: Mapping[str, Callable[[], tuple[Volume, ...]]],
+    batch: Mapping[str, Scan],
     out: Path,
     format: str,
     device: str,
@@ -155,14 +172,15 @@ def _segmented(
     manifest = Manifest(out)
     written: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    for name, reader in told(tell, "segmenting", readers.items(), len(readers)):
+    for name, scan in told(tell, "segmenting", batch.items(), len(batch)):
         try:
-            scan = reader()
-            labels = segmenter.segment(scan, device, area and area(scan[0].grid))
+            images = scan.sources() if format == "dicom-seg" else []
+            channels = scan.read()
+            labels = segmenter.segment(channels, device, area and area(channels[0].grid))
             path = Path(out) / f"{name}{FORMATS[format]}"
             if not written:
                 write_names(out, segmenter.scheme)
-            written[name] = write(labels, path)
+            written[name] = dicomseg.save(path, labels, images) if images else write(labels, path)
             manifest.add(name, path)
         except CondyleError as error:
             failed[name] = str(error)
