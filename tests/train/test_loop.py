@@ -52,6 +52,19 @@ def test_training_learns_a_bright_disc(tmp_path, name, patch):
     assert 2 * (found * truth).sum() / (found.sum() + truth.sum()) > 0.85
 
 
+def test_deep_supervision_trains_and_leaves_a_plain_network(tmp_path):
+    _, batches, training = setting(epochs=3)
+    name = "unetplusplus-resnet18"
+    network, _ = build(name, 1, 2, "none", deep_supervision=True)
+    history = fit(network, batches, training, Network(), steps=6, seconds=None, folder=tmp_path)
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
+    plain, _ = build(name, 1, 2, "none")
+    plain.load_state_dict(network.state_dict())
+    x = torch.randn(1, 1, 20, 33)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.eval()(x), network(x))
+
+
 def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(tmp_path):
     network, batches, training = setting()
     fit(network, batches, training, Network(), steps=4, seconds=None, folder=tmp_path / "whole")

@@ -32,6 +32,15 @@ def test_losses_pull_towards_the_truth(name):
     assert (scores.argmax(1) == target).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_of_several_scores_is_their_mean(name):
+    target = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (2, 8, 8)))
+    first, second = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+    loss = build_loss(name)
+    mean = (loss(first, target, 0.2) + loss(second, target, 0.2)) / 2
+    torch.testing.assert_close(loss((first, second), target, 0.2), mean)
+
+
 def test_soft_dice_equals_monais():
     monai = pytest.importorskip("monai.losses")
     scores = torch.randn(2, 4, 8, 8)

@@ -26,7 +26,7 @@ def network_rows(costs: bool = False) -> list[dict[str, Any]]:
     Parameters
     ----------
     costs : add millions of parameters and the GFLOP of a slice of 256 x 256 pixels or a block of
-        96 x 96 x 96 voxels, in about 20 s.
+        96 x 96 x 96 voxels; it takes half a minute.
     """
     rows: list[dict[str, Any]] = []
     where = dict.fromkeys(SCRATCH, "none needed")
