@@ -146,13 +146,19 @@ def import_(
 
 
 @app.command
-def check(dataset: Path) -> int:
-    """Say what is wrong with a data set before a night of training is lost."""
+def check(dataset: Path, *, out: Path | None = None, fix: Path | None = None) -> int:
+    """Say what is wrong with a data set before a night of training is lost.
+
+    Parameters
+    ----------
+    out : a folder that gets check.html: the findings and a picture of each case.
+    fix : a new folder that gets a copy: mended where that is safe, else without the case.
+    """
     from condyle.app.show import bars, show_findings
     from condyle.workflows.check import check as run
 
     with bars() as tell:
-        findings = run(dataset, tell=tell)
+        findings = run(dataset, out=out, fix=fix, tell=tell)
     return show_findings(findings, dataset)
 
 

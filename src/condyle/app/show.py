@@ -139,15 +139,24 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
 
 
 def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
-    """Print what a check found; 2 if there is an error among it, else 0."""
+    """Print what a check found; 2 if there is an error that no copy was mended of, else 0."""
+    rows: list[dict[str, Any]] = []
     for finding in findings:
-        say(f"{finding.severity}: {finding.case}: {finding.what}; {finding.remedy}")
-    errors = sum(finding.severity == "error" for finding in findings)
+        row = {"": finding.severity, "case": finding.case, "what": finding.what}
+        row["what to do"] = finding.remedy
+        rows.append(row | ({"in the copy": finding.outcome} if finding.outcome else {}))
+    if rows:
+        show_table(str(dataset), rows)
+    errors = [finding for finding in findings if finding.severity == "error"]
     if not findings:
         say(f"{dataset}: nothing wrong found")
     else:
-        say(f"{dataset}: {errors} errors, {len(findings) - errors} warnings")
-    return 2 if errors else 0
+        say(f"{dataset}: {len(errors)} errors, {len(findings) - len(errors)} warnings")
+    for outcome in ("mended", "left out", "left"):
+        count = sum(finding.outcome == outcome for finding in findings)
+        if count:
+            say(f"{outcome}: {count}")
+    return 2 if any(finding.outcome in ("", "left") for finding in errors) else 0
 
 
 def show_segmented(done: Segmented, out: Path) -> int:

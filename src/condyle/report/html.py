@@ -80,17 +80,22 @@ def write_report(report: Report, path: Path) -> Path:
 def page(report: Report) -> str:
     """The page's HTML; it asks nothing of the network, and reads well without its script."""
     sections = [
-        _section("Best and worst cases", _pictures(report, "cases")),
-        _section("Scores", _summary(report.summary), _box_plots(report.rows)),
-        _section("Every case, the worst first", _cases(report.rows)),
-        _section("Training", _curves(report.history)),
-        _section("Surfaces", _pictures(report, "surfaces")),
-        _section("Settings", _settings(report.settings)),
-        _section("Data", _settings(report.data)),
-        _section("Environment", _settings(report.environment)),
-        _section("Warnings", _warnings(report.warnings)),
-        _section("Files", _files(report.files)),
+        section("Best and worst cases", _pictures(report, "cases")),
+        section("Scores", _summary(report.summary), _box_plots(report.rows)),
+        section("Every case, the worst first", _cases(report.rows)),
+        section("Training", _curves(report.history)),
+        section("Surfaces", _pictures(report, "surfaces")),
+        section("Settings", _settings(report.settings)),
+        section("Data", _settings(report.data)),
+        section("Environment", _settings(report.environment)),
+        section("Warnings", _warnings(report.warnings)),
+        section("Files", _files(report.files)),
     ]
+    return document(report.title, report.subtitle, _headline(report), sections)
+
+
+def document(title: str, subtitle: str, headline: str, sections: Sequence[str]) -> str:
+    """A page's HTML in Condyle's style: title and subtitle as text, the rest as markup."""
     parts = resources.files("condyle.report")
     script = parts.joinpath("page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -100,16 +105,16 @@ def page(report: Report) -> str:
     )
     return PAGE.format(
         policy=escape(policy),
-        title=escape(report.title),
-        subtitle=f'<p class="subtitle">{escape(report.subtitle)}</p>' if report.subtitle else "",
+        title=escape(title),
+        subtitle=f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
         style=parts.joinpath("page.css").read_text(encoding="utf-8"),
-        headline=_headline(report),
+        headline=headline,
         sections="\n".join(filter(None, sections)),
         script=script,
     )
 
 
-def _section(title: str, *parts: str) -> str:
+def section(title: str, *parts: str) -> str:
     kept = "\n".join(filter(None, parts))
     name = title.split()[0].lower()
     return f'<section id="{name}"><h2>{escape(title)}</h2>\n{kept}\n</section>' if kept else ""
@@ -122,32 +127,28 @@ def _headline(report: Report) -> str:
         worst = min(means, key=lambda case: means[case])
         mean = sum(means.values()) / len(means)
         cases = "case" if len(means) == 1 else "cases"
-        tiles = [_tile(f"{mean:.3f}", f"mean Dice of {len(means)} held-out {cases}", "first")]
-        tiles += (
-            [_tile(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
-        )
+        tiles = [tile(f"{mean:.3f}", f"mean Dice of {len(means)} held-out {cases}", "first")]
+        tiles += [tile(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
     else:
-        tiles = [_tile("–", "no held-out case: nothing says how good this segmenter is", "first")]
+        tiles = [tile("–", "no held-out case: nothing says how good this segmenter is", "first")]
     distance = next(
         (r.get("hd95_mm_mean") for r in report.summary if r["structure"] == "mean"), None
     )
     if distance is not None:
-        tiles.append(_tile(f"{tables.shown(distance, 2)} mm", "mean HD95"))
+        tiles.append(tile(f"{tables.shown(distance, 2)} mm", "mean HD95"))
     failed = len({str(row["case"]) for row in report.rows if row.get("note") == "failed"})
     wrong = sum(row.get("note") in ("missed", "invented") for row in report.rows)
-    tiles += [_tile(str(failed), "without a prediction, counted as worst")] if failed else []
-    tiles += [_tile(str(wrong), "structures missed or invented")] if wrong else []
+    tiles += [tile(str(failed), "without a prediction, counted as worst")] if failed else []
+    tiles += [tile(str(wrong), "structures missed or invented")] if wrong else []
     seconds = [s for s in (_number(row.get("seconds")) for row in report.history) if s > 0]
     if seconds:
-        tiles.append(
-            _tile(tables.duration(max(seconds)), f"training, {len(report.history)} epochs")
-        )
+        tiles.append(tile(tables.duration(max(seconds)), f"training, {len(report.history)} epochs"))
     warned = len(report.warnings)
     note = f'<p class="note"><a href="#warnings">{warned} warning{"s" * (warned > 1)}</a></p>'
     return f'<div class="tiles">{"".join(tiles)}</div>{note if warned else ""}'
 
 
-def _tile(figure: str, text: str, name: str = "") -> str:
+def tile(figure: str, text: str, name: str = "") -> str:
     return f'<div class="tile {name}"><b>{escape(figure)}</b><span>{escape(text)}</span></div>'
 
 

@@ -1,21 +1,108 @@
-"""What is wrong with a data set, found before training."""
+"""What is wrong with a data set, found before training; a page of it, and a mended copy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from condyle.core import Case, Dataset
+from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
 from condyle.prepare.check import Finding
 from condyle.prepare.check import check as find
-from condyle.workflows.progress import Tell, silent
+from condyle.workflows.mend import mend
+from condyle.workflows.progress import Tell, silent, told
 
 __all__ = ["check"]
 
+SHOWN = 200
+"""Cases of which a page shows all; of more, those with findings and a sample of the others."""
+SAMPLE = 20
 
-def check(dataset: Path, *, tell: Tell = silent) -> list[Finding]:
-    """The findings about a data set folder, errors first; empty if all is well."""
+
+def check(
+    dataset: Path, *, out: Path | None = None, fix: Path | None = None, tell: Tell = silent
+) -> list[Finding]:
+    """The findings about a data set folder, errors first; empty if all is well.
+
+    Parameters
+    ----------
+    out : a folder that gets `check.html`: the findings and a picture of each case.
+    fix : a new folder that gets a mended copy (nnU-Net raw); each finding then says whether it was
+        mended, left out or left. The data set itself is never touched.
+    """
+    opened = open_dataset(dataset)
+    for folder in filter(None, (out, fix)):
+        _require_apart(Path(folder), opened.root)
     found = find(
-        open_dataset(dataset),
-        on_case=lambda done, total: tell("checking", done / total, f"{done}/{total}"),
+        opened, on_case=lambda done, total: tell("checking", done / total, f"{done}/{total}")
     )
-    return sorted(found, key=lambda finding: (finding.severity != "error", finding.case))
+    found = sorted(found, key=lambda finding: (finding.severity != "error", finding.case))
+    if fix is not None:
+        found = mend(opened, found, Path(fix), tell=tell)
+    if out is not None:
+        _write_page(opened, found, Path(out) / "check.html", tell)
+    return found
+
+
+def _require_apart(folder: Path, root: Path) -> None:
+    if folder.resolve().is_relative_to(root.resolve()):
+        raise OutputError(f"{folder} lies inside the data set {root}: choose a folder elsewhere")
+
+
+def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, tell: Tell) -> None:
+    from condyle.report.findings import CasePicture, FindingsPage, write_findings
+
+    of_case: dict[str, list[Finding]] = {case.id: [] for case in dataset}
+    for finding in found:
+        of_case.setdefault(finding.case, []).append(finding)
+
+    def rank(case: Case) -> tuple[int, int, str]:
+        errors = sum(f.severity == "error" for f in of_case[case.id])
+        return -errors, -len(of_case[case.id]), case.id
+
+    cases = sorted(dataset, key=rank)
+    note = ""
+    if len(cases) > SHOWN:
+        wrong = [case for case in cases if of_case[case.id]]
+        sound = [case for case in cases if not of_case[case.id]]
+        every = np.linspace(0, len(sound) - 1, min(SAMPLE, len(sound))).astype(int)
+        cases = wrong + [sound[n] for n in np.unique(every)]
+        note = (
+            f"Shown are the {len(wrong)} cases with findings and {len(cases) - len(wrong)} of the "
+            f"{len(sound)} others."
+        )
+    pictures = [
+        CasePicture(case.id, _picture(case), [_sentence(f) for f in of_case[case.id]])
+        for case in told(tell, "drawing", cases, len(cases))
+    ]
+    rows = [
+        {"Severity": f.severity, "Case": f.case, "What": f.what, "What to do": f.remedy}
+        | ({"In the copy": f.outcome} if any(g.outcome for g in found) else {})
+        for f in found
+    ]
+    subtitle = f"{len(dataset)} cases with {', '.join(dataset.scheme.names[:12])}"
+    page = FindingsPage(f"Check of {dataset.name}", subtitle, rows, pictures, note)
+    write_findings(page, path)
+
+
+def _sentence(finding: Finding) -> str:
+    return f"{finding.severity}: {finding.what}; {finding.remedy}"
+
+
+def _picture(case: Case) -> bytes:
+    """The case's picture, without its labels if they do not belong to it; b"" of no scan."""
+    from condyle.report.findings import case_picture
+
+    try:
+        volume = case.image()
+    except CondyleError:
+        return b""
+    try:
+        labels = case.labels()
+        volume.grid.require_same(labels.grid, "scan and labels")
+    except CondyleError:
+        labels = None
+    return case_picture(volume, labels)
