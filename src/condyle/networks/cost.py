@@ -35,7 +35,7 @@ def cost(name: str, in_channels: int = 1, classes: int = 2) -> Cost:
     Examples
     --------
     >>> round(cost("unet-plain").parameters, 1)
-    7.5
+    7.4
     """
     network = _weightless(name, in_channels, classes).eval()
     sides = SIDES[NetworkName.parse(name).spatial]
