@@ -10,8 +10,9 @@ from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
 from condyle.networks import build, inflated
 from condyle.networks.encoders import ENCODERS, TimmEncoder
-from condyle.networks.inflate import inflate, prove, slice_weights
+from condyle.networks.inflate import inflate, slice_weights
 from condyle.networks.inflated import ACSConv3d
+from condyle.networks.proof import prove
 
 EXACT = ["center", "average", "scale"]
 SLOW = {"vgg16", "vgg16_bn", "resnet34", "resnet50", "seresnet50", "efficientnet_lite2"}
@@ -63,6 +64,27 @@ def test_the_real_weights_of_the_default_encoder_are_carried():
     load_into(flat, read_state(found.path), found.path)
     for strategy in EXACT:
         assert prove(flat, inflate(flat, strategy), torch.randn(1, 3, 64, 64)).relative < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mobilenetv2", "mobilenet_v2-imagenet-dequant-torchvision-fp16.safetensors"),
+        ("vgg16", "vgg16_features-hed_bsds500-torchvision-fp16.safetensors"),
+    ],
+)
+def test_other_real_weights_are_carried(shared, name, file):
+    from condyle.networks.weights import load_into, read_state
+
+    path = shared.parent / "weights" / file
+    flat = TimmEncoder(name).eval()
+    load_into(flat, read_state(path), path)
+    for strategy in EXACT:
+        x = torch.randn(1, 3, 32, 32)
+        assert prove(flat, inflate(flat, strategy), x, slices=32).relative < 1e-4
+        exact = flat.double()
+        assert prove(exact, inflate(exact, strategy), x.double(), slices=32).relative < 1e-10
+        flat = flat.float()
 
 
 @pytest.mark.parametrize("axis", [2, 3, 4, -3, -2, -1])

@@ -8,7 +8,7 @@ A kernel W of a 2D layer becomes a deeper one, the slices of which are
 - ``acs``: a third of the kernels each in the axial, coronal and sagittal plane (arXiv:1911.10477).
 
 On an input that does not change along the depth, the first three give the 2D network's answer in
-every slice, at the ends too, since the depth is padded by its ends; `prove` measures it.
+every slice, at the ends too, since the depth is padded by its ends; `networks.proof` measures it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from condyle.errors import ConfigError, UnknownName
 from condyle.networks.inflated import ACSConv3d, DeepConv3d, NormAct3d, Squeeze3d
 
-__all__ = ["STRATEGIES", "Proof", "Strategy", "inflate", "prove", "slice_weights"]
+__all__ = ["STRATEGIES", "Strategy", "inflate", "slice_weights"]
 
 Strategy = Literal["center", "average", "scale", "acs"]
 Alphas = Literal["triangular", "gaussian"] | Sequence[float]
@@ -383,41 +383,3 @@ FREE = {
     nn.Dropout, nn.GroupNorm, DropPath, TimmSigmoid,
 }  # fmt: skip
 """Layers that are the same for slices and volumes."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """How far a 3D network is from its 2D original, on an input that is the same in every slice.
-
-    Parameters
-    ----------
-    differences : for each output, the largest difference between any slice and the 2D answer.
-    relative : the largest of them as a part of the largest absolute value of its 2D answer.
-    """
-
-    differences: tuple[float, ...]
-    relative: float
-
-
-def prove(flat: nn.Module, deep: nn.Module, x: Tensor, slices: int = 32, axis: int = -1) -> Proof:
-    """How far the 3D network's answers are from the 2D network's.
-
-    Parameters
-    ----------
-    flat, deep : the 2D network and its inflation, each giving a tensor or a list of them.
-    x : (B, C, i, j), repeated in `slices` slices.
-    axis : of the depth.
-    """
-    with torch.no_grad():
-        here = _listed(flat.eval()(x))
-        there = _listed(deep.eval()(torch.stack([x] * slices, dim=axis if axis > 0 else axis + 5)))
-    gaps = [
-        float((three - two.unsqueeze(axis)).abs().max())
-        for two, three in zip(here, there, strict=True)
-    ]
-    largest = [max(float(two.abs().max()), 1e-30) for two in here]
-    return Proof(tuple(gaps), max(g / size for g, size in zip(gaps, largest, strict=True)))
-
-
-def _listed(answer: Any) -> list[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else list(answer)

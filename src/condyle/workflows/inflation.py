@@ -13,8 +13,9 @@ from torch import nn
 
 from condyle.io.whole import whole_or_absent
 from condyle.networks.encoders import pretrained_encoder, weights_of
-from condyle.networks.inflate import STRATEGIES, inflate, prove
+from condyle.networks.inflate import STRATEGIES, inflate
 from condyle.networks.inflated import ACSConv3d
+from condyle.networks.proof import prove
 from condyle.networks.weights import load_into, locate, read_state
 from condyle.report.kernels import kernels
 from condyle.workflows.progress import Tell, silent, told
