@@ -191,16 +191,27 @@ def load_network(network: nn.Module, state: Mapping[str, Tensor], path: Path) ->
     inside = {k: v for k, v in state.items() if k.startswith("encoder.")}
     chosen, report = _all_of(inside, wanted, architecture, path)
     fates = [replace(f, tensor=f.tensor and within + f.tensor) for f in report.fates]
+    otherwise = _read_otherwise(architecture, state)
     new = {**whole, **{within + name: tensor for name, tensor in chosen.items()}}
     for part in ("encoder.aspp.", "decoder.", "segmentation_head.", "supervision."):
         ours = {k: v for k, v in whole.items() if k.startswith(part)}
-        reason = _misfit(ours, state)
+        reason = otherwise or _misfit(ours, state)
         fates += [Fate(k, "" if reason else k, "left" if reason else "kept", reason) for k in ours]
         new |= {} if reason else {k: state[k].to(v.dtype) for k, v in ours.items()}
     used = {fate.source for fate in fates}
     fates += [Fate("", name, "unused") for name in state if name not in used]
     network.load_state_dict(new)
     return Report(tuple(fates))
+
+
+def _read_otherwise(architecture: str, state: Mapping[str, Tensor]) -> str:
+    """Why a decoder of smp's, though its shapes fit, would get other features from our encoder."""
+    if architecture.startswith("densenet") and "encoder.features.norm0.weight" in state:
+        return "smp's own DenseNet hands on other layers than timm's: train smp's tu-densenet"
+    atrous = any(name.startswith("decoder.aspp.") for name in state)
+    if architecture.startswith("resnet") and atrous and "encoder.conv1.weight" in state:
+        return "smp's own atrous ResNet has other holes than timm's: train smp's tu-resnet"
+    return ""
 
 
 def _misfit(ours: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

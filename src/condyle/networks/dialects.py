@@ -77,8 +77,11 @@ def renamed(
     stem = next((s for s in STEMS for name in state if name.endswith(s)), "")
     if stem:
         return _by_order(state, wanted, stem, architecture, path)
-    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
-    return {old.sub(r"\1\2", name): (name, tensor) for name, tensor in state.items()}
+    found: dict[str, tuple[str, Tensor]] = {}
+    for name, tensor in state.items():
+        new = re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name)
+        found[re.sub(r"(^|\.)features_", r"\1features.", new)] = (name, tensor)
+    return found
 
 
 def _by_order(
@@ -95,7 +98,8 @@ def _by_order(
             f"{architecture}: it belongs to another network"
         )
     start = next(name for name in state if name.endswith(stem)).removesuffix(stem)
-    theirs = _layers({k: v for k, v in state.items() if k.startswith(start)})
+    family = start + re.match(r"_|\w+\.", stem)[0]
+    theirs = _layers({k: v for k, v in state.items() if k.startswith(family)})
     ours = _layers(wanted)
     named: dict[str, tuple[str, Tensor]] = {}
     for layer, source in zip(ours, sorted(theirs, key=_rank), strict=False):
