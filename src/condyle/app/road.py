@@ -1,0 +1,241 @@
+"""The verbs of the road: demo, import, check, train, segment, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from condyle.app.command import Out, Several, app
+from condyle.errors import CondyleError
+
+
+@app.command
+def demo(*, out: Out = Path("demo"), budget: str = "5m") -> None:
+    """The whole road on a phantom cohort, in minutes: data, training, held-out scores, surfaces.
+
+    Parameters
+    ----------
+    budget
+        Time for the training.
+    """
+    from condyle.app.show import bars, show_summary
+    from condyle.workflows.demo import demo as run
+
+    with bars() as tell:
+        done = run(out, budget=budget, tell=tell)
+    show_summary(done.summary, done.report)
+
+
+@app.command(name="import")
+def import_(
+    scans: list[Path],
+    *,
+    masks: Several | None = None,
+    out: Out,
+    scheme: str = "",
+    overlap: Literal["background", "priority", "error"] = "error",
+    patients: str = "",
+    split: str = "",
+    seed: int = 0,
+    area: Literal["whole", "labelled"] = "whole",
+    volume: int | None = None,
+    series: str = "",
+) -> None:
+    """Turn scans and their masks, or a data set of another layout, into one to train on.
+
+    Parameters
+    ----------
+    scans
+        Files, DICOM folders or zips; or one data set folder, and no masks.
+    masks
+        A folder of one scan's masks (tibia.nii.gz, R_femur.nrrd, ...), a folder with one such
+        folder, or one label map, a scan, matched by base name, or label map files.
+    scheme
+        lower-limb, knee, or a JSON file {"name": number}; left out: the names found.
+    overlap
+        What happens to a voxel that two masks claim.
+    patients
+        A .csv table of case and patient, or a pattern for case names: '(.+)_(left|right)'.
+    split
+        24/8/8, 5-fold or leave-one-out, by patient.
+    seed
+        Of the split.
+    area
+        labelled: keep only the axial slices that carry labels, and a few more.
+    volume
+        Which volume of files that hold several, from 0.
+    series
+        Which series of DICOM folders that hold several.
+    """
+    from condyle.app.show import bars, say
+    from condyle.workflows.imports import import_scans
+
+    with bars() as tell:
+        done = import_scans(
+            scans,
+            masks or [],
+            out,
+            scheme=scheme,
+            overlap=overlap,
+            patients=patients,
+            split=split,
+            seed=seed,
+            area=area,
+            volume=volume,
+            series=series,
+            tell=tell,
+        )
+    say(done)
+
+
+@app.command
+def check(dataset: Path, *, out: Path | None = None, fix: Path | None = None) -> int:
+    """Say what is wrong with a data set before a night of training is lost.
+
+    Parameters
+    ----------
+    out : a folder that gets check.html: the findings and a picture of each case.
+    fix : a new folder that gets a copy: mended where that is safe, else without the case.
+    """
+    from condyle.app.show import bars, show_findings
+    from condyle.workflows.check import check as run
+
+    with bars() as tell:
+        findings = run(dataset, out=out, fix=fix, tell=tell)
+    return show_findings(findings, dataset)
+
+
+@app.command
+def train(
+    dataset: Path | None = None,
+    *,
+    out: Out,
+    network: str | None = None,
+    config: Path | None = None,
+    budget: str | None = None,
+    epochs: int | None = None,
+    fold: int | None = None,
+    seed: int | None = None,
+    batch: int | None = None,
+    rate: float | None = None,
+    weights: str | None = None,
+    plane: Literal["axial", "sagittal", "coronal"] | None = None,
+    inflation: Literal["average", "center", "scale", "acs"] | None = None,
+    device: str | None = None,
+    resume: bool = False,
+) -> None:
+    """Train a segmenter on a data set's fold, and judge it on the cases held out.
+
+    Parameters
+    ----------
+    network
+        decoder-encoder, such as unet-resnet34; `condyle networks` lists them.
+    config
+        A TOML file with any of the settings; flags win over it.
+    budget
+        Time for everything, such as 15m or 2h, instead of epochs.
+    weights
+        imagenet, none, a file, or the folder of an earlier run.
+    plane
+        Of the slices of a 2D network.
+    inflation
+        How a pretrained 2D network becomes the 3D one, where --network begins with 3d:.
+    resume
+        Go on with the interrupted training in --out.
+    """
+    from condyle.app.show import bars, show_summary
+    from condyle.config import Experiment, read_toml
+    from condyle.workflows.train import train as run
+
+    settings: dict[str, Any] = read_toml(config) if config else {}
+    flags: dict[str, dict[str, Any]] = {
+        "": {"dataset": str(dataset) if dataset else None, "fold": fold, "device": device},
+        "network": {"name": network, "weights": weights},
+        "training": {
+            "budget": budget,
+            "epochs": epochs,
+            "seed": seed,
+            "batch": batch,
+            "rate": rate,
+        },
+    }
+    if inflation:
+        settings.setdefault("network", {}).setdefault("inflation", {})["strategy"] = inflation
+    for section, values in flags.items():
+        target = settings.setdefault(section, {}) if section else settings
+        target.update({k: v for k, v in values.items() if v is not None})
+    if "dataset" not in settings and resume and (out / "config.toml").is_file():
+        settings = read_toml(out / "config.toml")
+    if "dataset" not in settings:
+        raise CondyleError("give a data set: condyle train DATASET --out RUN")
+    experiment = Experiment.parse(settings, str(config or "the command line"))
+    with bars() as tell:
+        done = run(experiment, out, plane=plane, resume=resume, tell=tell)
+    show_summary(done.summary, out / "report.html")
+
+
+@app.command
+def segment(
+    run: Path,
+    scans: list[Path],
+    *,
+    out: Out,
+    fold: int | None = None,
+    format: Literal["nifti", "nrrd", "mha", "dicom-seg"] = "nifti",
+    device: str = "auto",
+    volume: int | None = None,
+    series: str = "",
+    slices: str = "",
+    near_slice: int | None = None,
+) -> int:
+    """Segment scans; each result lies on its scan's own grid.
+
+    Parameters
+    ----------
+    run
+        The --out folder of `condyle train`.
+    scans
+        Files, DICOM folders, zips, folders of these, or a data set (with --fold).
+    fold
+        Only the held-out cases of this fold of a data set.
+    format
+        Of the label maps. DICOM-SEG is for DICOM scans, and carries the patient's identification.
+    volume
+        Which volume of a file that holds several, from 0.
+    series
+        Which series of a DICOM folder that holds several: its number in the list, or its UID.
+    slices
+        FIRST:LAST: look only at these slices between feet and head; either may be left out.
+    near_slice
+        Look only around this slice, as far as the labels of the training scans reached.
+    """
+    from condyle.app.show import bars, show_segmented
+    from condyle.workflows.segment import segment as go
+
+    with bars() as tell:
+        done = go(
+            run, scans, out, fold=fold, format=format, device=device, volume=volume,
+            series=series, slices=slices, near=near_slice, tell=tell,
+        )  # fmt: skip
+    return show_segmented(done, out)
+
+
+@app.command
+def evaluate(predictions: Path, labels: Path, *, out: Out, fold: int | None = None) -> None:
+    """Score predictions against the truth, case by case and structure by structure.
+
+    Parameters
+    ----------
+    predictions
+        A folder of label maps (or one file), named as the cases.
+    labels
+        The true label maps: a folder, a file, or a data set.
+    fold
+        Only the held-out cases of this fold of the data set.
+    """
+    from condyle.app.show import bars, show_summary
+    from condyle.workflows.judge import evaluate as run
+
+    with bars() as tell:
+        summary = run(predictions, labels, out, fold=fold, tell=tell)
+    show_summary(summary, out / "metrics.csv")

@@ -1,0 +1,153 @@
+"""The verbs beside the road: refine, mesh, inflate, import-weights, networks, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from cyclopts import App
+
+from condyle.app.command import Out, app
+
+
+@app.command
+def refine(
+    labelmaps: list[Path],
+    *,
+    out: Out,
+    keep_largest: int = 0,
+    min_mm3: float = 0.0,
+    fill_holes: bool = False,
+    slice_ratio: float = 0.0,
+) -> None:
+    """Clean label maps, structure by structure.
+
+    Parameters
+    ----------
+    keep_largest
+        Keep only so many connected parts of each structure; 0 keeps all.
+    min_mm3
+        Drop parts smaller than this volume in mm³.
+    fill_holes
+        Fill what a structure encloses.
+    slice_ratio
+        Slice by slice: fill holes, and drop specks below this part of the structure's pixels there.
+    """
+    from condyle.app.show import bars, say
+    from condyle.refine import Refinement
+    from condyle.workflows.refine import refine as run
+
+    steps = Refinement(
+        keep_largest=keep_largest, min_mm3=min_mm3, fill_holes=fill_holes, slice_ratio=slice_ratio
+    )
+    with bars() as tell:
+        written = run(labelmaps, out, steps, tell=tell)
+    say(f"{len(written)} label maps refined into {out}")
+
+
+@app.command
+def mesh(
+    labelmaps: list[Path],
+    *,
+    out: Out,
+    format: Literal["ply", "stl", "obj", "glb"] = "ply",
+    smooth: bool = True,
+) -> None:
+    """Turn label maps into surfaces in RAS millimetres: one file a structure, and one of all."""
+    from condyle.app.show import bars, say
+    from condyle.workflows.mesh import mesh as run
+
+    with bars() as tell:
+        written = run(labelmaps, out, format=format, smooth=smooth, tell=tell)
+    say(f"{len(written)} surfaces written into {out}")
+
+
+inflate_app = App(
+    name="inflate", help="From 2D networks to 3D ones, proved.", help_format="plaintext"
+)
+app.command(inflate_app)
+
+
+@inflate_app.command(name="check")
+def inflate_check(
+    encoder: str,
+    *,
+    weights: str = "imagenet",
+    depth: int = 3,
+    keep_depth: int = 0,
+    out: Path | None = None,
+) -> int:
+    """Run an encoder and its 3D inflations side by side, and say how far their answers are apart.
+
+    Parameters
+    ----------
+    weights
+        imagenet, none, or a file.
+    depth
+        Of the kernels: odd; 0 as deep as wide.
+    keep_depth
+        How many of the first halvings of the plane leave the depth alone.
+    out
+        A PNG file for a picture of kernels before and after.
+    """
+    from condyle.app.show import bars, say, show_table
+    from condyle.workflows.inflation import check_inflation
+
+    with bars() as tell:
+        rows = check_inflation(
+            encoder, weights=weights, depth=depth, keep_depth=keep_depth, out=out, tell=tell
+        )
+    show_table(f"{encoder}, 2D and 3D, on an input that is alike in every slice", rows)
+    if out is not None:
+        say(f"kernels drawn in {out}")
+    return 1 if any("NOT" in row["verdict"] for row in rows) else 0
+
+
+@app.command(name="import-weights")
+def import_weights(
+    files: list[Path], *, out: Out, network: str = "", unsafe_pickle: bool = False
+) -> None:
+    """Take the tensors out of a checkpoint into a safetensors file, with a table as .csv beside it.
+
+    Parameters
+    ----------
+    files
+        A checkpoint (.pth, .pt, .ckpt, .safetensors), or the parts of one in their order.
+    out
+        The file to write, NAME.safetensors.
+    network
+        Also tell what each tensor would become in this network, unet-resnet34 say.
+    unsafe_pickle
+        Read a pickle that holds more than tensors, in a process of its own with limits. A pickle
+        is a program: only those of people you trust.
+    """
+    from condyle.app.show import say, show_table
+    from condyle.workflows.weights import import_weights as run
+
+    done = run(files, out, network=network, unsafe_pickle=unsafe_pickle)
+    show_table("tensors", done.rows)
+    say(f"{done.summary} (SHA-256 of what was read: {done.sha256})")
+
+
+@app.command
+def networks(*, cost: bool = False) -> None:
+    """List the networks that can be built, and whether their weights are here.
+
+    Parameters
+    ----------
+    cost
+        Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels.
+    """
+    from condyle.app.show import show_table
+    from condyle.workflows.doctor import network_rows
+
+    show_table("networks", network_rows(cost))
+
+
+@app.command
+def doctor() -> None:
+    """Say what this machine has: processor, versions, weights, what runs fast."""
+    from condyle.app.show import show_table
+    from condyle.workflows.doctor import doctor_rows
+
+    show_table("this machine", doctor_rows())
