@@ -1,5 +1,7 @@
 """What is wrong with a data set is found, named and comes with a remedy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -156,3 +158,86 @@ def test_real_data_sets_are_sound(shared):
     dataset = open_dataset(shared / "msd_task04_hippocampus")
     some = type(dataset)("few", dataset.root, dataset.cases[:25], dataset.scheme)
     assert [f for f in check(some) if f.severity == "error"] == []
+
+
+def knees(make_case, change=lambda n, array, labels: (array, labels)):
+    """Nine knees; one may be changed by what is given."""
+    made = []
+    for n in range(9):
+        array, labels = change(n, *scan(n))
+        made.append(make_case(f"knee_{n}", array, labels))
+    return made
+
+
+def test_air_that_is_meant_is_no_finding(make_case, make_dataset):
+    def airway(n, array, labels):
+        return np.where(labels == 2, -1000, array), labels
+
+    assert check(make_dataset(knees(make_case, airway))) == []
+    alone = make_case("knee_0", *airway(0, *scan(0)))
+    assert [f.kind for f in check(make_dataset([alone]))] == []
+
+
+def test_air_in_one_case_alone_is_a_finding(make_case, make_dataset):
+    def hollow(n, array, labels):
+        return (np.where(labels == 2, -1000, array) if n == 4 else array), labels
+
+    found = check(make_dataset(knees(make_case, hollow)))
+    assert ("knee_4", "air", "error") in {(f.case, f.kind, f.severity) for f in found}
+
+
+def test_a_structure_cut_by_the_border(make_case, make_dataset):
+    def cut(n, array, labels):
+        return (array[:, :, 4:], labels[:, :, 4:]) if n == 2 else (array, labels)
+
+    found = [f for f in check(make_dataset(knees(make_case, cut))) if f.kind == "cut"]
+    assert [(f.case, f.severity) for f in found] == [("knee_2", "warning")] * 2
+    assert "towards the feet" in found[0].what
+    assert check(make_dataset(knees(make_case, lambda n, a, m: (a[:, :, 4:], m[:, :, 4:])))) == []
+
+
+def test_a_volume_far_from_the_others(make_case, make_dataset):
+    def shrunk(n, array, labels):
+        labels = np.where(labels == 2, 0, labels) if n == 5 else labels
+        labels[6, 7, 5] = 2
+        return array, labels
+
+    found = [f for f in check(make_dataset(knees(make_case, shrunk))) if f.kind == "volume"]
+    assert [f.case for f in found] == ["knee_5"]
+    assert "femur has 0.001 cm³" in found[0].what
+
+
+def test_intensities_far_from_the_others(make_case, make_dataset):
+    def unscaled(n, array, labels):
+        return (array + 1024 if n == 6 else array), labels
+
+    cases = knees(make_case, unscaled)
+    ct = replace(make_dataset(cases), channel_names=("CT",))
+    assert "Hounsfield" in only(check(ct), "warning", "24").what
+
+    def mr(n, array, labels):
+        array = array + 1000.0
+        return (array * 50 if n == 6 else array), labels
+
+    assert only(check(make_dataset(knees(make_case, mr))), "warning", "far from").case == "knee_6"
+
+    def two_scanners(n, array, labels):
+        return (array + 1000.0) * (50 if n % 2 else 1), labels
+
+    assert check(make_dataset(knees(make_case, two_scanners))) == []
+
+
+def test_a_near_twin_and_its_sides(cases, make_case, make_dataset):
+    array, labels = scan(1)
+    wide = np.pad(array, ((0, 0), (0, 0), (0, 1)), mode="edge") * 2.0
+    cases[4] = make_case("knee_4", wide, np.pad(labels, ((0, 0), (0, 0), (0, 1))))
+    folds = [Fold(("knee_1", "knee_0"), ("knee_4",)), Fold(("knee_1", "knee_4"), ("knee_0",))]
+    found = [f for f in check(make_dataset(cases, folds)) if f.kind in ("twin", "folds")]
+    assert [(f.case, f.severity) for f in found] == [("knee_4", "error"), ("fold 0", "error")]
+    assert "knee_1, saved otherwise and cropped" in found[0].what
+    assert "one scan is on two sides" in found[1].what
+
+
+def test_two_sides_of_one_patient(make_case, make_dataset):
+    both = [make_case(f"knee_7_{side}", *scan(n)) for n, side in enumerate("LR")]
+    assert only(check(make_dataset(both)), "warning", "knee_7_L and knee_7_R", "one patient")

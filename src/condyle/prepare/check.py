@@ -55,13 +55,13 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
         volume = case.image()
     except CondyleError as error:
         remedy = "replace the scan, or take the case out"
-        return [Finding(case.id, "error", str(error), remedy, "unreadable")]
+        return [Finding(case.id, "error", _said(error, dataset), remedy, "unreadable")]
     findings = _same_voxels(case, volume, seen)
     seen.thumbnails[case.id] = twins.thumbnail(volume)
     is_ct = dataset.channel_names[0].upper() == "CT" or looks_like_ct(volume)
     volume = volume.with_array(finite(volume.array, f"case {case.id}"))
     scan = portrait(case.id, volume, is_ct)
-    labels, wrong = _labels(case, volume)
+    labels, wrong = _labels(case, volume, dataset)
     if labels is None:
         seen.portraits.append(scan)
         return findings + wrong
@@ -72,7 +72,7 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def _labels(case: Case, volume: Volume) -> tuple[LabelMap | None, list[Finding]]:
+def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | None, list[Finding]]:
     """A case's labels on its scan's grid; None, and why, where there are none."""
     if case.label is None:
         what = "has no labels and is not trained on"
@@ -83,17 +83,22 @@ def _labels(case: Case, volume: Volume) -> tuple[LabelMap | None, list[Finding]]
         volume.grid.require_same(labels.grid, "scan and labels")
     except GridMismatch as error:
         remedy = "export the labels again, from the scan they were drawn on"
-        return None, [Finding(case.id, "error", str(error), remedy, "grid")]
+        return None, [Finding(case.id, "error", _said(error, dataset), remedy, "grid")]
     except LabelError as error:
         remedy = "export the labels again, as whole numbers that the data set names"
-        return None, [Finding(case.id, "error", str(error), remedy, "labels")]
+        return None, [Finding(case.id, "error", _said(error, dataset), remedy, "labels")]
     except CondyleError as error:
         remedy = "replace the label map"
-        return None, [Finding(case.id, "error", str(error), remedy, "unreadable")]
+        return None, [Finding(case.id, "error", _said(error, dataset), remedy, "unreadable")]
     if not labels.array.any():
         remedy = "label it, or take it out"
         return None, [Finding(case.id, "error", "its label map is empty", remedy, "empty")]
     return labels, []
+
+
+def _said(error: CondyleError, dataset: Dataset) -> str:
+    """The error's sentence, with paths told from the data set's folder on."""
+    return str(error).replace(f"{dataset.root}/", "")
 
 
 REMEDY = "keep one: both sides of a split would know it"

@@ -15,6 +15,12 @@ __all__ = ["misfits"]
 
 FEWEST = 4
 """Cases from which it can be learned what inside and outside look like."""
+CLEAR, STEADY = 0.3, 4.0
+"""The usual fit, and how many standard deviations it is, from which masks are judged by it.
+
+Hippocampi: 1.4 and 8.6; phantom bones: 3 and 14; soft-tissue tumours, which look like anything,
+0.08 and 1.2: of these nothing can be said.
+"""
 BETTER = 0.15
 """Of the usual fit: by as much, at least, a flip must fit better than the mask as it is.
 
@@ -27,7 +33,13 @@ POOR = 0.35
 VOXEL = 0.75
 """Voxels from the usual displacement that are called one voxel."""
 UNUSUAL, CERTAIN = 3.0, 8.0
-"""Standard deviations of the displacements in a data set that make a warning and an error."""
+"""Standard deviations of the displacements in a data set that make a warning and an error.
+
+Of 208 hippocampi this warns of 5 as they came, which a trained classifier of voxels finds displaced
+too, and of 87 in 100 that were moved by a voxel.
+"""
+DOUBT = 4
+"""Cases of which the standard deviation is so unsure that an error takes twice as many of them."""
 STEADIEST = 0.1
 """Voxels: no data set's displacements are taken to spread less."""
 
@@ -54,17 +66,19 @@ def misfits(cases: Sequence[Borders], structures: int) -> list[Finding]:
 
 def _of_one_kind(cases: Sequence[Borders], structures: int) -> list[Finding]:
     found = fits(cases, structures)
-    usual = float(np.median([fit.fit for fit in found]))
-    if usual <= 0:
+    heights = np.array([fit.fit for fit in found])
+    usual = float(np.median(heights))
+    if usual < max(CLEAR, STEADY * 1.4826 * float(np.median(np.abs(heights - usual)))):
         return []
     shifts = np.array([fit.shift for fit in found])
     middle = np.median(shifts, axis=0)
     spread = np.maximum(1.4826 * np.median(np.abs(shifts - middle), axis=0), STEADIEST)
+    certain = CERTAIN * (1 + DOUBT / len(cases))
     findings: list[Finding] = []
     for fit, case in zip(found, cases, strict=True):
         off = np.array(fit.shift) - middle
         findings += (
-            _flipped(fit, usual) or _strange(fit, usual) or _shifted(case, off, spread)
+            _flipped(fit, usual) or _strange(fit, usual) or _shifted(case, off, spread, certain)
         )  # fmt: skip
     return findings
 
@@ -88,7 +102,9 @@ def _strange(fit: Fit, usual: float) -> list[Finding]:
     return [Finding(fit.case, "error", what, remedy, "misfit")]
 
 
-def _shifted(case: Borders, off: NDArray[np.float64], spread: NDArray[np.float64]) -> list[Finding]:
+def _shifted(
+    case: Borders, off: NDArray[np.float64], spread: NDArray[np.float64], certain: float
+) -> list[Finding]:
     """A mask that would fit better a voxel away, by more than the data set's habit explains."""
     ratio = np.where(np.abs(off) >= VOXEL, np.abs(off) / spread, 0)
     if ratio.max() < UNUSUAL:
@@ -98,7 +114,7 @@ def _shifted(case: Borders, off: NDArray[np.float64], spread: NDArray[np.float64
         f"too far to the {TOWARDS[axis][int(off[axis] < 0)]}"
         for axis in np.flatnonzero(ratio >= UNUSUAL)
     ]
-    severity: Literal["error", "warning"] = "error" if ratio.max() >= CERTAIN else "warning"
+    severity: Literal["error", "warning"] = "error" if ratio.max() >= certain else "warning"
     what = f"the mask seems to lie {' and '.join(ways)}"
     remedy = "compare mask and scan in a viewer, and move the mask or export it again"
     return [Finding(case.case, severity, what, remedy, "shift")]
