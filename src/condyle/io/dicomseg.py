@@ -16,7 +16,7 @@ from condyle.core.labels import Label
 from condyle.errors import CondyleError, GeometryError, LabelError, OutputError
 from condyle.io.anatomy import ANATOMY, LATERALITY, STRUCTURES, TISSUE, Code, sided
 from condyle.io.door import LPS_TO_RAS
-from condyle.io.frames import Header, frames_of
+from condyle.io.frames import Frame, Header, frames_of
 from condyle.io.segframes import PRIVATE, load
 from condyle.io.stack import stacked
 from condyle.io.whole import whole_or_absent
@@ -87,13 +87,8 @@ def _pixels(
     labels: LabelMap, present: Sequence[Label], source: Sequence[Header]
 ) -> NDArray[np.uint8 | np.uint16]:
     """The numbers of segments, (frame, row, column), in the order of the source's images."""
-    files = [Path(getattr(header, "filename", None) or "the source series") for header in source]
-    frames = [frame for at in zip(files, source, strict=True) for frame in frames_of(*at)]
-    where = files[0].parent if len(files) > 1 else files[0]
-    if source[0].get("FrameOfReferenceUID") is None:
-        raise GeometryError(
-            f"{where} has no FrameOfReferenceUID, so nothing can be placed in it as DICOM-SEG"
-        )
+    frames = [frame for header in source for frame in _frames(header)]
+    where = frames[0].file.parent if len(source) > 1 else frames[0].file
     stack = stacked(where, frames)
     order, *others = stack.volumes
     if others or stack.shifts is not None:
@@ -107,6 +102,10 @@ def _pixels(
     for k, n in enumerate(order):
         pixels[n] = np.take(table, labels.array[:, :, k]).T
     return pixels
+
+
+def _frames(header: Header) -> list[Frame]:
+    return frames_of(Path(getattr(header, "filename", None) or "the series"), header)
 
 
 def _built(
@@ -149,27 +148,48 @@ def _plain(source: Sequence[Header], grid: Grid) -> list[Header]:
     """Copies of the source's headers as highdicom needs them, which scanners do not always write.
 
     The study's elements are left blank, since it refuses odd ones. Directions and distances are
-    those of all slices, as `grid` has them.
+    those of all slices, as `grid` has them. A series whose frame of reference was taken out, as
+    some do to hide the patient, gets one of its own.
     """
     import highdicom as hd
     from pydicom import Dataset
+    from pydicom.uid import generate_uid
 
-    images = [Dataset(header) for header in source]
-    first = frames_of(Path("source"), source[0])[0]
+    directions = _frames(source[0])[0].get("ImageOrientationPatient")
     column, row, step = grid.spacing
     measures = hd.PixelMeasuresSequence((row, column), step, step)
-    directions = hd.PlaneOrientationSequence("PATIENT", first.directions.tolist())
-    for image in images:
+    place = generate_uid(entropy_srcs=[str(source[0].SeriesInstanceUID)])
+    images: list[Header] = []
+    for header in source:
+        frames = _frames(header)
+        instead = Dataset()
         for name in STUDY:
-            setattr(image, name, "")
-        if "SharedFunctionalGroupsSequence" in image:
-            shared = Dataset(image.SharedFunctionalGroupsSequence[0])
-            shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = measures, directions
-            image.SharedFunctionalGroupsSequence = [shared]
+            setattr(instead, name, "")
+        instead.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or place
+        if len(frames) > 1:
+            groups = Dataset()
+            groups.PixelMeasuresSequence = measures
+            groups.PlaneOrientationSequence = hd.PlaneOrientationSequence("PATIENT", directions)
+            shared = header.SharedFunctionalGroupsSequence[0]
+            instead.SharedFunctionalGroupsSequence = [_replaced(shared, groups)]
         else:
-            image.update(measures[0])
-            image.ImageOrientationPatient = source[0].ImageOrientationPatient
+            instead.update(measures[0])
+            instead.ImageOrientationPatient = directions
+            instead.ImagePositionPatient = frames[0].get("ImagePositionPatient")
+        images.append(_replaced(header, instead))
     return images
+
+
+def _replaced(header: Header, instead: Header) -> Header:
+    """A data set with other elements in place of its own (pydicom's copies would share them)."""
+    from pydicom import Dataset
+
+    copy = Dataset()
+    implicit, little = header.original_encoding
+    copy.set_original_encoding(implicit, little, header.original_character_set)
+    copy.update(header)
+    copy.update(instead)
+    return copy
 
 
 def _described(number: int, label: Label) -> Any:

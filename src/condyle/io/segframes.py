@@ -237,8 +237,21 @@ def _images(file: Path, data: Header) -> Generator[NDArray[Any]]:
     """The stored numbers of each frame, (row, column)."""
     from pydicom.pixels.utils import iter_pixels
 
+    syntax = data.file_meta.TransferSyntaxUID
     with speaking_of(file):
-        yield from iter_pixels(data)
+        if data.BitsAllocated != 1 or syntax.is_compressed or not syntax.is_little_endian:
+            yield from iter_pixels(data)
+            return
+        # pydicom 3.0 cuts frames short that end within a byte
+        packed = np.frombuffer(data.PixelData, np.uint8)
+        rows, columns = int(data.Rows), int(data.Columns)
+        count = int(data.NumberOfFrames)
+        if packed.size * 8 < rows * columns * count:
+            raise UnreadableFile(f"{file} is damaged or cut short: pixels are missing")
+        for first in range(0, rows * columns * count, rows * columns):
+            part = packed[first // 8 : (first + rows * columns + 7) // 8]
+            bits = np.unpackbits(part, bitorder="little")[first % 8 :]
+            yield bits[: rows * columns].reshape(rows, columns)
 
 
 def _labelled(
