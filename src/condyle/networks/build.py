@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -11,11 +12,13 @@ from torch import Tensor, nn
 
 from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
+from condyle.networks.checkpoints import holds_network, load_into, load_network, read_state
 from condyle.networks.decoders import DECODERS, OUTPUT_STRIDE, UNetPlusPlusDecoder
 from condyle.networks.encoders import (
     ATROUS,
     ENCODERS,
     SCRATCH,
+    TimmEncoder,
     pretrained_encoder,
     replace_first_convolution,
     timm_name,
@@ -23,10 +26,13 @@ from condyle.networks.encoders import (
 )
 from condyle.networks.inflate import inflate
 from condyle.networks.layers import CONV, Decoder, Spatial, enlarged_to, padded_to
-from condyle.networks.weights import Found, load_into, locate, read_state
+from condyle.networks.volumetric import adapt
+from condyle.networks.weights import Found, locate
 
 __all__ = ["NetworkName", "SegmentationNetwork", "build", "inflated", "names"]
 
+
+log = logging.getLogger("condyle")
 
 BY_AVERAGE = Inflation()
 
@@ -161,7 +167,8 @@ def build(
     name : 'unet-efficientnet_lite0', '3d:unet-plain', ...
     in_channels : channels of the scan.
     classes : background and structures together.
-    weights : 'imagenet', 'none', or a file; an encoder made from scratch has none to load.
+    weights : 'imagenet', 'none', a file, or the folder of an earlier run, whose decoder is taken
+        too where it fits: so a 3D network starts from what the 2D one learnt on slices.
     deep_supervision : also score the inner nodes of a U-Net++ in training.
     inflation : how a pretrained encoder becomes 3D.
 
@@ -171,27 +178,59 @@ def build(
         For a name that is in no table, and for weights that are missing or do not fit.
     """
     parts = NetworkName.parse(name)
-    make, found = DECODERS[parts.decoder], None
+    found, state = None, dict[str, Tensor]()
+    if weights != "none" and (parts.encoder not in SCRATCH or weights != "imagenet"):
+        found = locate(parts.encoder, weights)
+        state = read_state(found.path)
+    volumes = any(tensor.ndim == 5 for tensor in state.values())
+    flat = parts.encoder not in SCRATCH
+    if volumes and parts.spatial == 2:
+        raise ConfigError(f"{weights} holds weights of a 3D network: take --network 3d:{name}")
+    spatial: Spatial = 2 if flat else parts.spatial
+    network = _made(parts, spatial, in_channels, classes, deep_supervision)
+    anew = True
+    if found and not volumes:
+        anew = _take(network, state, found)
+    if flat and parts.spatial == 3:
+        network = inflated(network, inflation)
+        if anew:
+            _start_anew(network.decoder, network.segmentation_head, network.supervision)
+    if found and volumes:
+        _take(network, state, found)
+    return network, found
+
+
+def _made(
+    parts: NetworkName, spatial: Spatial, in_channels: int, classes: int, deep_supervision: bool
+) -> SegmentationNetwork:
+    """The network with random weights."""
     if parts.encoder in SCRATCH:
-        if weights not in ("imagenet", "none"):
-            raise ConfigError(f"network {name} has no pretrained part to load {weights} into")
-        encoder = SCRATCH[parts.encoder](parts.spatial, in_channels)
+        encoder = SCRATCH[parts.encoder](spatial, in_channels)
         rules = {"norm": encoder.norm, "transposed": True}
     else:
         encoder = pretrained_encoder(parts.encoder, OUTPUT_STRIDE.get(parts.decoder, 32))
-        if weights != "none":
-            found = locate(weights_of(parts.encoder), weights)
-            load_into(encoder, read_state(Path(found.path)), found.path)
         replace_first_convolution(encoder, in_channels)
         rules = {"norm": "batch", "transposed": False}
-    flat = parts.encoder not in SCRATCH
-    spatial: Spatial = 2 if flat else parts.spatial
-    decoder = make(spatial, encoder.channels, encoder.reductions, **rules)
-    network = SegmentationNetwork(encoder, decoder, classes, spatial, deep_supervision)
-    if flat and parts.spatial == 3:
-        network = inflated(network, inflation)
-        _start_anew(network.decoder, network.segmentation_head, network.supervision)
-    return network, found
+    decoder = DECODERS[parts.decoder](spatial, encoder.channels, encoder.reductions, **rules)
+    return SegmentationNetwork(encoder, decoder, classes, spatial, deep_supervision)
+
+
+def _take(network: SegmentationNetwork, state: Mapping[str, Tensor], found: Found) -> bool:
+    """Put weights into a network; whether its decoder starts from random numbers all the same."""
+    encoder = network.encoder
+    if holds_network(state):
+        report = load_network(network, state, found.path)
+        log.info("%s: %s", found.path, report)
+        return any(f.fate == "left" and f.tensor.startswith("decoder.") for f in report.fates)
+    if not isinstance(encoder, TimmEncoder):
+        raise ConfigError(f"{found.path} holds an encoder that was pretrained; this one is not")
+    if network.spatial == 2:
+        load_into(encoder, state, found.path)
+    else:
+        taken, report = adapt(state, encoder.model.state_dict())
+        encoder.model.load_state_dict(taken)
+        log.info("%s: %s", found.path, report)
+    return True
 
 
 def inflated(network: SegmentationNetwork, inflation: Inflation) -> SegmentationNetwork:
