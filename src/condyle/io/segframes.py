@@ -258,16 +258,18 @@ def _labelled(
     file: Path, data: Header, frame: Frame, image: NDArray[Any], ids: Mapping[int, int]
 ) -> NDArray[np.uint16]:
     """The label numbers of one frame, (row, column)."""
-    if data.SegmentationType == "LABELMAP":
-        known = {0: 0, int(data.get("PixelPaddingValue") or 0): 0, **ids}
+    known = {0: 0, int(data.get("PixelPaddingValue") or 0): 0, **ids}
+    is_map = data.SegmentationType == "LABELMAP"
+    if is_map:
+        found = np.unique(image).tolist()
     else:
-        found = [g.get("SegmentIdentificationSequence") for g in frame.group]
-        number = int(next(s for s in found if s)[0].ReferencedSegmentNumber)
-        image = _mask(file, data, image) * np.uint16(number)
-        known = {0: 0, **ids}
-    strangers = sorted(set(np.unique(image).tolist()) - set(known))
+        sequences = (group.get("SegmentIdentificationSequence") for group in frame.group)
+        found = [int(next(s for s in sequences if s)[0].ReferencedSegmentNumber)]
+    strangers = sorted(set(found) - set(known))
     if strangers:
         raise LabelError(f"{file} holds labels {strangers[:8]} that none of its segments names")
+    if not is_map:
+        return _mask(file, data, image) * np.uint16(known[found[0]])
     table = np.zeros(max(known) + 1, np.uint16)
     table[list(known)] = list(known.values())
     return table[image]
