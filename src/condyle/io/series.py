@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import os
 import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from condyle.errors import UnknownName, UnreadableFile
 from condyle.io.frames import TURN, Frame, Header, frames_of
 from condyle.io.names import ENDINGS, ending_of, has_dicom_mark, is_hidden
 
-__all__ = ["Series", "choose", "find_series", "speaking_of"]
+__all__ = ["Bounded", "Series", "choose", "find_series", "speaking_of"]
 
 log = logging.getLogger("condyle")
 
@@ -191,8 +193,18 @@ def _header(file: Path) -> Header:
     """A file's elements but for its pixels."""
     import pydicom
 
-    with speaking_of(file):
-        return pydicom.dcmread(file, stop_before_pixels=True)
+    with speaking_of(file), Bounded(io.FileIO(file)) as stream:
+        return pydicom.dcmread(stream, stop_before_pixels=True)
+
+
+class Bounded(io.BufferedReader):
+    """A file that is never asked for more bytes than it has, whatever a damaged length says."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """So many bytes, or as many as are left."""
+        if size is not None and size > 1 << 16:
+            size = min(size, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(size)
 
 
 @contextlib.contextmanager
@@ -205,5 +217,5 @@ def speaking_of(file: Path) -> Generator[None]:
     except UnreadableFile:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableFile(f"{file} is damaged or cut short ({reason})") from error
