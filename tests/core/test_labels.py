@@ -99,3 +99,9 @@ def test_an_array_must_fit_its_grid_and_a_crop_must_lie_inside():
 
 def test_numpy_takes_a_volume_as_it_is():
     assert np.asarray(Volume(np.ones((2, 2, 2)), Grid.regular((2, 2, 2)))).sum() == 8
+
+
+def test_a_lumbar_vertebra_has_no_side():
+    scheme = LabelScheme.of({"vertebrae_L5": 1, "vertebrae_L4": 2})
+    assert not scheme.is_sided()
+    assert scheme.mirrored() == {1: 1, 2: 2}

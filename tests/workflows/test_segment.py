@@ -9,8 +9,9 @@ import pydicom
 import pytest
 
 from condyle.core import LabelMap, LabelScheme
-from condyle.io import read, read_labels, write
+from condyle.io import find_scans, read, read_labels, write
 from condyle.workflows import segment as workflow
+from condyle.workflows.judge import evaluate
 
 SCHEME = LabelScheme.of({"tibia": 1, "femur": 2})
 
@@ -63,3 +64,14 @@ def test_a_scan_in_which_nothing_was_found_fails_alone(segmenter, series, tmp_pa
     done = workflow.segment(tmp_path, [series], tmp_path / "out", format="dicom-seg")
     assert "no structure was found" in done.failed["ct-3slice"]
     assert not list((tmp_path / "out").glob("*.dcm"))
+
+
+def test_a_folder_of_dicom_seg_results_can_be_judged(segmenter, series, tmp_path):
+    scans = tmp_path / "scans"
+    shutil.copytree(series, scans / "a")
+    shutil.copytree(series, scans / "b")
+    workflow.segment(tmp_path, [scans], tmp_path / "out", format="dicom-seg")
+    assert [path.name for path in find_scans(tmp_path / "out")] == ["a.dcm", "b.dcm"]
+    (summary, *_) = evaluate(tmp_path / "out", tmp_path / "out", tmp_path / "scores")
+    assert summary["dice_mean"] == 1.0
+    assert summary["n"] == 2

@@ -118,6 +118,8 @@ def _twin_name(name: str) -> str | None:
     """The name of the structure on the other side of the body, or None if the name has no side."""
     words = re.split(r"([^A-Za-z]+)", name)
     for at, word in enumerate(words):
+        if word == "L" and re.match(r"\d", "".join(words[at + 1 : at + 2])):
+            continue  # the fifth lumbar vertebra, no left-hand 5
         for left, right in SIDES:
             for mine, other in ((left, right), (right, left)):
                 if word.lower() == mine:

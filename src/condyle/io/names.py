@@ -23,6 +23,10 @@ ENDINGS = {
 """A file name's ending -> the format; the longer ending is asked for first."""
 
 
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""The classes of DICOM-SEG objects: segmentation, and label map segmentation."""
+
+
 def ending_of(path: Path) -> str:
     """The ending of a file's name that tells its format, in lower case; '' if none is known."""
     name = Path(path).name.lower()
@@ -54,10 +58,22 @@ def has_dicom_mark(path: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
+def _is_segmentation(file: Path) -> bool:
+    """Whether a DICOM file is a DICOM-SEG object."""
+    from pydicom.filereader import read_file_meta_info
+
+    try:
+        kind = read_file_meta_info(file).get("MediaStorageSOPClassUID")
+    except Exception:  # damaged: the reader says how
+        return False
+    return kind in SEGMENTATIONS
+
+
 def find_scans(path: Path) -> list[Path]:
     """The scans at a path, sorted: a file itself; a folder's scan files and DICOM folders.
 
-    A folder that directly holds DICOM files is one scan. Hidden files are passed over.
+    A folder that directly holds DICOM files is one scan, but DICOM-SEG objects alone are one each.
+    Hidden files are passed over.
 
     Raises
     ------
@@ -72,8 +88,9 @@ def find_scans(path: Path) -> list[Path]:
     entries = sorted(entry for entry in path.iterdir() if not is_hidden(entry))
     files = [entry for entry in entries if entry.is_file()]
     formats = {file: ENDINGS.get(ending_of(file), "dicom") for file in files}
-    if any(formats[file] == "dicom" and has_dicom_mark(file) for file in files):
-        return [path]
+    dicom = [file for file in files if formats[file] == "dicom" and has_dicom_mark(file)]
+    if dicom:
+        return dicom if all(map(_is_segmentation, dicom)) else [path]
     scans = [file for file in files if formats[file] != "dicom"]
     for folder in (entry for entry in entries if entry.is_dir()):
         scans += [scan for scan in find_scans(folder) if scan.is_dir()]
