@@ -177,22 +177,27 @@ def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
 
 
 def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
-    """Scans far brighter, darker, flatter or steeper than nearly all others."""
+    """Scans that are of another kind than nearly all others.
+
+    CT is told by the brightness of its brightest 5 %; other scans, whose scale means nothing, by
+    where the median lies between the percentiles 5 and 95.
+    """
     findings: list[Finding] = []
     for is_ct in (True, False):
         alike = [c for c in cases if c.is_ct == is_ct and not (is_ct and c.lowest >= 0)]
         if len(alike) < FEW:
             continue
-        tops = np.array([case.percentiles[2] for case in alike])
-        ranges = np.array([case.percentiles[2] - case.percentiles[0] for case in alike])
-        values, least = (tops, 100.0) if is_ct else (np.log(np.maximum(ranges, 1e-9)), 0.2)
-        far = _far(values, least, FAR_INTENSITY)
+        low, middle, high = np.array([case.percentiles for case in alike]).T
+        place = (middle - low) / np.maximum(high - low, 1e-9)
+        far = _far(high, 100.0, FAR_INTENSITY) if is_ct else _far(place, 0.05, FAR_INTENSITY)
         if np.count_nonzero(far) > max(1, RARE * len(alike) / 2):
-            continue  # another scanner, or another scale: a group of its own
+            continue  # a group of its own
         for n in np.flatnonzero(far):
-            low, _, high = alike[n].percentiles
-            what = f"its intensities ({low:.4g} to {high:.4g}) are far from those of the others"
-            remedy = "see whether it is the same kind of scan, on the same scale"
+            what = (
+                f"its intensities (5 % below {low[n]:.4g}, half below {middle[n]:.4g}, 5 % above "
+                f"{high[n]:.4g}) are not spread as those of the others"
+            )
+            remedy = "see whether it is the same kind of scan"
             findings.append(Finding(alike[n].case, "warning", what, remedy, "intensity"))
     return findings
 

@@ -174,12 +174,16 @@ def mended_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArray[
     array([0, 0, 1, 2], dtype=uint16)
     """
     values = np.where(np.isnan(array), 0, array).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise LabelError("the labels hold infinite values")
     some = np.unique(values[np.abs(values) > ROUND])
     slope = 1.0
     if some.size and np.abs(some - np.rint(some)).max() > ROUND:
         slope = float(some[0] / max(np.rint(some[0]), 1))
     whole = np.rint(values / slope)
     plain = not some.size or (some[0] > 0 and abs(some[0] - np.rint(some[0])) <= SLOPE)
+    # fractions alone may be labels divided by 255
+    plain = plain and (bool(some.size) or not values.any())
     if not plain or np.abs(values / slope - whole).max() > ROUND:
         raise LabelError("the labels lie between whole numbers: it is not plain what they were")
     if not set(np.unique(whole)) <= {0, *scheme.ids}:
