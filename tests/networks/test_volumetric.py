@@ -1,5 +1,8 @@
 """3D checkpoints in inflated encoders: each tensor is accounted for, and the answers are theirs."""
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +13,7 @@ from torch.nn.functional import avg_pool3d, conv3d
 from condyle.errors import WeightsError
 from condyle.networks.encoders import TimmEncoder, replace_first_convolution
 from condyle.networks.inflate import inflate
-from condyle.networks.volumetric import adapt, depth_fitted
+from condyle.networks.volumetric import adapt, depth_fitted, load_deep
 
 
 def encoder_3d(name="resnet18", channels=1, depth=3):
@@ -18,6 +21,12 @@ def encoder_3d(name="resnet18", channels=1, depth=3):
     encoder = TimmEncoder(name)
     replace_first_convolution(encoder, channels)
     return inflate(encoder.model, "average", depth)
+
+
+@cache
+def target_of(channels=1):
+    """The state of an inflated ResNet-18."""
+    return encoder_3d(channels=channels).state_dict()
 
 
 def medicalnet(shortcut, depth=(1, 1, 1, 1)):
@@ -53,7 +62,7 @@ def medicalnet(shortcut, depth=(1, 1, 1, 1)):
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_every_tensor_of_medicalnet_is_accounted_for(shortcut):
-    target = encoder_3d().state_dict()
+    target = target_of()
     source = medicalnet(shortcut)
     new, report = adapt(source, target)
     assert [f.tensor for f in report.fates if f.tensor] == list(target)
@@ -70,7 +79,6 @@ def test_every_tensor_of_medicalnet_is_accounted_for(shortcut):
     assert shortcut_how == (
         "" if shortcut == "B" else "shortcut without weights (type A), as a convolution"
     )
-    encoder_3d().load_state_dict(new)
 
 
 def test_adapted_kernels_see_what_the_originals_saw_with_the_depth_first():
@@ -86,8 +94,7 @@ def test_adapted_kernels_see_what_the_originals_saw_with_the_depth_first():
 def test_a_shortcut_of_type_a_does_what_medicalnets_does():
     """Every second voxel, and zeros for the channels that are new (its downsample_basic_block)."""
     network = encoder_3d()
-    new, _ = adapt(medicalnet("A"), network.state_dict())
-    network.load_state_dict(new)
+    load_deep(network, medicalnet("A"), Path("medicalnet.pth"))
     x = torch.randn(1, 64, 8, 8, 8)
     pooled = avg_pool3d(x, 1, stride=2)
     expected = torch.cat([pooled, torch.zeros_like(pooled)], dim=1)
@@ -111,7 +118,7 @@ def test_a_kernel_of_another_depth_answers_alike_where_the_depth_does_not_change
 
 
 def test_colours_are_summed_for_scans_of_one_channel():
-    target = encoder_3d(channels=1).state_dict()
+    target = target_of(1)
     source = medicalnet("B")
     source["module.conv1.weight"] = torch.randn(64, 3, 3, 7, 7).bfloat16()  # as Astra's
     new, report = adapt(source, target)
@@ -125,7 +132,7 @@ def test_our_own_kernels_keep_their_depth_last():
     for parameter in network.parameters():
         nn.init.normal_(parameter)
     state = {f"encoder.model.{k}": v for k, v in network.state_dict().items()}
-    new, report = adapt(state, encoder_3d().state_dict(), depth="last")
+    new, report = adapt(state, target_of(), depth="last")
     assert report.count("kept") == len(new)
     assert all(torch.equal(v, state[f"encoder.model.{k}"]) for k, v in new.items())
 
@@ -144,5 +151,10 @@ def test_our_own_kernels_keep_their_depth_last():
 )
 def test_less_than_half_of_the_convolutions_is_an_error_never_a_random_start(spoilt, words):
     with pytest.raises(WeightsError, match=r"only \d+ of the encoder's 20 convolutions") as caught:
-        adapt(spoilt(medicalnet("B")), encoder_3d().state_dict())
+        adapt(spoilt(medicalnet("B")), target_of())
     assert words in str(caught.value)
+
+
+def test_the_file_is_named_when_it_does_not_fit():
+    with pytest.raises(WeightsError, match=r"^some\.pth: only 0 of the encoder's 20"):
+        load_deep(encoder_3d(), {"something": torch.zeros(3)}, Path("some.pth"))

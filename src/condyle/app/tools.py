@@ -105,7 +105,7 @@ def inflate_check(
 
 @app.command(name="import-weights")
 def import_weights(
-    files: list[Path], *, out: Out, network: str = "", unsafe_pickle: bool = False
+    files: list[Path], *, out: Path, network: str = "", unsafe_pickle: bool = False
 ) -> None:
     """Take the tensors out of a checkpoint into a safetensors file, with a table as .csv beside it.
 

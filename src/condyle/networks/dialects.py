@@ -98,7 +98,7 @@ def _by_order(
             f"{architecture}: it belongs to another network"
         )
     start = next(name for name in state if name.endswith(stem)).removesuffix(stem)
-    family = start + re.match(r"_|\w+\.", stem)[0]
+    family = start + ("_" if stem.startswith("_") else "features.")
     theirs = _layers({k: v for k, v in state.items() if k.startswith(family)})
     ours = _layers(wanted)
     named: dict[str, tuple[str, Tensor]] = {}

@@ -121,7 +121,7 @@ REAL = {
     "numpy.dtypes": r"\w+DType",
     "numpy.core.multiarray": r"_reconstruct|scalar",
     "numpy._core.multiarray": r"_reconstruct|scalar",
-    "torch": r"Size|device|dtype|Tensor|\w+Storage|[a-z]*float\w*|double|half|u?int\d+|long|bool",
+    "torch": r"Size|device|dtype|\w*Tensor|\w+Storage|b?float\d*|double|half|u?int\d+|long|bool",
     "torch.storage": r"\w*Storage",
     "torch._utils": r"_rebuild_(tensor(_v2|_v3)?|parameter(_with_state)?|qtensor)",
     "torch._tensor": r"_rebuild_from_type_v2",

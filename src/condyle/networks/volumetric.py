@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from condyle.errors import WeightsError
@@ -19,12 +20,34 @@ from condyle.networks.checkpoints import Fate, Report
 from condyle.networks.dialects import beginnings, differ_in_channels, first_convolution
 from condyle.networks.encoders import adapted_to_channels
 
-__all__ = ["adapt", "depth_fitted"]
+__all__ = ["adapt", "depth_fitted", "holds_volumes", "load_deep"]
 
 ENOUGH = 0.5
 """The share of the convolutions that must find their weights; below it the file is another's."""
 EPSILON = 1e-5
 """Of torch's batch norms."""
+
+
+def holds_volumes(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict has kernels with a depth."""
+    return any(tensor.ndim == 5 for tensor in state.values())
+
+
+def load_deep(
+    encoder: nn.Module,
+    state: Mapping[str, Tensor],
+    path: Path,
+    depth: Literal["first", "last"] = "first",
+) -> Report:
+    """Put a 3D checkpoint into an inflated encoder as far as it reaches; see `adapt`."""
+    inner = getattr(encoder, "model", encoder)
+    assert isinstance(inner, nn.Module)
+    try:
+        new, report = adapt(state, inner.state_dict(), depth)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    inner.load_state_dict(new)
+    return report
 
 
 def adapt(

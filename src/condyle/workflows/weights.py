@@ -22,7 +22,7 @@ from condyle.networks import build, pickles
 from condyle.networks.build import NetworkName
 from condyle.networks.checkpoints import Report, holds_network, load_into, load_network, read_state
 from condyle.networks.encoders import TimmEncoder
-from condyle.networks.volumetric import adapt
+from condyle.networks.volumetric import holds_volumes, load_deep
 
 __all__ = ["Imported", "import_weights"]
 
@@ -137,9 +137,8 @@ def _read_by_child(file: Path, given: Path, scratch: Path) -> dict[str, Tensor]:
 def _tried(name: str, state: dict[str, Tensor], path: Path) -> Report:
     """What would become of the tensors in a network of this name."""
     network, _ = build(name, 1, 2, "none")
-    if NetworkName.parse(name).spatial == 3 and any(v.ndim == 5 for v in state.values()):
-        encoder: Any = network.encoder
-        return adapt(state, getattr(encoder, "model", encoder).state_dict())[1]
+    if NetworkName.parse(name).spatial == 3 and holds_volumes(state):
+        return load_deep(network.encoder, state, path)
     if holds_network(state):
         return load_network(network, state, path)
     if not isinstance(network.encoder, TimmEncoder):
