@@ -77,8 +77,9 @@ class Inflation(Section):
     """For `scale`: the weights of a kernel's slices, by name or as numbers that sum to 1."""
     depth: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
     """Of the kernels: odd; 0 as deep as wide; several: a level each, from fine to coarse."""
-    keep_depth: Annotated[int, Field(ge=0)] | Literal["all"] = 0
-    """How many of the first halvings of the plane leave the depth alone, for thick slices."""
+    keep_depth: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
+    """How many of the first halvings of the plane leave the depth alone, for thick slices; None:
+    as many as it takes until pixels are as wide as slices are thick."""
     axis: Literal[2, 3, 4] = 4
     """Of the tensors (B, C, i, j, k): where the depth lies; 4 is from feet to head."""
 

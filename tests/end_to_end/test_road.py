@@ -172,3 +172,25 @@ def test_a_slice_network_with_photographs_weights_trains_in_any_plane(dataset, t
     assert done.segmenter.recipe.settings.plane == "coronal"
     assert done.segmenter.training["weights"].startswith("package")
     assert done.summary[-1]["dice_mean"] > 0.4
+
+
+def test_what_was_learnt_on_slices_goes_on_in_volumes(dataset, tmp_path):
+    settings = {
+        "dataset": str(dataset),
+        "network": {"name": "unet-efficientnet_lite0"},
+        "training": {"epochs": 3, "batch": 4, "rate": 2e-3, "ema": 0.5},
+    }
+    flat = train(Experiment.parse(settings), tmp_path / "flat")
+    settings["network"] = {
+        "name": "3d:unet-efficientnet_lite0",
+        "weights": str(tmp_path / "flat"),
+        "inflation": {"strategy": "center"},
+    }
+    settings["training"] = {"epochs": 1, "batch": 1, "rate": 1e-5, "ema": 0}
+    deep = train(Experiment.parse(settings), tmp_path / "deep")
+    assert deep.segmenter.training["weights"].startswith("run flat")
+    assert deep.segmenter.recipe == flat.segmenter.recipe
+    # nothing was lost on the way: it starts from what the slices taught
+    assert deep.segmenter.inflation.keep_depth == 3  # pixels of 0.42 mm, slices of 2.5 mm
+    assert deep.summary[-1]["dice_mean"] > flat.summary[-1]["dice_mean"] - 0.1
+    assert condyle.load(tmp_path / "deep").inflation.strategy == "center"

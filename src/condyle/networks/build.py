@@ -62,6 +62,11 @@ class NetworkName:
             timm_name(weights_of(encoder))
         return cls(spatial, decoder, encoder)
 
+    @property
+    def is_inflated(self) -> bool:
+        """Whether it is a 2D network made 3D, and not one that was 3D from the start."""
+        return self.spatial == 3 and self.encoder not in SCRATCH
+
     def __str__(self) -> str:
         return f"{'3d:' if self.spatial == 3 else ''}{self.decoder}-{self.encoder}"
 
@@ -242,12 +247,12 @@ def inflated(network: SegmentationNetwork, inflation: Inflation) -> Segmentation
         inflation.depth if isinstance(inflation.depth, int) else list(inflation.depth),
         inflation.axis,
         alphas=inflation.alphas,
-        keep_depth=inflation.keep_depth,
+        keep_depth=inflation.keep_depth or 0,
         example=example,
     )
     assert isinstance(deep, SegmentationNetwork)
     plane = cast(int, network.multiple)
-    kept = inflation.keep_depth
+    kept = inflation.keep_depth or 0
     sides = [plane, plane]
     sides.insert(inflation.axis - 2, 1 if kept == "all" else max(plane >> kept, 1))
     deep.multiple = tuple(sides)

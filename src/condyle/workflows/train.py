@@ -100,6 +100,8 @@ def _trained(
 ) -> Run:  # fmt: skip
     with logged(out / "log.txt") as warnings:
         experiment = _with_preparation(experiment, dataset, fold, plane, tell)
+        if networks.NetworkName.parse(experiment.network.name).is_inflated:
+            experiment = _with_inflation(experiment, dataset, fold)
         for case in told(tell, "looking at the rest", held := dataset.select(fold.test), len(held)):
             case.pair()  # what is wrong with them is said now, not after a night of training
         write_text(out / "config.toml", experiment.to_toml())
@@ -136,11 +138,27 @@ def _with_preparation(
     spatial = networks.NetworkName.parse(experiment.network.name).spatial
     if experiment.preparation is not None:
         return experiment
+    if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
+        earlier = Segmenter.load(Path(experiment.network.weights))
+        return experiment.changed(preparation=earlier.recipe.settings)
     cases = dataset.select(fold.train)
     seen = fingerprint(told(tell, "looking at the scans", cases, len(cases)))
     chosen = settings_for(seen, spatial, plane)
     log.info("preparation chosen from %d training scans: %s", len(cases), chosen)
     return experiment.changed(preparation=chosen)
+
+
+def _with_inflation(experiment: Experiment, dataset: Dataset, fold: Fold) -> Experiment:
+    """The experiment with an inflation that fits its plane and the thickness of its slices."""
+    settings, inflation = experiment.preparation, experiment.network.inflation
+    assert settings is not None
+    through, kept = AXIS[settings.plane], inflation.keep_depth
+    if kept is None:
+        grid = Recipe(settings).working_grid(dataset.select(fold.train[:1])[0].image().grid)
+        pixel = float(np.delete(grid.spacing, through).mean())
+        kept = max(round(math.log2(grid.spacing[through] / pixel)), 0)
+    changed = inflation.changed(axis=2 + through, keep_depth=kept)
+    return experiment.changed(network=experiment.network.changed(inflation=changed))
 
 
 class _Work:
