@@ -165,7 +165,7 @@ def _plain_shortcuts(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _check_enough(target: Mapping[str, Tensor], fates: list[Fate]) -> None:
     """Refuse a checkpoint that gives a network less than half of its convolutions."""
     convolutions = {name for name, tensor in target.items() if tensor.ndim >= 4}
-    given = [f for f in fates if f.tensor in convolutions and f.fate in ("kept", "adapted")]
+    given = [f for f in fates if f.tensor in convolutions and f.source and f.fate != "left"]
     if len(given) >= ENOUGH * len(convolutions):
         return
     left = next(f for f in fates if f.tensor in convolutions and f.fate == "left")
