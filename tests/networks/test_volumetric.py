@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import avg_pool3d, conv3d
 
-from condyle.errors import WeightsError
+from condyle.errors import ConfigError, WeightsError
+from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder, replace_first_convolution
 from condyle.networks.inflate import inflate
 from condyle.networks.volumetric import adapt, depth_fitted, load_deep
@@ -72,8 +74,8 @@ def test_every_tensor_of_medicalnet_is_accounted_for(shortcut):
     assert all(name.endswith("num_batches_tracked") for name in counters)
     assert {k: v.shape for k, v in new.items()} == {k: v.shape for k, v in target.items()}
     fate = {f.tensor: f for f in report.fates}
-    assert fate["conv1.weight"].how == "depth put last, depth 7 folded into 3"
-    assert fate["layer1.0.conv1.weight"].how == "depth put last"
+    assert fate["conv1.weight"].how == "axes reversed, depth 7 folded into 3"
+    assert fate["layer1.0.conv1.weight"].how == "axes reversed"
     assert fate["bn1.weight"].fate == "kept"
     shortcut_how = fate["layer2.0.downsample.0.weight"].how
     assert shortcut_how == (
@@ -87,8 +89,8 @@ def test_adapted_kernels_see_what_the_originals_saw_with_the_depth_first():
     volume = torch.randn(1, 1, 12, 14, 16)  # i, j, k
     name = "conv1.weight"
     ours = conv3d(volume, new[name])
-    theirs = conv3d(volume.permute(0, 1, 4, 2, 3), source[f"module.{name}"])
-    torch.testing.assert_close(ours.permute(0, 1, 4, 2, 3), theirs, rtol=1e-4, atol=1e-4)
+    theirs = conv3d(volume.permute(0, 1, 4, 3, 2), source[f"module.{name}"])
+    torch.testing.assert_close(ours.permute(0, 1, 4, 3, 2), theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_a_shortcut_of_type_a_does_what_medicalnets_does():
@@ -122,9 +124,9 @@ def test_colours_are_summed_for_scans_of_one_channel():
     source = medicalnet("B")
     source["module.conv1.weight"] = torch.randn(64, 3, 3, 7, 7).bfloat16()  # as Astra's
     new, report = adapt(source, target)
-    expected = source["module.conv1.weight"].float().sum(1, keepdim=True).permute(0, 1, 3, 4, 2)
+    expected = source["module.conv1.weight"].float().sum(1, keepdim=True).permute(0, 1, 4, 3, 2)
     torch.testing.assert_close(new["conv1.weight"], expected)
-    assert report.fates[0].how == "depth put last, input channels 3 to 1"
+    assert report.fates[0].how == "axes reversed, input channels 3 to 1"
 
 
 def test_our_own_kernels_keep_their_depth_last():
@@ -158,3 +160,21 @@ def test_less_than_half_of_the_convolutions_is_an_error_never_a_random_start(spo
 def test_the_file_is_named_when_it_does_not_fit():
     with pytest.raises(WeightsError, match=r"^some\.pth: only 0 of the encoder's 20"):
         load_deep(encoder_3d(), {"something": torch.zeros(3)}, Path("some.pth"))
+
+
+def test_a_network_starts_from_a_3d_checkpoint_or_says_that_it_is_none(tmp_path):
+    encoder = inflate(TimmEncoder("resnet18"))
+    state = {
+        f"module.{name}": (t.permute(0, 1, 4, 3, 2) if t.ndim == 5 else t).clone().contiguous()
+        for name, t in encoder.model.state_dict().items()
+    }
+    path = tmp_path / "medicalnet.safetensors"
+    save_file(state, path)
+    network, found = build("3d:unet-resnet18", 3, 2, str(path))
+    assert found.origin == "given"
+    for name, tensor in network.encoder.model.state_dict().items():
+        torch.testing.assert_close(tensor, encoder.model.state_dict()[name])
+    with pytest.raises(ConfigError, match="3d:unet-resnet18"):
+        build("unet-resnet18", 3, 2, str(path))
+    with pytest.raises(WeightsError, match="medicalnet"):
+        build("3d:unet-densenet121", 3, 2, str(path))

@@ -26,7 +26,7 @@ from condyle.networks.encoders import (
 )
 from condyle.networks.inflate import inflate
 from condyle.networks.layers import CONV, Decoder, Spatial, enlarged_to, padded_to
-from condyle.networks.volumetric import adapt
+from condyle.networks.volumetric import holds_volumes, load_deep
 from condyle.networks.weights import Found, locate
 
 __all__ = ["NetworkName", "SegmentationNetwork", "build", "inflated", "names"]
@@ -187,7 +187,7 @@ def build(
     if weights != "none" and (parts.encoder not in SCRATCH or weights != "imagenet"):
         found = locate(parts.encoder, weights)
         state = read_state(found.path)
-    volumes = any(tensor.ndim == 5 for tensor in state.values())
+    volumes = holds_volumes(state)
     flat = parts.encoder not in SCRATCH
     if volumes and parts.spatial == 2:
         raise ConfigError(f"{weights} holds weights of a 3D network: take --network 3d:{name}")
@@ -232,9 +232,7 @@ def _take(network: SegmentationNetwork, state: Mapping[str, Tensor], found: Foun
     if network.spatial == 2:
         load_into(encoder, state, found.path)
     else:
-        taken, report = adapt(state, encoder.model.state_dict())
-        encoder.model.load_state_dict(taken)
-        log.info("%s: %s", found.path, report)
+        log.info("%s: %s", found.path, load_deep(encoder, state, found.path))
     return True
 
 

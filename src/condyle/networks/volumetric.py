@@ -1,7 +1,7 @@
 """3D checkpoints (MedicalNet, Astra) adapted to inflated encoders, with a report of every tensor.
 
-They name their layers as torchvision's ResNets do, and have the depth as the first axis of their
-kernels; ours is the last.
+They name their layers as torchvision's ResNets do, and saw volumes as (z, y, x); ours are
+(x, y, z), so the axes of their kernels are reversed.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def adapt(
     >>> mine = {"conv1.weight": torch.zeros(64, 1, 7, 7, 3)}
     >>> _, report = adapt({"module.conv1.weight": torch.ones(64, 3, 7, 7, 7)}, mine)
     >>> report.fates[0].how
-    'depth put last, input channels 3 to 1, depth 7 folded into 3'
+    'axes reversed, input channels 3 to 1, depth 7 folded into 3'
     """
     theirs, ours = beginnings(state, target_state)
     first = first_convolution(target_state)
@@ -106,8 +106,8 @@ def _fitted(
     """The tensor in the wanted shape and what was done to it, or None and why it cannot be."""
     original, done = tuple(given.shape), list[str]()
     if given.ndim == 5 and depth == "first" and max(given.shape[2:]) > 1:
-        given = given.permute(0, 1, 3, 4, 2)
-        done.append("depth put last")
+        given = given.permute(0, 1, 4, 3, 2)
+        done.append("axes reversed")
     if first and differ_in_channels(given.shape[:4], wanted[:4]):
         done.append(f"input channels {given.shape[1]} to {wanted[1]}")
         given = adapted_to_channels(given.float(), wanted[1])

@@ -8,20 +8,19 @@ from typing import Any
 
 import torch
 
-from condyle.errors import WeightsError
 from condyle.networks import names
 from condyle.networks.build import NetworkName
 from condyle.networks.cost import cost
 from condyle.networks.device import bf16_pays, pick_device
 from condyle.networks.encoders import SCRATCH, weights_of
-from condyle.networks.weights import locate, torch_home
+from condyle.networks.weights import torch_home, weights_row
 from condyle.workflows.record import environment
 
 __all__ = ["doctor_rows", "network_rows"]
 
 
 def network_rows(costs: bool = False) -> list[dict[str, Any]]:
-    """A row a network: its name, 2D or 3D, where its pretrained weights are, and what it costs.
+    """A row a network: its name, 2D or 3D, its pretrained weights and whose they are, its cost.
 
     Parameters
     ----------
@@ -29,25 +28,20 @@ def network_rows(costs: bool = False) -> list[dict[str, Any]]:
         96 x 96 x 96 voxels; it takes half a minute.
     """
     rows: list[dict[str, Any]] = []
-    where = dict.fromkeys(SCRATCH, "none needed")
+    known = {name: {"where": "none needed", "source": "", "licence": ""} for name in SCRATCH}
     for name in names():
         parts = NetworkName.parse(name)
         encoder = weights_of(parts.encoder)
-        if encoder not in where:
-            where[encoder] = _where(encoder)
-        row = {"network": name, "sees": f"{parts.spatial}D", "weights": where[encoder]}
+        if encoder not in known:
+            known[encoder] = weights_row(encoder)
+        found = known[encoder]
+        row = {"network": name, "sees": f"{parts.spatial}D", "weights": found["where"]}
+        row |= {"from": found["source"], "licence": found["licence"]}
         if costs:
-            found = cost(name)
-            row |= {"parameters (M)": f"{found.parameters:.1f}", "GFLOP": f"{found.gflop:.1f}"}
+            price = cost(name)
+            row |= {"parameters (M)": f"{price.parameters:.1f}", "GFLOP": f"{price.gflop:.1f}"}
         rows.append(row)
     return rows
-
-
-def _where(encoder: str) -> str:
-    try:
-        return locate(encoder, download=False).origin
-    except WeightsError:
-        return "to be downloaded"
 
 
 def doctor_rows() -> list[dict[str, Any]]:
