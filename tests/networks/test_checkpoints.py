@@ -240,9 +240,7 @@ def test_an_earlier_run_of_another_encoder_or_a_damaged_one_is_refused(tmp_path)
     ],
 )
 def test_weights_of_another_network_are_refused_by_a_tensors_name(file, network, words):
-    with torch.device("meta"):
-        names = timm.create_model(file).state_dict()
-    state = {name: torch.zeros(tensor.shape) for name, tensor in names.items()}
+    state = {k: torch.zeros_like(v) for k, v in timm.create_model(file).state_dict().items()}
     encoder = TimmEncoder(network)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     with pytest.raises(WeightsError, match=words) as caught:
