@@ -37,6 +37,8 @@ log = logging.getLogger("condyle")
 
 LARGEST_PATCH = {2: 512 * 512, 3: 96**3}
 """Voxels of a training sample at the most."""
+SHORTER = 0.4
+"""Part of a step by which a sample of an inflated network may fall short of the scan."""
 SHARE_FOR_THE_END = 0.04
 """Part of a budget kept for writing the report, beside the time that judging is seen to take."""
 
@@ -188,7 +190,7 @@ class _Work:
         self.validation = [ready[i] for i in fold.validation]
         self.held_out = dataset.select(fold.test)
         self.reach_mm = max(_reach_mm(case) for case in self.training)
-        self.patch = _patch(self.training, self.network.spatial, experiment.preparation.plane)
+        self.patch = _patch(self.training, self.network, experiment.preparation.plane)
 
     def fit(self, started: float, resume: bool) -> History:
         """Fit the network until the epochs are done or the budget is used."""
@@ -304,18 +306,29 @@ def _reach_mm(case: TrainingCase) -> float:
     return float((slices[-1] - slices[0] + 1) * case.spacing[2]) if slices.size else 0.0
 
 
-def _patch(cases: list[TrainingCase], spatial: int, plane: Plane) -> tuple[int, int, int]:
-    """Voxels of a training sample that hold the typical scan, or as much of it as is affordable."""
+def _patch(
+    cases: list[TrainingCase], network: networks.SegmentationNetwork, plane: Plane
+) -> tuple[int, int, int]:
+    """Voxels of a training sample that hold the typical scan, or as much of it as is affordable.
+
+    An inflated network pads to its own steps, of 32 voxels say: there a sample may end a little
+    before the scan does, rather than be filled up by half its size.
+    """
     sides = np.median([case.labels.shape for case in cases], axis=0)
-    flat = AXIS[plane] if spatial == 2 else None
-    step = 32 if spatial == 2 else 8
+    flat = AXIS[plane] if network.spatial == 2 else None
     if flat is not None:
         sides[flat] = 1
-    shrink = (LARGEST_PATCH[spatial] / np.prod(sides)) ** (1 / spatial)
+    shrink = (LARGEST_PATCH[network.spatial] / np.prod(sides)) ** (1 / network.spatial)
     if shrink < 1:
         sides = np.where(np.arange(3) == flat, 1, sides * shrink)
+    multiple = network.multiple
+    if isinstance(multiple, int):
+        steps, less = (32 if network.spatial == 2 else 8,) * 3, 0.0
+    else:
+        steps, less = multiple, SHORTER
     rounded = [
-        1 if axis == flat else int(math.ceil(s / step) * step) for axis, s in enumerate(sides)
+        1 if axis == flat else max(math.ceil(side / step - less), 1) * step
+        for axis, (side, step) in enumerate(zip(sides, steps, strict=True))
     ]
     return rounded[0], rounded[1], rounded[2]
 
