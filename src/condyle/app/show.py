@@ -129,7 +129,9 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
         for metric, title in COLUMNS.items():
             mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
             if mean is not None:
-                shown[title] = f"{mean:.3f}" + (f" ± {sd:.3f}" if sd is not None else "")
+                shown[title] = f"{mean:.3f}" + (
+                    "" if sd is None or math.isnan(sd) else f" ± {sd:.3f}"
+                )
         shown["cases"] = row.get("n", "")
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)

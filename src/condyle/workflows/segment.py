@@ -154,8 +154,11 @@ def segment_cases(
     device: str = "auto",
     tell: Tell = silent,
 ) -> Segmented:
-    """Segment the scans of a data set's cases into the folder `out`."""
-    return _segmented(segmenter, _scans(cases), out, format, device, tell)
+    """Segment the scans of a data set's cases into the folder `out`; failures are logged."""
+    done = _segmented(segmenter, _scans(cases), out, format, device, tell)
+    for name, reason in done.failed.items():
+        log.warning("%s failed: %s", name, reason)
+    return done
 
 
 def _segmented(
@@ -184,5 +187,4 @@ def _segmented(
             manifest.add(name, path)
         except CondyleError as error:
             failed[name] = str(error)
-            log.warning("%s failed: %s", name, error)
     return Segmented(written, failed)
