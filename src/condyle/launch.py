@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-__all__ = ["restart_with_roomy_allocator"]
+__all__ = ["ROOMY", "restart_with_roomy_allocator"]
 
 ROOMY = {
     "MALLOC_MMAP_MAX_": "0",
