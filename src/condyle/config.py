@@ -29,6 +29,7 @@ __all__ = [
 Plane = Literal["axial", "sagittal", "coronal"]
 Millimetres = Annotated[float, Field(ge=0, lt=50)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Voxels = Annotated[int, Field(ge=1, le=1024)]
 
 
 class Section(BaseModel):
@@ -87,8 +88,9 @@ class Inflation(Section):
 class Network(Section):
     """Which network, from which weights."""
 
-    name: str = "unet-efficientnet_lite0"
-    """`decoder-encoder`, such as unet-resnet34 or unet-plain; `3d:` before it for volumes."""
+    name: str = "auto"
+    """`decoder-encoder`, such as unet-resnet34 or unet-plain; `3d:` before it for volumes; auto:
+    what suits the training scans and the time (`condyle plan` says what and why)."""
     weights: str = "imagenet"
     """imagenet, none, a file, or the folder of an earlier run."""
     freeze: Literal["none", "encoder"] = "none"
@@ -124,6 +126,9 @@ class Training(Section):
     """How weights are fitted."""
 
     loss: str = "dice+faded_ce"
+    """ce, dice, iou, focal, bce+dice, dice+focal, dice+iou, dice+ce or dice+faded_ce."""
+    class_weights: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """How much a structure, or 'background', counts in the loss; 1 for those not named."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
@@ -134,15 +139,19 @@ class Training(Section):
     """Rounds of training; 50 where neither this nor `budget` is given."""
     budget: Annotated[float, Field(gt=0), BeforeValidator(lambda v: seconds(v))] | None = None
     """Seconds (or '15m', '2h') for everything: preparing, fitting, evaluating, writing."""
-    batch: Annotated[int, Field(ge=1)] = 8
-    patch: tuple[int, int, int] | None = None
-    """Voxels of a training sample of a 3D network; None: chosen to hold the typical scan."""
+    batch: Annotated[int, Field(ge=1)] | None = None
+    """Samples a step; None: found by the time and the memory that a step takes here."""
+    patch: tuple[Voxels, Voxels, Voxels] | None = None
+    """Voxels of a training sample along the left-right, back-front and feet-head axes, 1 across
+    the slices of a 2D network; None: chosen to hold the typical scan."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Part of the samples that must hold a structure."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the running average of the weights that is kept in the end; 0 keeps none."""
+    best_by: Literal["dice", "iou", "loss"] = "dice"
+    """The validation figure by which the best weights are chosen."""
     patience: Annotated[int, Field(ge=0)] = 20
-    """Stop when validation Dice has not risen for so many evaluations; 0, or a budget: never."""
+    """Stop when it has been no better for so many evaluations; 0, or a budget: never."""
     seed: Annotated[int, Field(ge=0)] = 0
 
 

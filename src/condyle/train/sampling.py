@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from condyle.errors import DatasetError
 
-__all__ = ["PatchSampler", "TrainingCase", "generator"]
+__all__ = ["IGNORE", "PatchSampler", "TrainingCase", "generator"]
 
+IGNORE = 255
+"""The class index of voxels that nobody labelled: no loss counts them, no sample is about them."""
 MOST_PLACES = 20_000
 """Foreground voxels remembered per structure and case."""
 
@@ -27,7 +29,10 @@ def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class TrainingCase:
-    """A prepared case: image (C, i, j, k) floats, labels (i, j, k) class indices, spacing in mm."""
+    """A prepared case: image (C, i, j, k) floats, labels (i, j, k) class indices, spacing in mm.
+
+    Voxels whose label is `IGNORE` are in the image alone.
+    """
 
     id: str
     image: NDArray[Any]
@@ -91,7 +96,7 @@ def _places(labels: NDArray[Any]) -> list[NDArray[np.int32]]:
     """Voxel indices (n, 3) of each structure that occurs, thinned evenly to a bounded number."""
     found: list[NDArray[np.int32]] = []
     present = np.unique(labels)
-    for index in present[present > 0]:
+    for index in present[(present > 0) & (present != IGNORE)]:
         flat = np.flatnonzero(labels == index)
         flat = flat[:: max(1, len(flat) // MOST_PLACES)]
         found.append(np.stack(np.unravel_index(flat, labels.shape), axis=1).astype(np.int32))
