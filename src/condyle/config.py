@@ -132,7 +132,10 @@ class Training(Section):
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    schedule: Literal["cosine", "constant", "poly"] = "cosine"
+    schedule: Literal["cosine", "constant", "poly", "linear", "one-cycle"] = "cosine"
+    """one-cycle rises over `warmup` (0.3 is usual) and falls to nearly nothing, by cosines."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Part of `rate` that is left at the end of cosine, poly and linear."""
     warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
     """Part of the training over which the rate rises from nothing."""
     epochs: Annotated[int, Field(ge=1)] | None = None

@@ -13,19 +13,46 @@ __all__ = ["DEFAULT_EPOCHS", "SCHEDULES", "Clock", "rate_factor"]
 
 DEFAULT_EPOCHS = 50
 
-SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda progress: 1.0,
-    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
-    "poly": lambda progress: (1 - progress) ** 0.9,
+Shape = Callable[[Training, float], float]
+
+
+def _falling(shape: Callable[[float], float]) -> Shape:
+    """From nothing over the warm-up, then along a shape from 1 down to the final rate."""
+
+    def factor(settings: Training, progress: float) -> float:
+        rise = min(1.0, (progress + 1e-3) / settings.warmup) if settings.warmup else 1.0
+        return rise * (settings.final_rate + (1 - settings.final_rate) * shape(progress))
+
+    return factor
+
+
+def _half_wave(progress: float) -> float:
+    """From 1 to 0 along half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _one_cycle(settings: Training, progress: float) -> float:
+    """From a 25th up over the warm-up, then down to nearly nothing, both along half a cosine."""
+    start, end = 1 / 25, 1 / 25e4
+    if progress < settings.warmup:
+        return start + (1 - start) * (1 - _half_wave(progress / settings.warmup))
+    return end + (1 - end) * _half_wave((progress - settings.warmup) / (1 - settings.warmup))
+
+
+SCHEDULES: dict[str, Shape] = {
+    "constant": _falling(lambda progress: 1.0),
+    "cosine": _falling(_half_wave),
+    "poly": _falling(lambda progress: (1 - progress) ** 0.9),
+    "linear": _falling(lambda progress: 1 - progress),
+    "one-cycle": _one_cycle,
 }
-"""Learning rate as a part of the full one, by progress from 0 (start) to 1 (end)."""
+"""Learning rate as a part of the full one, by settings and progress from 0 (start) to 1 (end).
+one-cycle is that of Smith and Topin (2019, doi 10.1117/12.2520589) as in torch's OneCycleLR."""
 
 
 def rate_factor(settings: Training, progress: float) -> float:
     """The part of the full learning rate at a progress from 0 to 1, warm-up included."""
-    progress = min(max(progress, 0.0), 1.0)
-    rise = min(1.0, (progress + 1e-3) / settings.warmup) if settings.warmup else 1.0
-    return rise * SCHEDULES[settings.schedule](progress)
+    return SCHEDULES[settings.schedule](settings, min(max(progress, 0.0), 1.0))
 
 
 @dataclass
