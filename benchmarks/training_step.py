@@ -2,10 +2,11 @@
 
 Each side is a process of its own, Condyle's with the memory settings its command line takes; the
 two take turns step by step, and the ratio of the medians is what counts. The peer's step is
-forward, loss (Dice and cross-entropy), backward and AdamW. Condyle's is what `condyle train` does,
-through `condyle.train.fit`: it also clips gradients and follows the weights with an average.
+forward, loss (Dice and cross-entropy), backward and AdamW. Condyle's is that of `condyle train`: it
+also clips gradients, lets an average follow the weights, and keeps a tally of overlaps.
 """
 
+import copy
 import json
 import os
 import statistics
@@ -14,7 +15,6 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -36,7 +36,7 @@ class Course:
         made = torch.Generator().manual_seed(1)
         sides = (self.shape[0], *self.shape[2:])
         image = torch.randn(self.shape, generator=made)
-        return image, torch.randint(CLASSES, sides, generator=made, dtype=torch.uint8)
+        return image, torch.randint(CLASSES, sides, generator=made)
 
 
 COURSES = {
@@ -75,10 +75,9 @@ def by_peer(course):
     yield scores_of(network, course)
     network.train()
     image, target = course.sample()
-    target = target.long()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     dice, entropy = smp.losses.DiceLoss("multiclass"), torch.nn.CrossEntropyLoss()
-    while sys.stdin.readline():
+    for _ in numbers():
         started = time.perf_counter()
         scores = network(image)
         loss = dice(scores, target) + entropy(scores, target)
@@ -90,33 +89,30 @@ def by_peer(course):
 
 
 def by_condyle(course):
-    """The training loop itself, fed with the same sample whenever it is asked for a step."""
+    """The step of `condyle train`, with its defaults."""
     from condyle.config import Network, Training
-    from condyle.train import fit
+    from condyle.train import fabric_for
+    from condyle.train.step import Step
 
     network = own_network(course)
-    answer(scores_of(network, course))
-    sample, started = course.sample(), [0.0]
-
-    class Asked:
-        def epoch(self, epoch, steps):
-            while sys.stdin.readline():
-                started[0] = time.perf_counter()
-                yield sample
-
-    def stop(moment):
-        answer(time.perf_counter() - started[0])
-
-    with tempfile.TemporaryDirectory() as folder:
-        fit(
-            network, Asked(), Training(epochs=1, batch=course.shape[0]),
-            Network(name=course.network), steps=STEPS, seconds=None, folder=Path(folder),
-            device="cpu", on_step=stop,
-        )  # fmt: skip
-    return ()
+    yield scores_of(network, course)
+    fabric = fabric_for("cpu")
+    network.train().to(memory_format=network.memory_format)
+    rules = Network(name=course.network)
+    step = Step(fabric, network, copy.deepcopy(network), Training(), rules)
+    image, target = course.sample()
+    for number in numbers():
+        started = time.perf_counter()
+        step(image, target, number, number / STEPS)
+        yield time.perf_counter() - started
 
 
 SIDES = {"plain float32": by_peer, "Condyle": by_condyle}
+
+
+def numbers():
+    """Of the steps, one each time that a line on standard input asks for it."""
+    return (number for number, _ in enumerate(sys.stdin))
 
 
 @torch.no_grad()
@@ -124,10 +120,6 @@ def scores_of(network, course):
     """A few scores in float32, which show that both sides have the same network and weights."""
     found = network.eval()(course.sample()[0][:1])
     return found.flatten()[:: found.numel() // 50].tolist()
-
-
-def answer(value):
-    print(json.dumps(value), flush=True)
 
 
 class Side:
@@ -239,6 +231,6 @@ def main():
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         for value in SIDES[sys.argv[1]](COURSES[sys.argv[2]]):
-            answer(value)
+            print(json.dumps(value), flush=True)
     else:
         main()
