@@ -105,15 +105,29 @@ class Network(Section):
 
 
 class Augmentation(Section):
-    """Changes drawn anew for each sample; each applies with its probability `p`."""
+    """Changes drawn for each sample; each applies with its probability `p`.
+
+    The place of a sample in its scan is drawn as well, which is a random crop: see
+    `training.patch` and `training.foreground`.
+    """
 
     p: Annotated[float, Field(ge=0, le=1)] = 0.5
+    copies: Annotated[int, Field(ge=0)] | None = None
+    """None: changed anew each time it is seen. Else each sample exists as itself and as so many
+    changed copies, which stay the same and come in turn, epoch by epoch."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 15.0
     """Largest angle in degrees, either way."""
     scaling: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Largest relative change of size, either way."""
-    flip: bool = True
-    """Mirror left and right in half of the samples; sided labels swap their names."""
+    elastic: Millimetres = 0.0
+    """Largest displacement in mm of a smooth random field; 0 bends nothing."""
+    flip: Literal["none", "left-right", "all"] = "left-right"
+    """Mirrored in half of the samples, whatever `p`; all: each axis drawn by itself. Where left
+    and right change places, sided labels swap their names."""
+    blur: Annotated[float, Field(ge=0)] = 0.0
+    """Largest standard deviation of a Gaussian blur, in voxels."""
+    low_resolution: Annotated[float, Field(ge=1)] = 1.0
+    """Largest factor by which voxels are made longer, before they are interpolated again."""
     brightness: Annotated[float, Field(ge=0)] = 0.2
     """Largest shift, in standard deviations of the scaled intensities."""
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.25

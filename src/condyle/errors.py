@@ -14,7 +14,9 @@ CondyleError                     the root; the command line shows its sentence a
 ├── WeightsError       (OSError)            weights that are missing, damaged, or of another shape
 ├── OutputError        (OSError)            a result that could not be written whole
 ├── MissingExtra       (ImportError)        an optional library that is not installed
-└── TrainingFailed     (RuntimeError)       training that cannot go on; exits 1
+├── TrainingFailed     (RuntimeError)       training that cannot go on; exits 1
+│   └── OutOfMemory    (MemoryError)        a batch that does not fit into memory
+└── TrainingPaused                          training that was asked to stop; exits 0
 """
 
 from collections.abc import Iterable
@@ -29,10 +31,12 @@ __all__ = [
     "LabelError",
     "MissingExtra",
     "MissingFile",
+    "OutOfMemory",
     "OutputError",
     "OverlapError",
     "SplitError",
     "TrainingFailed",
+    "TrainingPaused",
     "UnknownName",
     "UnreadableFile",
     "WeightsError",
@@ -113,3 +117,13 @@ class TrainingFailed(CondyleError, RuntimeError):
     """Training that cannot go on; the last good checkpoint is kept."""
 
     exit_code = 1
+
+
+class OutOfMemory(TrainingFailed, MemoryError):
+    """A batch that does not fit into memory."""
+
+
+class TrainingPaused(CondyleError):
+    """Training that a signal asked to stop; all it has learnt is in its last checkpoint."""
+
+    exit_code = 0

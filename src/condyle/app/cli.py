@@ -13,7 +13,7 @@ from condyle.errors import CondyleError
 
 __all__ = ["app", "main", "road", "tools"]
 
-HUNGRY = {"train", "segment", "demo"}
+HUNGRY = {"plan", "train", "segment", "demo"}
 """Verbs that run with the allocator settings of `condyle.launch`."""
 
 

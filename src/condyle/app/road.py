@@ -1,4 +1,4 @@
-"""The verbs of the road: demo, import, check, train, segment, evaluate."""
+"""The verbs of the road: demo, import, check, plan, train, segment, evaluate."""
 
 from __future__ import annotations
 
@@ -106,6 +106,50 @@ def check(dataset: Path, *, out: Path | None = None, fix: Path | None = None) ->
 
 
 @app.command
+def plan(
+    dataset: Path,
+    *,
+    out: Path | None = None,
+    network: str | None = None,
+    config: Path | None = None,
+    budget: str | None = None,
+    epochs: int | None = None,
+    fold: int | None = None,
+    batch: int | None = None,
+    weights: str | None = None,
+    plane: Literal["axial", "sagittal", "coronal"] | None = None,
+    device: str | None = None,
+) -> None:
+    """Say what a training would do with these scans, this time and this machine, and why.
+
+    Parameters
+    ----------
+    out
+        A TOML file for the plan, to edit and to give to `condyle train --config`.
+    budget
+        Time for everything, such as 15m or 2h, instead of epochs.
+    """
+    from condyle.app.show import bars, say
+    from condyle.config import Experiment
+    from condyle.io import open_dataset, write_text
+    from condyle.workflows.plan import plan as run
+
+    settings = _settings(
+        config,
+        {"dataset": str(dataset), "fold": fold, "device": device},
+        network={"name": network, "weights": weights},
+        training={"budget": budget, "epochs": epochs, "batch": batch},
+    )
+    experiment = Experiment.parse(settings, str(config or "the command line"))
+    with bars() as tell:
+        made = run(experiment, open_dataset(dataset), plane=plane, tell=tell)
+    text = "".join(f"# {reason}\n" for reason in made.reasons) + made.experiment.to_toml()
+    if out:
+        write_text(out, text)
+    say(text)
+
+
+@app.command
 def train(
     dataset: Path | None = None,
     *,
@@ -129,7 +173,8 @@ def train(
     Parameters
     ----------
     network
-        decoder-encoder, such as unet-resnet34; `condyle networks` lists them.
+        decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out: what
+        suits the scans and the time (`condyle plan` says what, and why).
     config
         A TOML file with any of the settings; flags win over it.
     budget
@@ -141,29 +186,19 @@ def train(
     inflation
         How a pretrained 2D network becomes the 3D one, where --network begins with 3d:.
     resume
-        Go on with the interrupted training in --out.
+        Go on with the interrupted training in --out, if there is one.
     """
     from condyle.app.show import bars, show_summary
     from condyle.config import Experiment, read_toml
     from condyle.workflows.train import train as run
 
-    settings: dict[str, Any] = read_toml(config) if config else {}
-    flags: dict[str, dict[str, Any]] = {
-        "": {"dataset": str(dataset) if dataset else None, "fold": fold, "device": device},
-        "network": {"name": network, "weights": weights},
-        "training": {
-            "budget": budget,
-            "epochs": epochs,
-            "seed": seed,
-            "batch": batch,
-            "rate": rate,
-        },
-    }
-    if inflation:
-        settings.setdefault("network", {}).setdefault("inflation", {})["strategy"] = inflation
-    for section, values in flags.items():
-        target = settings.setdefault(section, {}) if section else settings
-        target.update({k: v for k, v in values.items() if v is not None})
+    settings = _settings(
+        config,
+        {"dataset": str(dataset) if dataset else None, "fold": fold, "device": device},
+        network={"name": network, "weights": weights},
+        inflation={"strategy": inflation},
+        training={"budget": budget, "epochs": epochs, "seed": seed, "batch": batch, "rate": rate},
+    )
     if "dataset" not in settings and resume and (out / "config.toml").is_file():
         settings = read_toml(out / "config.toml")
     if "dataset" not in settings:
@@ -171,7 +206,30 @@ def train(
     experiment = Experiment.parse(settings, str(config or "the command line"))
     with bars() as tell:
         done = run(experiment, out, plane=plane, resume=resume, tell=tell)
-    show_summary(done.summary, out / "report.html")
+    if done.summary:
+        show_summary(done.summary, out / "report.html")
+
+
+def _settings(
+    config: Path | None,
+    top: dict[str, Any],
+    network: dict[str, Any],
+    training: dict[str, Any],
+    inflation: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The settings of a TOML file, and those flags that were given, which win."""
+    from condyle.config import read_toml
+
+    settings: dict[str, Any] = read_toml(config) if config else {}
+    sections = (((), top), (("network",), network), (("network", "inflation"), inflation or {}),
+                (("training",), training))  # fmt: skip
+    for path, values in sections:
+        given = {name: value for name, value in values.items() if value is not None}
+        target = settings
+        for section in path if given else ():
+            target = target.setdefault(section, {})
+        target |= given
+    return settings
 
 
 @app.command

@@ -150,6 +150,17 @@ class SegmentationNetwork(nn.Module):
         self.supervision = None
 
     @property
+    def channels(self) -> int:
+        """Channels of the scans that it sees."""
+        kinds = (nn.Conv2d, nn.Conv3d)
+        return next(m for m in self.modules() if isinstance(m, kinds)).in_channels
+
+    @property
+    def classes(self) -> int:
+        """Background and structures together."""
+        return cast(nn.Conv3d, self.segmentation_head[0]).out_channels
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """The order of values in memory that convolutions are fastest with."""
         return torch.channels_last if self.spatial == 2 else torch.channels_last_3d
@@ -238,7 +249,7 @@ def _take(network: SegmentationNetwork, state: Mapping[str, Tensor], found: Foun
 
 def inflated(network: SegmentationNetwork, inflation: Inflation) -> SegmentationNetwork:
     """A 2D network in 3D with all its weights: what it learnt on slices it knows in volumes."""
-    example = next(network.parameters()).new_zeros(1, _channels(network), 64, 64)
+    example = next(network.parameters()).new_zeros(1, network.channels, 64, 64)
     deep = inflate(
         network,
         inflation.strategy,
@@ -255,11 +266,6 @@ def inflated(network: SegmentationNetwork, inflation: Inflation) -> Segmentation
     sides.insert(inflation.axis - 2, 1 if kept == "all" else max(plane >> kept, 1))
     deep.multiple = tuple(sides)
     return deep
-
-
-def _channels(network: nn.Module) -> int:
-    """Channels of the scans that a 2D network sees."""
-    return next(m for m in network.modules() if isinstance(m, nn.Conv2d)).in_channels
 
 
 def _start_anew(*parts: nn.Module | None) -> None:

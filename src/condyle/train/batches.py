@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class Batches:
     mirror : the class index that each class becomes in a left-right mirror image.
     foreground : part of the samples about a structure.
     seed : of all draws.
+    share, shares : which part of each batch this process makes, and among how many it is shared.
     """
 
     cases: list[TrainingCase]
@@ -42,19 +44,26 @@ class Batches:
     mirror: tuple[int, ...]
     foreground: float
     seed: int
+    share: int = 0
+    shares: int = 1
 
-    def epoch(self, epoch: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, i, j[, k]) and class indices (B, i, j[, k]) of one epoch's steps."""
-        sampler = self._sampler()
+    def epoch(self, epoch: int, steps: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images (B, C, i, j[, k]) and class indices (B, i, j[, k]) of an epoch's steps.
+
+        An interrupted epoch goes on from step `first`.
+        """
+        sampler = self.sampler
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
             coming: Future[tuple[Tensor, Tensor]] | None = None
-            for step in range(steps):
+            for step in range(first, steps):
                 batch = coming.result() if coming else self._make(sampler, epoch, step)
                 more = step + 1 < steps
                 coming = pool.submit(self._make, sampler, epoch, step + 1) if more else None
                 yield batch
 
-    def _sampler(self) -> PatchSampler:
+    @cached_property
+    def sampler(self) -> PatchSampler:
+        """What draws the samples, each with some of its surroundings."""
         longest = np.max([case.labels.shape for case in self.cases], axis=0)
         context = [
             side if side == 1 else max(side, min(round(side * CONTEXT), int(longest[axis])))
@@ -69,13 +78,17 @@ class Batches:
         axes = [axis for axis, side in enumerate(self.patch) if side > 1]
         left_right = axes.index(0) if 0 in axes else None
         images, targets, spacings, draws = [], [], [], []
-        for index in range(step * self.size, (step + 1) * self.size):
-            image, labels, spacing = sampler.draw(epoch, index)
+        for index in range(step * self.size + self.share, (step + 1) * self.size, self.shares):
+            case, start = sampler.place(epoch, index)
+            image, labels, spacing = sampler.at(case, start)
             kept = tuple(spacing[axis] for axis in axes)
             images.append(image.squeeze(tuple(a + 1 for a in range(3) if a not in axes)))
             targets.append(labels.squeeze(tuple(a for a in range(3) if a not in axes)))
             spacings.append(kept)
-            draws.append(draw(self.augmentation, kept, left_right, self.seed, epoch, index))
+            # a copy belongs to its place; a place may lie before the scan, a count may not
+            place = (case, *(s + side for s, side in zip(start, sampler.patch, strict=True)))
+            counts = (index,) if self.augmentation.copies is None else place
+            draws.append(draw(self.augmentation, kept, left_right, self.seed, epoch, *counts))
         return augment(
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(targets)),

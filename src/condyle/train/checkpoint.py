@@ -3,19 +3,59 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from condyle.errors import UnreadableFile
 from condyle.io.whole import whole_or_absent
 
-__all__ = ["load", "load_network", "save", "save_network"]
+__all__ = ["LAST", "load", "load_last", "save", "save_last"]
+
+log = logging.getLogger("condyle")
+
+LAST, EARLIER = "last.safetensors", "earlier.safetensors"
+"""The last checkpoint of a training, and the one before it."""
+
+
+def save_last(
+    folder: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write the last checkpoint; the one before it is kept as well."""
+    last, earlier = folder / LAST, folder / EARLIER
+    if last.is_file():
+        spare = folder / f".{EARLIER}"
+        spare.unlink(missing_ok=True)
+        try:
+            os.link(last, spare)  # `last` never leaves its place
+        except OSError:  # some file systems have no links
+            shutil.copyfile(last, spare)
+        spare.replace(earlier)
+    save(last, networks, optimizer, progress)
+
+
+def load_last(
+    folder: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
+    """Put the last checkpoint that can be read back; its progress, or None if there is none."""
+    files = [path for name in (LAST, EARLIER) if (path := folder / name).is_file()]
+    for number, path in enumerate(files, 1):
+        try:
+            return load(path, networks, optimizer)
+        except UnreadableFile as error:
+            if number == len(files):
+                raise
+            log.warning("%s; going on from the one before it", error)
+    return None
 
 
 def save(
@@ -60,9 +100,12 @@ def load(
             network.load_state_dict(_under(tensors, f"{name}."))
     except RuntimeError as error:
         raise UnreadableFile(f"the checkpoint {path} belongs to another network") from error
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in _under(tensors, "optimizer.").items():
         number, slot = key.split(".", 1)
+        if tensor.ndim:  # in the order of values that the weights have: fused steps want that
+            tensor = torch.empty_like(weights[int(number)], device="cpu").copy_(tensor)
         state.setdefault(int(number), {})[slot] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return progress
@@ -70,15 +113,3 @@ def load(
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def save_network(path: Path, network: nn.Module) -> None:
-    """Write a network's weights alone."""
-    tensors = {k: v.contiguous() for k, v in network.state_dict().items()}
-    with whole_or_absent(path) as temporary:
-        save_file(tensors, str(temporary))
-
-
-def load_network(path: Path, network: nn.Module) -> None:
-    """Put weights that `save_network` wrote back into a network of the same kind."""
-    network.load_state_dict(load_file(str(path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["History", "Moment"]
@@ -11,7 +12,8 @@ __all__ = ["History", "Moment"]
 class Moment:
     """Where a training is, for whoever shows its progress.
 
-    `progress` goes from 0 to 1; `dice` is the best validation Dice so far, None before any.
+    `progress` goes from 0 to 1; `dice` is the validation Dice of the best weights so far, None
+    before any.
     """
 
     epoch: int
@@ -24,21 +26,25 @@ class Moment:
 
 @dataclass
 class History:
-    """A row an epoch, the best of them by validation Dice, and why it ended ('' while it runs)."""
+    """A row an epoch, the best of them by a validation figure, and why it ended ('': it runs)."""
 
     rows: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    best: float | None = None
+    """The figure of the best epoch; the loss with a minus sign: more is better."""
     best_dice: float | None = None
     best_epoch: int = -1
     since_best: int = 0
     stopped: str = ""
 
-    def add(self, row: dict[str, float], dice: float | None) -> bool:
-        """Note an epoch and its validation Dice (None: not looked); True if it is the best yet."""
+    def add(self, row: dict[str, float], scores: Mapping[str, float], best_by: str) -> bool:
+        """Note an epoch and its validation scores (none: not looked); True if the best yet."""
         self.rows.append(row)
-        if dice is None:
+        if not scores:
             return False
-        if self.best_dice is None or dice > self.best_dice:
-            self.best_dice, self.best_epoch, self.since_best = dice, int(row["epoch"]), 0
+        figure = -scores["loss"] if best_by == "loss" else scores[best_by]
+        if self.best is None or figure > self.best:
+            self.best, self.best_dice = figure, scores.get("dice")
+            self.best_epoch, self.since_best = int(row["epoch"]), 0
             return True
         self.since_best += 1
         return False

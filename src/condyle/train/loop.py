@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from condyle.config import Network, Training
-from condyle.errors import TrainingFailed
+from condyle.errors import OutputError, TrainingFailed, TrainingPaused
 from condyle.networks import SegmentationNetwork
-from condyle.networks.device import bf16_pays, pick_device
 from condyle.train import checkpoint
 from condyle.train.batches import Batches
+from condyle.train.devices import fabric_for
 from condyle.train.history import History, Moment
-from condyle.train.losses import build_loss
-from condyle.train.schedule import DEFAULT_EPOCHS, Clock, rate_factor
+from condyle.train.schedule import DEFAULT_EPOCHS, Clock
+from condyle.train.step import Step
 
 __all__ = ["fit", "steps_per_epoch"]
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": partial(torch.optim.SGD, momentum=0.99, nesterov=True),
-}
-LARGEST_GRADIENT = 12.0
-"""Gradients are scaled down to this norm, nnU-Net's value."""
+log = logging.getLogger("condyle")
+
 LOOKING_SHARE = 0.1
 """Under a budget, at most this part of the time goes into looking at validation cases."""
+SAVING_SECONDS = 120.0
+"""Within an epoch a checkpoint is written when the last one is so old."""
+MISSTEPS = 5
+"""Steps in a row that may come to nothing, before the training ends."""
 
 Validate = Callable[[nn.Module], dict[str, float]]
 
@@ -43,6 +45,28 @@ Validate = Callable[[nn.Module], dict[str, float]]
 def steps_per_epoch(batch: int, samples: int) -> int:
     """Steps that see about as many samples as there are, between 10 and 250."""
     return min(max(math.ceil(samples / batch), 10), 250)
+
+
+@dataclass
+class _Place:
+    """Where a training is: enough, with the weights, to go on from there."""
+
+    epoch: int = 0
+    done: int = 0
+    """Steps of this epoch."""
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list[float])
+    history: History = field(default_factory=History)
+
+    def note(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, note: dict[str, Any]) -> _Place:
+        """The place that a note tells of."""
+        history = History(**note.pop("history"))
+        return cls(**note, history=history)
 
 
 def fit(
@@ -55,7 +79,8 @@ def fit(
     seconds: float | None,
     folder: Path,
     validate: Validate | None = None,
-    device: str = "auto",
+    class_weights: Tensor | None = None,
+    fabric: Fabric | None = None,
     resume: bool = False,
     on_step: Callable[[Moment], None] = lambda moment: None,
 ) -> History:
@@ -67,152 +92,146 @@ def fit(
     training, rules : the settings.
     steps : steps an epoch.
     seconds : wall time for fitting under a budget; None: the settings' epochs.
-    folder : for the checkpoints last.safetensors and best.safetensors.
-    validate : the validation scores of a network, 'dice' among them; None: the last weights win.
+    folder : for the checkpoints last.safetensors and earlier.safetensors.
+    validate : the validation scores of a network, with the one that `training.best_by` names
+        among them; None: the last weights win.
+    class_weights : (classes,) how much each counts in the loss; None: alike.
+    fabric : of `fabric_for`; None: the fastest device here.
     resume : go on from the last checkpoint, if there is one.
     on_step : is told about every step.
 
     Raises
     ------
     TrainingFailed
-        If the loss is no number any more; the last good checkpoint is kept.
+        If the loss is no number for several steps; the last good checkpoint is kept.
+    OutOfMemory
+        If a batch does not fit into memory.
+    TrainingPaused
+        If SIGTERM or SIGUSR1 came (a cluster wants the machine back); a checkpoint is written.
     """
-    fabric = _fabric(device)
+    fabric = fabric or fabric_for()
     network.to(fabric.device, memory_format=network.memory_format)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
-    average = copy.deepcopy(network)
-    optimizer = _optimizer(network, training, rules)
-    history, epoch, spent = History(), 0, 0.0
-    if resume and (folder / "last.safetensors").is_file():
-        history, epoch, spent = _resumed(folder, network, average, optimizer)
+    average, best = copy.deepcopy(network), copy.deepcopy(network)
+    step = Step(fabric, network, average, training, rules, class_weights)
+    networks = {"network": network, "average": average, "best": best}
+    saver = _Saver(fabric, folder, networks, step)
+    at = saver.resumed() if resume else _Place()
     total = None if seconds else (training.epochs or DEFAULT_EPOCHS) * steps
-    clock = Clock(total, seconds, spent)
-    looking = _Looking(clock)
-    step = _Step(fabric, network, average, optimizer, training)
+    clock = Clock(total, seconds, at.seconds)
+    looking = _Looking(fabric, clock)
+    missteps = 0
 
-    while not history.stopped:
-        _freeze(network, rules, epoch)
-        losses: list[float] = []
-        for at, (image, target) in enumerate(batches.epoch(epoch, steps), epoch * steps):
-            losses.append(step(image, target, at, clock.progress(at)))
-            if not math.isfinite(losses[-1]):
-                raise TrainingFailed(
-                    f"the loss became {losses[-1]} in epoch {epoch}: lower training.rate; "
-                    f"the last good checkpoint is in {folder}"
-                )
-            progress = clock.progress(at + 1)
-            left = clock.seconds_left(at + 1)
-            on_step(Moment(epoch, at + 1, progress, left, losses[-1], history.best_dice))
-            if progress >= 1:
-                break
-        scores = looking.at(average, validate, last=clock.progress((epoch + 1) * steps) >= 1)
-        row = {"epoch": float(epoch), "seconds": round(clock.elapsed, 2), "rate": step.rate}
-        row |= {"loss": sum(losses) / len(losses)}
-        row |= {f"validation_{name}": value for name, value in scores.items()}
-        best = history.add(row, scores.get("dice"))
-        epoch += 1
-        history.stopped = _reason_to_stop(clock, epoch * steps, history, training)
-        if best:
-            checkpoint.save_network(folder / "best.safetensors", average)
-        note = {"epoch": epoch, "seconds": clock.elapsed, "history": asdict(history)}
-        networks = {"network": network, "average": average}
-        checkpoint.save(folder / "last.safetensors", networks, optimizer, note)
+    with _asked_to_stop() as asked:
+        while not at.history.stopped:
+            _freeze(network, rules, at.epoch)
+            for image, target in batches.epoch(at.epoch, steps, at.done):
+                number = at.epoch * steps + at.done
+                progress, stop = fabric.broadcast((clock.progress(number), asked.is_set()))
+                loss = step(image, target, number, progress)
+                missteps = 0 if math.isfinite(loss) else missteps + 1
+                if missteps == MISSTEPS:
+                    raise TrainingFailed(
+                        f"the loss became {loss} in epoch {at.epoch}: lower training.rate; "
+                        f"the last good checkpoint is in {folder}"
+                    )
+                at.losses += [loss] if math.isfinite(loss) else []
+                at.done += 1
+                at.seconds = clock.elapsed
+                if stop or (at.done < steps and not missteps and saver.is_due()):
+                    saver.save(at)
+                if stop:
+                    raise TrainingPaused(
+                        f"stopped after {number + 1} steps, as a signal asked; all is kept in "
+                        f"{folder}: go on with --resume"
+                    )
+                progress = clock.progress(number + 1)
+                left = clock.seconds_left(number + 1)
+                on_step(Moment(at.epoch, number + 1, progress, left, loss, at.history.best_dice))
+                if fabric.broadcast(progress) >= 1:
+                    break
+            number = (at.epoch + 1) * steps
+            scores = looking.at(average, validate, last=clock.progress(number) >= 1)
+            row = {"epoch": float(at.epoch), "seconds": round(clock.elapsed, 2)}
+            row |= {"rate": step.rate, "loss": _mean(at.losses), **step.tally.take()}
+            row |= {f"validation_{name}": value for name, value in scores.items()}
+            if at.history.add(row, scores, training.best_by):
+                best.load_state_dict(average.state_dict())
+            at = _Place(at.epoch + 1, 0, clock.elapsed, [], at.history)
+            reason = _reason_to_stop(clock, number, at.history, training)
+            at.history.stopped = fabric.broadcast(reason)
+            if not missteps:
+                saver.save(at)
 
-    network.load_state_dict(average.state_dict())
-    if history.best_epoch >= 0:
-        checkpoint.load_network(folder / "best.safetensors", network)
+    network.load_state_dict((best if at.history.best_epoch >= 0 else average).state_dict())
     network.drop_supervision()
     network.requires_grad_(True).to("cpu").eval()
-    return history
+    return at.history
 
 
-def _fabric(device: str) -> Fabric:
-    """One device, in bfloat16 where that is faster."""
-    where = pick_device(device)
-    return Fabric(
-        accelerator=where.type,
-        devices=[where.index or 0] if where.type == "cuda" else 1,
-        precision="bf16-mixed" if bf16_pays(where) else "32-true",
-    )
+class _Saver:
+    """Writes checkpoints, from the first process alone; a full disk costs the checkpoint only."""
+
+    def __init__(self, fabric: Fabric, folder: Path, networks: Mapping[str, nn.Module], step: Step):
+        self.fabric, self.folder, self.networks, self.step = fabric, folder, networks, step
+        self.saved = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self.saved > SAVING_SECONDS
+
+    def save(self, at: _Place) -> None:
+        """Write where the training is, with all weights."""
+        self.saved = time.monotonic()
+        if not self.fabric.is_global_zero:
+            return
+        try:
+            checkpoint.save_last(self.folder, self.networks, self.step.optimizer, at.note())
+        except OutputError as error:
+            log.warning("%s; the training goes on, and the checkpoint before is kept", error)
+
+    def resumed(self) -> _Place:
+        """Where the last checkpoint was, its weights loaded; the start, if there is none."""
+        note = checkpoint.load_last(self.folder, self.networks, self.step.optimizer)
+        return _Place.of(note) if note else _Place()
 
 
-def _optimizer(
-    network: SegmentationNetwork, training: Training, rules: Network
-) -> torch.optim.Optimizer:
-    """The optimizer over two groups of weights: the encoder at its own rate, and the rest."""
-    encoder = {id(p) for p in network.encoder.parameters()}
-    groups: list[dict[str, Any]] = [
-        {"params": list(network.encoder.parameters()), "part": rules.encoder_rate},
-        {"params": [p for p in network.parameters() if id(p) not in encoder], "part": 1.0},
-    ]
-    build = OPTIMIZERS[training.optimizer]
-    return build(groups, lr=training.rate, weight_decay=training.weight_decay)
+@contextmanager
+def _asked_to_stop() -> Generator[threading.Event]:
+    """An event that SIGTERM and SIGUSR1 set meanwhile, where signals can be caught."""
+    asked = threading.Event()
+    names = [name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []  # Python gives signals to its first thread alone
 
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
 
-class _Step:
-    """One step of gradient descent, and of the running average behind it."""
-
-    def __init__(
-        self, fabric: Fabric, network: SegmentationNetwork, average: nn.Module,
-        optimizer: torch.optim.Optimizer, training: Training,
-    ):  # fmt: skip
-        self.fabric, self.network, self.average, self.training = fabric, network, average, training
-        self.wrapped, self.optimizer = fabric.setup(network, optimizer)
-        self.loss = build_loss(training.loss)
-
-    def __call__(
-        self, image: torch.Tensor, target: torch.Tensor, at: int, progress: float
-    ) -> float:
-        for group in self.optimizer.param_groups:
-            factor = rate_factor(self.training, progress)
-            group["lr"] = self.training.rate * group["part"] * factor
-        image = image.to(self.fabric.device, memory_format=self.network.memory_format)
-        loss = self.loss(self.wrapped(image), target.to(self.fabric.device), progress)
-        self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(
-            self.wrapped, self.optimizer, max_norm=LARGEST_GRADIENT, error_if_nonfinite=False
-        )
-        if norm is not None and not torch.isfinite(norm):
-            return math.nan  # before the weights are spoilt
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self._follow(at)
-        return float(loss.item())
-
-    @property
-    def rate(self) -> float:
-        """The decoder's learning rate of the last step."""
-        return float(self.optimizer.param_groups[-1]["lr"])
-
-    @torch.no_grad()
-    def _follow(self, at: int) -> None:
-        """Move the average a little towards the network: further in the first steps."""
-        decay = self.training.ema
-        part = 1 - min(decay, (1 + at) / (10 + at)) if decay else 1.0
-        theirs = self.network.state_dict()
-        for name, mine in self.average.state_dict().items():
-            if mine.is_floating_point():
-                mine.lerp_(theirs[name], part)
-            else:
-                mine.copy_(theirs[name])
+    before = {name: signal.signal(getattr(signal, name), ask) for name in names}
+    try:
+        yield asked
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 class _Looking:
     """Decides when the validation cases are looked at: each epoch, or so that it stays cheap."""
 
-    def __init__(self, clock: Clock):
-        self.clock, self.last_end, self.cost = clock, clock.elapsed, 0.0
+    def __init__(self, fabric: Fabric, clock: Clock):
+        self.fabric, self.clock = fabric, clock
+        self.last_end, self.cost = clock.elapsed, 0.0
 
     def at(self, network: nn.Module, validate: Validate | None, last: bool) -> dict[str, float]:
-        """The scores, or none where it is not yet time to look."""
+        """The scores, or none where it is not yet time to look; the first process looks."""
+        scores: dict[str, float] = {}
         since = self.clock.elapsed - self.last_end
         due = self.clock.seconds is None or last or since * LOOKING_SHARE >= self.cost
-        if validate is None or not due:
-            return {}
-        started = time.monotonic()
-        network.eval()
-        scores = validate(network)
-        self.cost, self.last_end = time.monotonic() - started, self.clock.elapsed
-        return scores
+        if validate is not None and due and self.fabric.is_global_zero:
+            started = time.monotonic()
+            network.eval()
+            scores = validate(network)
+            self.cost, self.last_end = time.monotonic() - started, self.clock.elapsed
+        return self.fabric.broadcast(scores)
 
 
 def _reason_to_stop(clock: Clock, step: int, history: History, training: Training) -> str:
@@ -220,7 +239,7 @@ def _reason_to_stop(clock: Clock, step: int, history: History, training: Trainin
     if clock.progress(step) >= 1:
         return "the budget is used" if clock.seconds else "all epochs are done"
     if not clock.seconds and training.patience and history.since_best >= training.patience:
-        return f"validation Dice has not risen for {training.patience} epochs"
+        return f"validation {training.best_by} has been no better for {training.patience} epochs"
     return ""
 
 
@@ -233,10 +252,5 @@ def _freeze(network: SegmentationNetwork, rules: Network, epoch: int) -> None:
     network.encoder.requires_grad_(not frozen)
 
 
-def _resumed(
-    folder: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[History, int, float]:
-    """History, next epoch and seconds spent of the last checkpoint, whose weights are loaded."""
-    networks = {"network": network, "average": average}
-    progress = checkpoint.load(folder / "last.safetensors", networks, optimizer)
-    return History(**progress["history"]), int(progress["epoch"]), float(progress["seconds"])
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import shutil
 import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from condyle import networks
 from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold, LabelScheme
-from condyle.errors import CondyleError, ConfigError, DatasetError, OutputError
+from condyle.errors import CondyleError, ConfigError, OutOfMemory, OutputError
 from condyle.io import open_dataset, write_text
 from condyle.io.whole import whole_or_absent
-from condyle.measure.overlap import dice
+from condyle.measure.overlap import count
 from condyle.predict import Segmenter
 from condyle.predict.runtime import TorchRuntime
-from condyle.prepare.fingerprint import fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
-from condyle.prepare.slices import AXIS
-from condyle.prepare.splits import carve, default_folds
-from condyle.train import Batches, History, Moment, TrainingCase, fit, steps_per_epoch
+from condyle.train import (
+    Batches,
+    History,
+    Moment,
+    TrainingCase,
+    build_loss,
+    class_weights,
+    fabric_for,
+    fit,
+    steps_per_epoch,
+)
 from condyle.workflows.judge import judge
+from condyle.workflows.plan import fold_of, plan
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import environment, logged, write_csv, write_json
 
 __all__ = ["Run", "train"]
 
 log = logging.getLogger("condyle")
+T = TypeVar("T")
 
-LARGEST_PATCH = {2: 512 * 512, 3: 96**3}
-"""Voxels of a training sample at the most."""
-SHORTER = 0.4
-"""Part of a step by which a sample of an inflated network may fall short of the scan."""
 SHARE_FOR_THE_END = 0.04
 """Part of a budget kept for writing the report, beside the time that judging is seen to take."""
 
@@ -79,155 +88,182 @@ def train(
     """
     started = time.monotonic()
     out = Path(out)
+    fabric = fabric_for(experiment.device)
+    first = fabric.is_global_zero
     if resume and (out / "config.toml").is_file():
         experiment = Experiment.read(out / "config.toml")
-    elif out.exists() and any(out.iterdir()):
+    elif first and out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
     if experiment.training.epochs and experiment.training.budget:
         raise ConfigError("give either --epochs or --budget, not both")
     dataset = open_dataset(Path(experiment.dataset))
-    fold = _fold(dataset, experiment)
-    fresh = not out.exists()
+    fold = fold_of(dataset, experiment)
+    fresh = first and not out.exists()
+    fabric.barrier()
     try:
-        return _trained(experiment, dataset, fold, out, plane, resume, started, tell)
+        with logged(out / "log.txt") if first else nullcontext([]) as warnings:
+            work = _Work(experiment, dataset, fold, out, plane, fabric, tell if first else silent)
+            return work.run(started, resume, warnings)
     except CondyleError:
         if fresh and not (out / "checkpoints").exists():
             shutil.rmtree(out, ignore_errors=True)  # nothing was learnt yet: leave nothing behind
         raise
 
 
-def _trained(
-    experiment: Experiment, dataset: Dataset, fold: Fold, out: Path, plane: Plane | None,
-    resume: bool, started: float, tell: Tell,
-) -> Run:  # fmt: skip
-    with logged(out / "log.txt") as warnings:
-        experiment = _with_preparation(experiment, dataset, fold, plane, tell)
-        if networks.NetworkName.parse(experiment.network.name).is_inflated:
-            experiment = _with_inflation(experiment, dataset, fold)
-        for case in told(tell, "looking at the rest", held := dataset.select(fold.test), len(held)):
-            case.pair()  # what is wrong with them is said now, not after a night of training
-        write_text(out / "config.toml", experiment.to_toml())
-        write_json(out / "environment.json", environment())
-        work = _Work(experiment, dataset, fold, out, tell)
-        history = work.fit(started, resume)
-        write_csv(out / "history.csv", history.rows)
-        segmenter = work.segmenter(history)
-        segmenter.save(out / "segmenter")
-        summary = judge(
-            segmenter, dataset.select(fold.test), out, experiment, history.rows, warnings, tell
-        )
-    shutil.rmtree(out / "prepared", ignore_errors=True)
-    return Run(out, segmenter, history, summary)
-
-
-def _fold(dataset: Dataset, experiment: Experiment) -> Fold:
-    """The fold asked for, with cases for choosing taken out of its training cases."""
-    labelled = dataset.labelled()
-    if not labelled:
-        raise DatasetError(f"{dataset.root} holds no labelled case: there is nothing to learn from")
-    if not dataset.folds:
-        dataset = dataset.with_folds(default_folds(labelled))
-    fold = carve(labelled, dataset.fold(experiment.fold), experiment.training.seed)
-    if not fold.test:
-        log.warning("no case is held out: nothing will say how good this segmenter is")
-    return fold
-
-
-def _with_preparation(
-    experiment: Experiment, dataset: Dataset, fold: Fold, plane: Plane | None, tell: Tell
-) -> Experiment:
-    """The experiment with a preparation, chosen from the training scans if it gave none."""
-    spatial = networks.NetworkName.parse(experiment.network.name).spatial
-    if experiment.preparation is not None:
-        return experiment
-    if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
-        earlier = Segmenter.load(Path(experiment.network.weights))
-        return experiment.changed(preparation=earlier.recipe.settings)
-    cases = dataset.select(fold.train)
-    seen = fingerprint(told(tell, "looking at the scans", cases, len(cases)))
-    chosen = settings_for(seen, spatial, plane)
-    log.info("preparation chosen from %d training scans: %s", len(cases), chosen)
-    return experiment.changed(preparation=chosen)
-
-
-def _with_inflation(experiment: Experiment, dataset: Dataset, fold: Fold) -> Experiment:
-    """The experiment with an inflation that fits its plane and the thickness of its slices."""
-    settings, inflation = experiment.preparation, experiment.network.inflation
-    assert settings is not None
-    through, kept = AXIS[settings.plane], inflation.keep_depth
-    if kept is None:
-        grid = Recipe(settings).working_grid(dataset.select(fold.train[:1])[0].image().grid)
-        pixel = float(np.delete(grid.spacing, through).mean())
-        kept = max(round(math.log2(grid.spacing[through] / pixel)), 0)
-    changed = inflation.changed(axis=2 + through, keep_depth=kept)
-    return experiment.changed(network=experiment.network.changed(inflation=changed))
-
-
 class _Work:
-    """The parts of one training that depend on each other, made in order."""
+    """The parts of one training that depend on each other, made in order.
 
-    def __init__(self, experiment: Experiment, dataset: Dataset, fold: Fold, out: Path, tell: Tell):
-        assert experiment.preparation is not None
-        self.experiment, self.fold, self.out, self.tell = experiment, fold, out, tell
+    Under torchrun each process has its own; the first one reads, plans, writes and judges.
+    """
+
+    def __init__(
+        self, experiment: Experiment, dataset: Dataset, fold: Fold, out: Path,
+        plane: Plane | None, fabric: Fabric, tell: Tell,
+    ):  # fmt: skip
+        self.fold, self.out, self.fabric, self.tell = fold, out, fabric, tell
+        self.first = fabric.is_global_zero
         self.scheme = dataset.scheme
-        self.recipe = Recipe(experiment.preparation)
-        first = dataset.select(fold.train[:1])[0].channels()
-        self.channels = len(first)
-        torch.manual_seed(experiment.training.seed)
-        rules = experiment.network
+        self.held_out = dataset.select(fold.test)
+        if self.first:
+            _say_what_is_odd(fold)
+        # what is wrong with any case is said now, not after a night of training
+        self.experiment = self._once(
+            lambda: (
+                plan(
+                    experiment, dataset, plane=plane, processes=fabric.world_size, tell=tell
+                ).experiment
+            )
+        )
+        self._once(self._look_at_the_rest)
+        assert self.experiment.preparation is not None
+        self.recipe = Recipe(self.experiment.preparation)
+        self.channels = len(dataset.select(fold.train[:1])[0].channels())
+        self._once(self._write_settings)
+        self._build()
+        cases = dataset.select((*fold.train, *fold.validation))
+        self._once(lambda: self._prepare(cases))
+        ready = {case.id: _mapped(case.id, out / "prepared") for case in cases}
+        self.training = [ready[i] for i in fold.train]
+        self.validation = [ready[i] for i in fold.validation]
+        self.reach_mm = max(_reach_mm(case) for case in self.training)
+
+    def _once(self, make: Callable[[], T]) -> T:
+        """What the first process makes, in all of them."""
+        made = make() if self.first else None
+        return cast(T, self.fabric.broadcast(made))
+
+    def _look_at_the_rest(self) -> None:
+        for case in told(self.tell, "looking at the rest", self.held_out, len(self.held_out)):
+            case.pair()
+
+    def _write_settings(self) -> None:
+        write_text(self.out / "config.toml", self.experiment.to_toml())
+        write_json(self.out / "environment.json", environment())
+
+    def _build(self) -> None:
+        """The network with its first weights, the same in every process."""
+        torch.manual_seed(self.experiment.training.seed)
+        rules = self.experiment.network
         self.network, found = networks.build(
             rules.name, self.channels, len(self.scheme) + 1, rules.weights,
             rules.deep_supervision, rules.inflation,
         )  # fmt: skip
         self.origin = found.origin if found else "random numbers"
-        log.info("network %s, weights: %s", experiment.network.name, self.origin)
-        cases = dataset.select((*fold.train, *fold.validation))
-        ready = {
-            case.id: _prepared(case, self.recipe, self.scheme, out / "prepared")
-            for case in told(tell, "preparing", cases, len(cases))
-        }
-        self.training = [ready[i] for i in fold.train]
-        self.validation = [ready[i] for i in fold.validation]
-        self.held_out = dataset.select(fold.test)
-        self.reach_mm = max(_reach_mm(case) for case in self.training)
-        self.patch = _patch(self.training, self.network, experiment.preparation.plane)
+        log.info("network %s, weights: %s", rules.name, self.origin)
 
-    def fit(self, started: float, resume: bool) -> History:
-        """Fit the network until the epochs are done or the budget is used."""
+    def _prepare(self, cases: Sequence[Case]) -> None:
+        for case in told(self.tell, "preparing", cases, len(cases)):
+            _prepare(case, self.recipe, self.scheme, self.out / "prepared")
+
+    def run(self, started: float, resume: bool, warnings: list[str]) -> Run:
+        """Fit, judge and write; what other processes than the first one know is not judged."""
+        self._say_what_is_missing()
+        history = self._fit(started, resume)
+        segmenter, summary = self.segmenter(history), list[dict[str, Any]]()
+        if self.first:
+            write_csv(self.out / "history.csv", history.rows)
+            segmenter.save(self.out / "segmenter")
+            summary = judge(
+                segmenter, self.held_out, self.out, self.experiment, history.rows, warnings,
+                self.tell,
+            )  # fmt: skip
+            shutil.rmtree(self.out / "prepared", ignore_errors=True)
+        return Run(self.out, segmenter, history, summary)
+
+    def _say_what_is_missing(self) -> None:
+        """Warn of structures that no training case holds."""
+        present = set[int]().union(*(np.unique(case.labels).tolist() for case in self.training))
+        for index, name in enumerate(self.scheme.names, 1):
+            if index not in present and self.first:
+                log.warning(
+                    "no training case of fold %d holds %s: the segmenter will never find it",
+                    self.experiment.fold, name,
+                )  # fmt: skip
+
+    def _fit(self, started: float, resume: bool) -> History:
+        """Fit until the epochs are done or the budget is used; with less a batch if it must be."""
         settings = self.experiment.training
+        seconds = self._once(lambda: self._seconds_for_fitting(started))
+        assert settings.batch is not None
+        for halved in itertools.count():
+            size = settings.batch >> halved
+            try:
+                return self._fit_by(size, seconds, resume or halved > 0)
+            except OutOfMemory as error:
+                if size < 2 * self.fabric.world_size or self.fabric.world_size > 1:
+                    raise
+                log.warning("%s; going on with batches of %d", error, size // 2)
+        raise AssertionError
+
+    def _fit_by(self, size: int, seconds: float | None, resume: bool) -> History:
+        settings, shares = self.experiment.training, self.fabric.world_size
+        if size % shares:
+            raise ConfigError(
+                f"a batch of {size} cannot be shared evenly among {shares} processes: "
+                f"give --batch {math.ceil(size / shares) * shares}"
+            )
+        assert settings.patch is not None
         ids = [0, *self.scheme.ids]
         mirror = self.scheme.mirrored()
         batches = Batches(
             self.training,
-            self.patch,
-            settings.batch,
+            settings.patch,
+            size,
             self.experiment.augmentation,
             tuple(ids.index(mirror.get(i, i)) for i in ids),
             settings.foreground,
             settings.seed,
+            self.fabric.global_rank,
+            shares,
         )
-        seconds = None
-        if settings.budget:
-            reserve = SHARE_FOR_THE_END * settings.budget + self._seconds_of_judging()
-            seconds = settings.budget - (time.monotonic() - started) - reserve
-            if seconds < 0.2 * settings.budget:
-                raise ConfigError(
-                    f"a budget of {settings.budget:g} s leaves {max(seconds, 0):.0f} s for fitting "
-                    "after preparing and judging: give more time, or a smaller preparation.spacing"
-                )
         return fit(
             self.network,
             batches,
             settings,
             self.experiment.network,
-            steps=steps_per_epoch(settings.batch, _samples(self.training, self.patch)),
+            steps=steps_per_epoch(size, _samples(self.training, settings.patch)),
             seconds=seconds,
             folder=self.out / "checkpoints",
             validate=self._validate if self.validation else None,
-            device=self.experiment.device,
+            class_weights=class_weights(settings.class_weights, self.scheme.names),
+            fabric=self.fabric,
             resume=resume,
             on_step=self._show,
         )
+
+    def _seconds_for_fitting(self, started: float) -> float | None:
+        """What a budget leaves for steps, in seconds; None without one."""
+        budget = self.experiment.training.budget
+        if not budget:
+            return None
+        reserve = SHARE_FOR_THE_END * budget + self._seconds_of_judging()
+        seconds = budget - (time.monotonic() - started) - reserve
+        if seconds < 0.2 * budget:
+            raise ConfigError(
+                f"a budget of {budget:g} s leaves {max(seconds, 0):.0f} s for fitting "
+                "after preparing and judging: give more time, or a larger preparation.spacing"
+            )
+        return seconds
 
     def segmenter(self, history: History | None = None) -> Segmenter:
         """The network with its recipe and labels."""
@@ -239,7 +275,7 @@ class _Work:
             recipe=self.recipe,
             scheme=self.scheme,
             channels=self.channels,
-            window=self.patch if self.network.spatial == 3 else None,
+            window=self.experiment.training.patch if self.network.spatial == 3 else None,
             inflation=self.experiment.network.inflation,
             training={
                 "weights": self.origin,
@@ -260,19 +296,32 @@ class _Work:
         return 1.5 * (time.monotonic() - started) * len(self.held_out)
 
     def _validate(self, network: torch.nn.Module) -> dict[str, float]:
-        """Mean Dice over validation cases, overall and a structure, on the working grid."""
+        """Loss, mean IoU and mean Dice over validation cases, and Dice a structure.
+
+        All on the working grid.
+        """
         assert isinstance(network, networks.SegmentationNetwork)
         segmenter = self.segmenter().with_network(network)
         runtime = TorchRuntime.of(network, self.experiment.device)
-        scores: dict[str, list[float]] = {name: [] for name in self.scheme.names}
+        loss = build_loss(self.experiment.training.loss)
+        losses: list[float] = []
+        dices: dict[str, list[float]] = {name: [] for name in self.scheme.names}
+        ious: dict[str, list[float]] = {name: [] for name in self.scheme.names}
         for case in self.validation:
-            classes = segmenter.probabilities(runtime, np.asarray(case.image)).argmax(axis=0)
+            found = segmenter.probabilities(runtime, np.asarray(case.image))
+            truth = np.asarray(case.labels)
+            scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
+            losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))
+            classes = found.argmax(axis=0)
             for index, name in enumerate(self.scheme.names, 1):
-                score = dice(case.labels == index, classes == index)
-                if not math.isnan(score):
-                    scores[name].append(score)
-        means = {name: float(np.mean(found)) for name, found in scores.items() if found}
-        return {"dice": float(np.mean(list(means.values()))), **means} if means else {"dice": 0.0}
+                counts = count(truth == index, classes == index)
+                if not math.isnan(counts.dice):
+                    dices[name].append(counts.dice)
+                    ious[name].append(counts.iou)
+        means = {name: _mean(values) for name, values in dices.items() if values}
+        overall = {"dice": _mean(means.values()), "loss": _mean(losses)}
+        overall["iou"] = _mean(_mean(values) for values in ious.values() if values)
+        return {**overall, **means}
 
     def _show(self, moment: Moment) -> None:
         best = f", validation Dice {moment.dice:.3f}" if moment.dice is not None else ""
@@ -281,23 +330,38 @@ class _Work:
         self.tell("training", moment.progress, f"loss {moment.loss:.3f}{best}, {left}")
 
 
-def _prepared(case: Case, recipe: Recipe, scheme: LabelScheme, folder: Path) -> TrainingCase:
-    """A case as the network sees it, kept on disk and mapped into memory."""
-    image_path, labels_path = folder / f"{case.id}.image.npy", folder / f"{case.id}.labels.npy"
+def _say_what_is_odd(fold: Fold) -> None:
+    """Warn of what a fold leaves unknown."""
+    if not fold.test:
+        log.warning("no case is held out: nothing will say how good this segmenter is")
+    if not fold.validation:
+        log.warning(
+            "no case is left to choose the best weights by (%d for training): the last ones are "
+            "taken", len(fold.train),
+        )  # fmt: skip
+
+
+def _prepare(case: Case, recipe: Recipe, scheme: LabelScheme, folder: Path) -> None:
+    """Write a case as the network sees it: what `_mapped` reads."""
     channels, labels = case.pair()
     ready = recipe.apply(channels)
     index_of = np.zeros(max(scheme.ids) + 1, np.uint8)
     index_of[list(scheme.ids)] = np.arange(1, len(scheme) + 1)
     truth = index_of[recipe.apply_labels(labels).array]
-    for path, array in ((image_path, ready.array), (labels_path, truth)):
+    spacing = np.array(ready.grid.spacing)
+    for name, array in (("image", ready.array), ("labels", truth), ("spacing", spacing)):
+        path = folder / f"{case.id}.{name}.npy"
         with whole_or_absent(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, array)
-    return TrainingCase(
-        case.id,
-        np.load(image_path, mmap_mode="r"),
-        np.load(labels_path, mmap_mode="r"),
-        ready.grid.spacing,
+
+
+def _mapped(case: str, folder: Path) -> TrainingCase:
+    """A case as the network sees it, kept on disk and mapped into memory."""
+    image, labels = (
+        np.load(folder / f"{case}.{name}.npy", mmap_mode="r") for name in ("image", "labels")
     )
+    i, j, k = (float(mm) for mm in np.load(folder / f"{case}.spacing.npy"))
+    return TrainingCase(case, image, labels, (i, j, k))
 
 
 def _reach_mm(case: TrainingCase) -> float:
@@ -306,34 +370,13 @@ def _reach_mm(case: TrainingCase) -> float:
     return float((slices[-1] - slices[0] + 1) * case.spacing[2]) if slices.size else 0.0
 
 
-def _patch(
-    cases: list[TrainingCase], network: networks.SegmentationNetwork, plane: Plane
-) -> tuple[int, int, int]:
-    """Voxels of a training sample that hold the typical scan, or as much of it as is affordable.
-
-    An inflated network pads to its own steps, of 32 voxels say: there a sample may end a little
-    before the scan does, rather than be filled up by half its size.
-    """
-    sides = np.median([case.labels.shape for case in cases], axis=0)
-    flat = AXIS[plane] if network.spatial == 2 else None
-    if flat is not None:
-        sides[flat] = 1
-    shrink = (LARGEST_PATCH[network.spatial] / np.prod(sides)) ** (1 / network.spatial)
-    if shrink < 1:
-        sides = np.where(np.arange(3) == flat, 1, sides * shrink)
-    multiple = network.multiple
-    if isinstance(multiple, int):
-        steps, less = (32 if network.spatial == 2 else 8,) * 3, 0.0
-    else:
-        steps, less = multiple, SHORTER
-    rounded = [
-        1 if axis == flat else max(math.ceil(side / step - less), 1) * step
-        for axis, (side, step) in enumerate(zip(sides, steps, strict=True))
-    ]
-    return rounded[0], rounded[1], rounded[2]
-
-
 def _samples(cases: list[TrainingCase], patch: tuple[int, int, int]) -> int:
     """How many patches it takes to see every voxel that is worth seeing once."""
     voxels = sum(float(np.prod(case.labels.shape)) for case in cases)
     return math.ceil(voxels / float(np.prod(patch)))
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean; 0 of none."""
+    known = list(values)
+    return sum(known) / len(known) if known else 0.0

@@ -1,0 +1,49 @@
+"""The processes and the device that a training runs on: one, or as many as torchrun started."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+
+from condyle.networks.device import bf16_pays, pick_device
+
+__all__ = ["alone", "fabric_for"]
+
+
+def fabric_for(device: str = "auto") -> Fabric:
+    """The device of this process, in bfloat16 where that is faster, and its fellow processes.
+
+    Under torchrun each process gets its share of every batch, and gradients are averaged; without
+    it there is one process.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1:
+        return alone(device)
+    where = pick_device(device)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric = Fabric(
+        accelerator=where.type,
+        devices=here,
+        num_nodes=processes // here,
+        # an encoder may be frozen for a while: its weights then have no gradients to average
+        strategy=DDPStrategy(find_unused_parameters=True),
+        precision=_precision(where),
+    )
+    fabric.launch()
+    return fabric
+
+
+def alone(device: str = "auto") -> Fabric:
+    """The device of this process, whether or not there are others."""
+    where = pick_device(device)
+    strategy = SingleDeviceStrategy(torch.device(where.type, where.index or 0))
+    return Fabric(strategy=strategy, precision=_precision(where))
+
+
+def _precision(where: torch.device) -> Literal["bf16-mixed", "32-true"]:
+    return "bf16-mixed" if bf16_pays(where) else "32-true"
