@@ -4,7 +4,7 @@ import pytest
 from condyle.config import Augmentation
 from condyle.errors import DatasetError
 from condyle.train import Batches, TrainingCase
-from condyle.train.sampling import PatchSampler, cut
+from condyle.train.sampling import IGNORE, PatchSampler, cut
 
 
 def case(shape=(20, 24, 10), at=(15, 4, 8), name="a"):
@@ -73,3 +73,37 @@ def test_batches_are_slices_or_volumes_and_the_same_each_time(patch, shape):
         assert tuple(y.shape) == (2, *shape[2:])
         assert bool((x == x2).all())
         assert bool((y == y2).all())
+
+
+def test_no_sample_is_about_voxels_that_nobody_labelled():
+    labels = np.full((12, 12, 12), IGNORE, np.uint8)
+    labels[3, 4, 5] = 2
+    one = TrainingCase("a", np.zeros((1, 12, 12, 12), np.float32), labels, (1, 1, 1))
+    sampler = PatchSampler([one], (1, 1, 1), foreground=1.0, seed=0)
+    assert {int(sampler.draw(0, n)[1].item()) for n in range(20)} == {2}
+    labels[3, 4, 5] = 0
+    with pytest.raises(DatasetError, match="nothing to learn"):
+        PatchSampler([one], (1, 1, 1), foreground=1.0, seed=0)
+
+
+def by_slice(batches, epoch, steps=40):
+    """Which changed slices were seen, by the number of the slice that is written into them."""
+    seen: dict[int, set[bytes]] = {}
+    for images, labels in batches.epoch(epoch, steps):
+        for image, truth in zip(images, labels, strict=True):
+            seen.setdefault(int(truth.max()), set()).add(image.numpy().tobytes())
+    return seen
+
+
+def test_with_copies_a_slice_exists_as_itself_and_so_many_changed_ones():
+    image = np.random.default_rng(0).normal(size=(1, 16, 16, 5)).astype(np.float32)
+    labels = np.broadcast_to(np.arange(1, 6, dtype=np.uint8), (16, 16, 5))
+    case = TrainingCase("a", image, labels, (1.0, 1.0, 1.0))
+    chosen = Augmentation(p=1, copies=2)
+    batches = Batches([case], (16, 16, 1), 4, chosen, (0, 1, 2, 3, 4, 5), 0.5, seed=0)
+    epochs = [by_slice(batches, epoch) for epoch in range(6)]
+    for n in range(1, 6):
+        assert epochs[0][n] == {image[0, :, :, n - 1].tobytes()}
+        assert all(len(epoch[n]) == 1 for epoch in epochs)
+        assert len(set.union(*(epoch[n] for epoch in epochs))) == 3
+        assert epochs[1][n] == epochs[4][n] != epochs[2][n] == epochs[5][n]

@@ -22,9 +22,9 @@ MOST_PLACES = 20_000
 """Foreground voxels remembered per structure and case."""
 
 
-def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+def generator(seed: int, *counts: int) -> np.random.Generator:
     """The random numbers of one sample, the same whoever draws it and when."""
-    return np.random.default_rng([seed, epoch, index])
+    return np.random.default_rng([seed, *counts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,10 @@ class PatchSampler:
         self, epoch: int, index: int
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
         """Image (C, *patch), class indices (*patch) and spacing (mm) of one sample."""
+        return self.at(*self.place(epoch, index))
+
+    def place(self, epoch: int, index: int) -> tuple[int, tuple[int, int, int]]:
+        """Which case a sample is cut from, and its first voxel there."""
         rng = generator(self.seed, epoch, index)
         if rng.random() < self.foreground:
             n = int(rng.choice(self.with_structures))
@@ -85,8 +89,13 @@ class PatchSampler:
         else:
             n = int(rng.integers(len(self.cases)))
             centre = rng.random(3) * self.cases[n].labels.shape
+        return n, _start(centre, self.patch, self.cases[n].labels.shape)
+
+    def at(
+        self, n: int, start: tuple[int, int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
+        """Image, class indices and spacing of what lies at a place."""
         case = self.cases[n]
-        start = _start(centre, self.patch, case.labels.shape)
         image = np.stack([cut(c, start, self.patch, edge=True) for c in case.image])
         labels = cut(case.labels, start, self.patch, edge=False)
         return image.astype(np.float32, copy=False), labels.astype(np.uint8), case.spacing
