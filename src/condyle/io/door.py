@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,12 @@ __all__ = [
     "GZIP_RATIO",
     "HELD",
     "LPS_TO_RAS",
-    "PADDING",
+    "require_all",
     "require_padding",
     "rigid",
     "sane",
     "the_door",
+    "voxel_bytes",
 ]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -36,6 +38,9 @@ GZIP_RATIO = 1032
 
 PADDING = 1 << 20
 """Bytes of zeros that may stand behind the last voxel."""
+
+CHUNK = 1 << 24
+"""Bytes of voxels that a stream is asked for at once."""
 
 SPACINGS_MM = (0.01, 50.0)
 SHEAR = 1e-3
@@ -108,4 +113,27 @@ def require_padding(path: Path, rest: bytes) -> None:
         raise UnreadableFile(
             f"{path} goes on behind the last voxel that its header promises: the size or type in "
             "its header is wrong, or it is not all of one scan"
+        )
+
+
+def voxel_bytes(path: Path, stream: Any, promised: int) -> NDArray[np.uint8]:
+    """The promised bytes of voxels that follow in a stream; only padding may come behind them.
+
+    Inflated by the stream into their place: never held twice. The stream is read past them, to
+    its checksum, but a bomb behind the scan is not inflated.
+    """
+    held = np.empty(promised, np.uint8)
+    left = held.data
+    while left and (given := stream.readinto(left[:CHUNK])):
+        left = left[given:]
+    require_all(path, promised, promised - len(left))
+    require_padding(path, stream.read(PADDING))
+    return held
+
+
+def require_all(path: Path, promised: int, held: int) -> None:
+    """Refuse a file that holds fewer bytes of voxels than its header promises."""
+    if held < promised:
+        raise UnreadableFile(
+            f"{path} is cut short: its header promises {promised} bytes of voxels, there are {held}"
         )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.errors import UnreadableFile
-from condyle.io.door import GZIP_RATIO, PADDING, require_padding
+from condyle.io.door import GZIP_RATIO, require_all, require_padding, voxel_bytes
 
 __all__ = ["Header", "read_header", "voxels"]
 
@@ -155,22 +155,11 @@ def voxels(path: Path, header: Header, promised: int) -> NDArray[np.uint8]:
         return OPENED[header.packing](path, stream, promised)
 
 
-def _copied(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
-    """Bytes of a stream, as they are or inflated by it; read to its end, where a checksum is."""
-    held = np.empty(promised, np.uint8)
-    left = held.data
-    while left and (given := stream.readinto(left[: 16 * CHUNK])):  # type: ignore[attr-defined]
-        left = left[given:]
-    _require_all(path, promised, promised - len(left))
-    require_padding(path, stream.read(PADDING))
-    return held
-
-
 def _gunzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
     from isal import igzip
 
     with igzip.IGzipFile(fileobj=stream, mode="rb") as packed:
-        return _copied(path, cast(BinaryIO, packed), promised)
+        return voxel_bytes(path, packed, promised)
 
 
 def _unzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
@@ -189,19 +178,12 @@ def _unzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
         require_padding(path, behind)
     if not inflate.eof:
         raise zlib.error("the compressed voxels end before their checksum")
-    _require_all(path, promised, given)
+    require_all(path, promised, given)
     return held
 
 
-def _require_all(path: Path, promised: int, held: int) -> None:
-    if held < promised:
-        raise UnreadableFile(
-            f"{path} is cut short: its header promises {promised} bytes of voxels, there are {held}"
-        )
-
-
 OPENED: dict[str, Callable[[Path, BinaryIO, int], NDArray[np.uint8]]] = {
-    "raw": _copied,
+    "raw": voxel_bytes,
     "gzip": _gunzipped,
     "zlib": _unzipped,
 }

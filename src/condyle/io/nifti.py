@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
-from condyle.io.door import GZIP_RATIO, HELD, PADDING, require_padding, rigid
+from condyle.io.door import GZIP_RATIO, HELD, rigid, voxel_bytes
 
 __all__ = ["load", "save"]
 
-CHUNK = 1 << 22
 log = logging.getLogger("condyle")
 
 UNITS_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
@@ -31,8 +30,6 @@ def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
         shape = _shape(header, path)
         _require_bytes(header, path)
         array = _values(image, stream, path).reshape(shape, order="F")
-        # the checksum stands at the end: read up to it, but do not inflate a bomb behind the scan
-        require_padding(path, stream.read(PADDING))
     i, j, k = shape[:3]
     return array, Grid((i, j, k), _affine(header, shape, path)), ""
 
@@ -129,7 +126,10 @@ def _require_bytes(header: Any, path: Path) -> None:
 
 def _values(image: Any, stream: BinaryIO, path: Path) -> NDArray[Any]:
     """The voxels: integers as stored where nothing scales them, else floats that hold them."""
-    stored = _stored(image, stream, path)
+    dtype = image.dataobj.dtype
+    promised = int(np.prod(image.shape, dtype=object)) * dtype.itemsize
+    stream.seek(image.dataobj.offset)
+    stored = voxel_bytes(path, stream, promised).view(dtype).reshape(image.shape, order="F")
     stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
     if (slope, inter) == (1.0, 0.0):
@@ -141,23 +141,6 @@ def _values(image: Any, stream: BinaryIO, path: Path) -> NDArray[Any]:
     for k in range(stored.shape[-1]):
         scaled[..., k] = stored[..., k] * np.float64(slope) + inter
     return scaled
-
-
-def _stored(image: Any, stream: Any, path: Path) -> NDArray[Any]:
-    """The voxels as they are in the file, inflated into their place: never held twice."""
-    array = np.empty(image.shape, image.dataobj.dtype, order="F")
-    room = array.reshape(-1, order="F").view(np.uint8).data
-    stream.seek(image.dataobj.offset)
-    filled = 0
-    while filled < len(room):
-        count = stream.readinto(room[filled : filled + CHUNK])
-        if not count:
-            raise UnreadableFile(
-                f"{path} is cut short: its header promises {len(room)} bytes of voxels, "
-                f"there are {filled}"
-            )
-        filled += count
-    return array
 
 
 def _affine(header: Any, shape: tuple[int, ...], path: Path) -> NDArray[np.float64]:
