@@ -35,11 +35,17 @@ class Course:
         return self.out / f"{rival}-{minutes:g}m-seed{seed}".replace(" ", "_")
 
     def run(self, rival, minutes, seed):
-        """Let a rival train and be judged, from the start, unless it has finished already."""
+        """Let a rival train and be judged, from the start, unless it has finished already.
+
+        One that fails leaves its place in the table empty, and the next one runs.
+        """
         folder = self.folder(rival, minutes, seed)
         if self.dice(rival, minutes, seed) is None:
             shutil.rmtree(folder, ignore_errors=True)
-            RIVALS[rival](self, minutes, seed, folder)
+            try:
+                RIVALS[rival](self, minutes, seed, folder)
+            except subprocess.CalledProcessError:
+                print(f"{rival} failed: see {log_of(folder)}", file=sys.stderr)
 
     def dice(self, rival, minutes, seed):
         """Mean Dice over structures and held-out cases; None where the run is not finished."""
@@ -85,21 +91,22 @@ def by_nnunet(course, minutes, seed, folder):
 RIVALS = {"Condyle": by_condyle, "plain script": by_plain_script, "nnU-Net": by_nnunet}
 
 
-def call(log, *command, **variables):
-    """Run a command whose output goes into a log beside its folder; end where it fails."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log = log.with_name(f"{log.name}.log")
+def log_of(folder):
+    return folder.with_name(f"{folder.name}.log")
+
+
+def call(folder, *command, **variables):
+    """Run a command; what it says goes into the log beside the run's folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
     added = {name: str(value) for name, value in variables.items()}
-    with log.open("a") as stream:
-        done = subprocess.run(
+    with log_of(folder).open("a") as log:
+        subprocess.run(
             [str(word) for word in command],
-            stdout=stream,
+            stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | added,
-            check=False,
+            check=True,
         )
-    if done.returncode:
-        sys.exit(f"{command[0]} {command[1]} failed: see {log}")
 
 
 def judge(course, predictions, folder):
