@@ -76,8 +76,6 @@ class UNetDecoder(Decoder):
     transposed : enlarge by transposed convolutions (plain U-Net) or by repeating values.
     """
 
-    head_kernel = 3
-
     def __init__(
         self,
         spatial: Spatial,
@@ -87,6 +85,7 @@ class UNetDecoder(Decoder):
         transposed: bool = False,
     ):
         super().__init__()
+        self.head_kernel = 1 if transposed else 3
         inputs, skips, outputs = unet_widths(channels, reductions, transposed)
         self.out_channels = outputs[-1]
         self.blocks = nn.ModuleList(
@@ -113,8 +112,6 @@ class UNetPlusPlusDecoder(Decoder):
     x_3_3, x_2_3, x_1_3 and x_0_3 over five levels are its X0,1 ... X0,4.
     """
 
-    head_kernel = 3
-
     def __init__(
         self,
         spatial: Spatial,
@@ -124,6 +121,7 @@ class UNetPlusPlusDecoder(Decoder):
         transposed: bool = False,
     ):
         super().__init__()
+        self.head_kernel = 1 if transposed else 3
         inputs, skips, outputs = unet_widths(channels, reductions, transposed)
         self.depth = len(channels) - 1
         self.bare = len(skips) - self.depth

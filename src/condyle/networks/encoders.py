@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from condyle.errors import UnknownName
 from condyle.networks.atrous import ASPP
-from condyle.networks.layers import CONV, POOL, Norm, Spatial, conv_norm_act
+from condyle.networks.layers import CONV, NORM, POOL, Norm, Spatial, conv_norm_act
 
 with warnings.catch_warnings():  # timm 1.0.22, nnU-Net's, has code that torch 2.15 calls old
     warnings.simplefilter("ignore", FutureWarning)
@@ -216,7 +216,7 @@ class DynamicEncoder(nn.Module):
             "conv_op": CONV[spatial],
             "kernel_sizes": 3,
             "strides": [1, *[2] * (stages - 1)],
-            "norm_op": nn.InstanceNorm2d if spatial == 2 else nn.InstanceNorm3d,
+            "norm_op": NORM["instance", spatial],
             "norm_op_kwargs": {"affine": True},
             "nonlin": nn.LeakyReLU,
             "nonlin_kwargs": {"inplace": True},

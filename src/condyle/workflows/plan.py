@@ -32,8 +32,8 @@ FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-plain"
 """The networks to choose from: a pretrained one for slices, a small one for volumes."""
 LARGEST_PATCH = {2: 512 * 512, 3: 96**3}
 """Voxels of a training sample at the most."""
-SHORTER = 0.4
-"""Part of a step by which a sample of an inflated network may fall short of the scan."""
+SHORTER = 0.5
+"""Part of a step, of 8 voxels say, by which a sample may fall short of the scan."""
 USUAL_BATCH = {2: 8, 3: 2}
 FEWEST_STEPS = 300
 """Steps that a network for volumes needs before it is worth its time."""
@@ -166,8 +166,8 @@ def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
 def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
     """With a sample that holds the typical scan, or as much of it as is affordable.
 
-    An inflated network pads to its own steps, of 32 voxels say: there a sample may end a little
-    before the scan does, rather than be filled up by half its size.
+    A network pads to its own steps, of 8 or 32 voxels say: a sample may end a little before the
+    scan does, rather than be filled up by half its size.
     """
     settings = experiment.preparation
     if experiment.training.patch is not None or settings is None:
@@ -183,12 +183,10 @@ def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
         sides = np.where(np.arange(3) == flat, 1, sides * shrink)
     multiple = _network(experiment, scans).multiple
     if isinstance(multiple, int):
-        steps, less = (32 if spatial == 2 else 8,) * 3, 0.0
-    else:
-        steps, less = multiple, SHORTER
+        multiple = (32 if spatial == 2 else 8,) * 3
     patch = tuple(
-        1 if axis == flat else max(math.ceil(side / step - less), 1) * step
-        for axis, (side, step) in enumerate(zip(sides, steps, strict=True))
+        1 if axis == flat else max(math.ceil(side / step - SHORTER), 1) * step
+        for axis, (side, step) in enumerate(zip(sides, multiple, strict=True))
     )
     return experiment.changed(training=experiment.training.changed(patch=patch))
 
