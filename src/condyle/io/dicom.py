@@ -6,7 +6,6 @@ there twice); what cannot be read rightly is refused with the reason.
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,7 +19,7 @@ from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io.door import LPS_TO_RAS
 from condyle.io.frames import Frame, Header, require_readable
-from condyle.io.series import Bounded, choose, speaking_of
+from condyle.io.series import choose, opened
 from condyle.io.stack import Stack, stacked
 
 __all__ = ["load", "sources"]
@@ -132,7 +131,7 @@ def _pixels(frame: Frame) -> NDArray[Any]:
     from pydicom.pixels.utils import iter_pixels
 
     file = frame.file
-    with speaking_of(file), Bounded(io.FileIO(file)) as stream:
+    with opened(file) as stream:
         try:
             if int(frame.header.get("NumberOfFrames") or 1) > 1:
                 pixels = next(iter_pixels(stream, indices=[frame.index]))

@@ -19,7 +19,7 @@ from condyle.errors import GeometryError, LabelError, OverlapError, UnreadableFi
 from condyle.io.door import LPS_TO_RAS
 from condyle.io.frames import Frame, Header, frames_of
 from condyle.io.names import has_dicom_mark, is_hidden
-from condyle.io.series import find_series, speaking_of
+from condyle.io.series import elements, find_series, speaking_of
 from condyle.io.stack import stacked
 
 __all__ = ["PRIVATE", "load"]
@@ -65,13 +65,11 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
     OverlapError, LabelError
         If segments overlap or share a name, or are fractions that are not probabilities.
     """
-    import pydicom
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the headers of others
         file = _only_segmentation(path)
+        data = elements(file)
         with speaking_of(file):
-            data = pydicom.dcmread(file)
             frames = frames_of(file, data)
         lost = next((f.missing for f in frames if f.missing), ())
         if lost:
@@ -96,16 +94,13 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
 
 def _only_segmentation(path: Path) -> Path:
     """The one DICOM-SEG file at a path or below."""
-    import pydicom
-
     files = [path]
     if path.is_dir():
         below = (f for f in sorted(path.rglob("*")) if f.is_file() and not is_hidden(f))
         files = [f for f in below if has_dicom_mark(f)]
     found: list[Path] = []
     for file in files:
-        with speaking_of(file):
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality"])
+        header = elements(file, stop_before_pixels=True, specific_tags=["Modality"])
         if header.get("Modality") == "SEG":
             found.append(file)
     if not found:

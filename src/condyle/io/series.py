@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from condyle.errors import UnknownName, UnreadableFile
 from condyle.io.frames import TURN, Frame, Header, frames_of
 from condyle.io.names import ENDINGS, ending_of, has_dicom_mark, is_hidden
 
-__all__ = ["Bounded", "Series", "choose", "find_series", "speaking_of"]
+__all__ = ["Series", "choose", "elements", "find_series", "opened", "speaking_of"]
 
 log = logging.getLogger("condyle")
 
@@ -63,7 +64,7 @@ def find_series(path: Path) -> list[Series]:
     """
     found: dict[str, list[Frame]] = {}
     for file in _dicom_files(path):
-        header = _header(file)
+        header = elements(file, stop_before_pixels=True)
         kind = header.file_meta.get("MediaStorageSOPClassUID")
         if "Rows" not in header and (kind is None or kind.name.endswith("Image Storage")):
             raise UnreadableFile(f"{file} is cut short: it should hold an image, and does not")
@@ -90,7 +91,8 @@ def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
     called = called or path
     every = find_series(path)
     if not every:
-        kinds = sorted({str(_header(file).get("Modality")) for file in _dicom_files(path)})
+        headers = [elements(file, stop_before_pixels=True) for file in _dicom_files(path)]
+        kinds = sorted({str(header.get("Modality")) for header in headers})
         beside = f", only objects of modality {', '.join(kinds)}" if kinds else ""
         raise UnreadableFile(f"{called} holds no DICOM images{beside}")
     if series:
@@ -189,15 +191,22 @@ def _within(file: Path, root: Path) -> list[Path]:
     return [Path(part) for part in file.relative_to(root).parts]
 
 
-def _header(file: Path) -> Header:
-    """A file's elements but for its pixels."""
+def elements(file: Path, **how: Any) -> Header:
+    """A DICOM file's elements, read as `how` tells pydicom's dcmread."""
     import pydicom
 
-    with speaking_of(file), Bounded(io.FileIO(file)) as stream:
-        return pydicom.dcmread(stream, stop_before_pixels=True)
+    with opened(file) as stream:
+        return pydicom.dcmread(stream, **how)
 
 
-class Bounded(io.BufferedReader):
+@contextlib.contextmanager
+def opened(file: Path) -> Generator[BinaryIO]:
+    """The bytes of a DICOM file, for pydicom: a damaged one takes no memory, and is named."""
+    with speaking_of(file), _Bounded(io.FileIO(file)) as stream:
+        yield stream
+
+
+class _Bounded(io.BufferedReader):
     """A file that is never asked for more bytes than it has, whatever a damaged length says."""
 
     def read(self, size: int | None = -1) -> bytes:
