@@ -6,11 +6,13 @@ there twice); what cannot be read rightly is refused with the reason.
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Generator, Iterable, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,18 +107,16 @@ def _require_bytes(frames: Sequence[Frame]) -> None:
 
 def _without_copies(called: Path, frames: Sequence[Frame]) -> tuple[Frame, ...]:
     """The frames without those that show the same numbers at the same place once more."""
-    places: dict[tuple[float, ...], list[Frame]] = {}
-    for frame in frames:
-        if not frame.missing:
-            places.setdefault(tuple(np.round(frame.position, 3)), []).append(frame)
+    held = Counter(_place(frame) for frame in frames if not frame.missing)
+    doubled = [frame for frame in frames if not frame.missing and held[_place(frame)] > 1]
+    seen: set[tuple[tuple[float, ...], bytes]] = set()
     copies: set[int] = set()
-    for doubled in (place for place in places.values() if len(place) > 1):
-        seen: dict[tuple[bytes, ...], Frame] = {}
-        for frame in doubled:
-            parts = (_pixels(frame), frame.rescale, frame.directions, frame.pixel)
-            key = tuple(np.asarray(part).tobytes() for part in parts)
-            if seen.setdefault(key, frame) is not frame:
-                copies.add(id(frame))
+    for frame, pixels in zip(doubled, _images(doubled), strict=True):
+        parts = (frame.rescale, frame.directions, frame.pixel, pixels)
+        shown = hashlib.sha256(b"".join(np.asarray(part).tobytes() for part in parts)).digest()
+        if (_place(frame), shown) in seen:
+            copies.add(id(frame))
+        seen.add((_place(frame), shown))
     if copies:
         log.warning(
             "%s holds %d images twice, number for number: one of each was taken",
@@ -125,32 +125,47 @@ def _without_copies(called: Path, frames: Sequence[Frame]) -> tuple[Frame, ...]:
     return tuple(frame for frame in frames if id(frame) not in copies)
 
 
-def _pixels(frame: Frame) -> NDArray[Any]:
-    """One image's stored numbers, (column, row)."""
+def _place(frame: Frame) -> tuple[float, ...]:
+    """LPS mm of an image's first pixel, to the micrometre."""
+    return tuple(np.round(frame.position, 3))
+
+
+def _images(frames: Sequence[Frame]) -> Generator[NDArray[Any]]:
+    """The stored numbers of each image, (column, row); neighbours in a file read it once."""
+    for file, neighbours in groupby(frames, lambda frame: frame.file):
+        wanted = list(neighbours)
+        header = wanted[0].header
+        with opened(file) as stream:
+            try:
+                for pixels in _decoded(file, stream, header, [frame.index for frame in wanted]):
+                    if pixels.shape != wanted[0].shape:
+                        raise UnreadableFile(
+                            f"{file} holds {pixels.shape} pixels, not rows and columns"
+                        )
+                    yield _within_bits(pixels, header).T
+            except (RuntimeError, NotImplementedError) as error:
+                syntax = header.file_meta.TransferSyntaxUID
+                if not syntax.is_compressed:
+                    raise
+                raise UnreadableFile(
+                    f"{file} is compressed as {syntax.name}, which could not be decompressed here: "
+                    "it is damaged, or needs gdcmconv --raw or dcm2niix first"
+                ) from error
+
+
+def _decoded(
+    file: Path, stream: BinaryIO, header: Header, indices: Sequence[int]
+) -> Iterable[NDArray[Any]]:
+    """The images of a file that were asked for, each (row, column)."""
     import pydicom
     from pydicom.pixels.utils import iter_pixels
 
-    file = frame.file
-    with opened(file) as stream:
-        try:
-            if int(frame.header.get("NumberOfFrames") or 1) > 1:
-                pixels = next(iter_pixels(stream, indices=[frame.index]))
-            else:
-                data = pydicom.dcmread(stream)
-                if "PixelData" not in data:
-                    raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
-                pixels = data.pixel_array
-        except (RuntimeError, NotImplementedError) as error:
-            syntax = frame.header.file_meta.TransferSyntaxUID
-            if not syntax.is_compressed:
-                raise
-            raise UnreadableFile(
-                f"{file} is compressed as {syntax.name}, which could not be decompressed here: "
-                "it is damaged, or needs gdcmconv --raw or dcm2niix first"
-            ) from error
-        if pixels.shape != frame.shape:
-            raise UnreadableFile(f"{file} holds {pixels.shape} pixels, not rows and columns")
-        return _within_bits(pixels, frame.header).T
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        return iter_pixels(stream, indices=indices)
+    data = pydicom.dcmread(stream)
+    if "PixelData" not in data:
+        raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
+    return [data.pixel_array]
 
 
 def _within_bits(pixels: NDArray[Any], header: Header) -> NDArray[Any]:
@@ -172,16 +187,17 @@ def _values(frames: Sequence[Frame]) -> NDArray[Any]:
     Whole-numbered rescaling gives the smallest of int16, int32 and int64 that holds all; other
     rescaling float32.
     """
-    first = _pixels(frames[0])
-    stored = np.empty((*first.shape, len(frames)), first.dtype, order="F")
+    stored = np.empty(0)
     ends: list[int] = []
-    whole = np.issubdtype(first.dtype, np.integer)
-    for k, frame in enumerate(frames):
-        pixels = first if k == 0 else _pixels(frame)
-        if pixels.dtype != first.dtype:
+    whole = True
+    for k, (frame, pixels) in enumerate(zip(frames, _images(frames), strict=True)):
+        if k == 0:
+            stored = np.empty((*pixels.shape, len(frames)), pixels.dtype, order="F")
+            whole = np.issubdtype(pixels.dtype, np.integer)
+        if pixels.dtype != stored.dtype:
             raise GeometryError(
                 f"{frame.file} keeps its pixels as {pixels.dtype}, the first slice of its series "
-                f"as {first.dtype}: it mixes two scans"
+                f"as {stored.dtype}: it mixes two scans"
             )
         stored[..., k] = pixels
         slope, inter = frame.rescale
