@@ -18,7 +18,7 @@ from condyle.io.names import find_scans, is_hidden, scan_name
 from condyle.io.nnunet import write_nnunet, write_splits
 from condyle.io.scans import read_channels, read_labels
 
-__all__ = ["is_dataset", "open_dataset", "write_nnunet", "write_splits"]
+__all__ = ["is_dataset", "open_dataset", "read_patients", "write_nnunet", "write_splits"]
 
 log = logging.getLogger("condyle")
 
@@ -259,7 +259,8 @@ def _dataset(
             "%s: %d label maps have no scan and are passed over: %s",
             root, len(orphans), ", ".join(orphans[:10]),
         )  # fmt: skip
-    patients = _patients(root)
+    table = root / "patients.csv"
+    patients = read_patients(table) if table.is_file() else {}
     cases = tuple(
         Case(
             id=case,
@@ -346,11 +347,14 @@ def _folds(root: Path) -> tuple[Fold, ...]:
         raise DatasetError(f'{path} is no list of {{"train": [...], "val": [...]}}') from error
 
 
-def _patients(root: Path) -> dict[str, str]:
-    """Case -> patient, from patients.csv; {} where there is none."""
-    path = root / "patients.csv"
-    if not path.is_file():
-        return {}
+def read_patients(path: Path) -> dict[str, str]:
+    """Case -> patient, of a table with these columns; a case without a patient is left out.
+
+    Raises
+    ------
+    DatasetError
+        If a column is not there.
+    """
     with path.open(newline="", encoding="utf-8-sig") as stream:
         rows = csv.DictReader(stream)
         if not {"case", "patient"} <= set(rows.fieldnames or ()):

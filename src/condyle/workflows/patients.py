@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from condyle.errors import ConfigError, DatasetError, MissingFile
+from condyle.io.layouts import read_patients
 
 __all__ = ["numbered", "patients_csv", "patients_given"]
 
@@ -36,11 +37,7 @@ def _tabled(table: str, cases: Sequence[str]) -> dict[str, str]:
     path = Path(table)
     if not path.is_file():
         raise MissingFile(f"the table of patients {path} is not there")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        if not {"case", "patient"} <= set(rows.fieldnames or ()):
-            raise DatasetError(f"{path} needs the columns case and patient")
-        found = {row["case"]: row["patient"] for row in rows if row["patient"]}
+    found = read_patients(path)
     missing = [case for case in cases if case not in found]
     if missing:
         raise DatasetError(f"{path} names no patient for {', '.join(missing[:5])}: add a row each")
