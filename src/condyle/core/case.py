@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.names import repeated
 from condyle.core.volume import Volume
 from condyle.errors import DatasetError, SplitError, UnknownName
 
@@ -94,9 +95,7 @@ class Dataset:
     def __post_init__(self) -> None:
         if not self.cases:
             raise DatasetError(f"{self.root} holds no cases")
-        ids = [case.id for case in self.cases]
-        twice = sorted({i for i in ids if ids.count(i) > 1})
-        if twice:
+        if twice := repeated(case.id for case in self.cases):
             raise DatasetError(f"{self.root} holds more than one case called {', '.join(twice)}")
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelScheme
 from condyle.core.labels import Colour, default_colour, whole_numbers
+from condyle.core.names import repeated
 from condyle.errors import GeometryError, LabelError, OverlapError, UnreadableFile
 from condyle.io.door import LPS_TO_RAS
 from condyle.io.frames import Frame, Header, frames_of
@@ -129,9 +130,7 @@ def _segments(file: Path, data: Header) -> list[Segment]:
         label = int(note[1]) if ours and note else number
         name = str(item.get("SegmentLabel") or f"Segment_{number}")
         found.append(Segment(number, label, name, _colour(item) or default_colour(label)))
-    names = [segment.name for segment in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if twice := repeated(segment.name for segment in found):
         raise LabelError(f"{file} has several segments called {', '.join(twice)}; rename them")
     return found
 

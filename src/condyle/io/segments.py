@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelMap, LabelScheme
 from condyle.core.labels import Colour, default_colour, whole_numbers
+from condyle.core.names import repeated
 from condyle.errors import LabelError, OverlapError
 from condyle.io.itk import load_layers
 
@@ -45,8 +46,7 @@ def load_labels(path: Path, scheme: LabelScheme | None) -> tuple[NDArray[Any], G
             raise LabelError(f"{path} holds {array.shape[3]} numbers a voxel and names no segments")
         numbers = whole_numbers(array, str(path))
         return numbers, grid, LabelMap.of(numbers, grid, scheme).scheme
-    twice = sorted({s.name for s in segments if [x.name for x in segments].count(s.name) > 1})
-    if twice:
+    if twice := repeated(segment.name for segment in segments):
         raise LabelError(f"{path} has several segments called {', '.join(twice)}; rename them")
     known = scheme is not None and {s.name for s in segments} <= set(scheme.names)
     unique = len({segment.value for segment in segments}) == len(segments)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from condyle.core import LabelMap, LabelScheme
+from condyle.core.names import repeated
 from condyle.errors import ConfigError
 from condyle.io import find_scans, open_dataset, read_labels, scan_name, write_text
 
@@ -21,12 +22,9 @@ def label_files(paths: Sequence[Path]) -> dict[str, Path]:
     files = [file for path in paths for file in find_scans(path)]
     if not files:
         raise ConfigError(f"there is no label map in {', '.join(map(str, paths))}")
-    named = {scan_name(file): file for file in files}
-    if len(named) < len(files):
-        names = [scan_name(file) for file in files]
-        twice = sorted({name for name in names if names.count(name) > 1})
+    if twice := repeated(map(scan_name, files)):
         raise ConfigError(f"more than one file is called {', '.join(twice)}: give them in turn")
-    return named
+    return {scan_name(file): file for file in files}
 
 
 def read_named(path: Path) -> LabelMap:

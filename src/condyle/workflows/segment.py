@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from condyle.core import Case, Dataset, Grid, Volume
+from condyle.core.names import repeated
 from condyle.errors import CondyleError, ConfigError, UnknownName
 from condyle.io import (
     Manifest,
@@ -97,9 +98,7 @@ def segment(
     found = {path: scan_name(path) for scan in scans for path in find_scans(scan)}
     if not found:
         raise ConfigError(f"there is no scan in {', '.join(map(str, scans))}")
-    names = list(found.values())
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if twice := repeated(found.values()):
         raise ConfigError(
             f"more than one scan is called {', '.join(twice)}: their results would overwrite "
             "each other; segment them into different folders"

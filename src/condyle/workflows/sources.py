@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
+from condyle.core.names import repeated
 from condyle.errors import ConfigError, DatasetError
 from condyle.io import find_scans, patient_of, read, scan_name
 from condyle.prepare.merge import OverlapReport, Policy
@@ -81,8 +82,7 @@ def sources_of_scans(
     if not found:
         raise DatasetError(f"there is no scan in {', '.join(map(str, scans))}")
     names = [scan_name(path) for path in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if twice := repeated(names):
         raise DatasetError(
             f"more than one scan is called {', '.join(twice[:5])}: rename them, and their masks"
         )
