@@ -12,7 +12,7 @@ from condyle.core import Grid, LabelMap
 from condyle.errors import GeometryError, LabelError
 from condyle.prepare.slices import axis_of
 
-__all__ = ["Box", "bounding_box", "labelled_slices", "near_slice", "restore", "slab"]
+__all__ = ["Box", "bounding_box", "labelled_slices", "lengthwise", "near_slice", "restore", "slab"]
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 """First voxel, and the one after the last, along i, j and k."""
@@ -91,7 +91,7 @@ def slab(grid: Grid, first: int = 0, last: int | None = None) -> Box:
     >>> slab(Grid.regular((4, 5, 60)), last=19)
     ((0, 0, 0), (4, 5, 20))
     """
-    axis = _lengthwise(grid)
+    axis = lengthwise(grid)
     count = grid.shape[axis]
     low, high = max(first, 0), count if last is None else min(last + 1, count)
     if low >= high:
@@ -106,14 +106,14 @@ def slab(grid: Grid, first: int = 0, last: int | None = None) -> Box:
 
 def near_slice(grid: Grid, index: int, reach_mm: float) -> Box:
     """The box of all slices within a distance in mm of one, which must be in the scan."""
-    axis = _lengthwise(grid)
+    axis = lengthwise(grid)
     if not 0 <= index < grid.shape[axis]:
         raise GeometryError(f"there is no slice {index}: the scan has 0 to {grid.shape[axis] - 1}")
     reach = int(np.ceil(reach_mm / grid.spacing[axis] - 1e-6))
     return slab(grid, index - reach, index + reach)
 
 
-def _lengthwise(grid: Grid) -> int:
+def lengthwise(grid: Grid) -> int:
     """The array axis that lies nearest to the line from feet to head."""
     return next(axis for axis, letter in enumerate(grid.orientation) if letter in "IS")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from condyle.core import LabelMap, Volume
 from condyle.io.names import ending_of
+from condyle.prepare.crop import lengthwise
 from condyle.prepare.merge import OverlapReport
 
 __all__ = ["case_facts", "heard", "overlaps_csv"]
@@ -66,7 +67,7 @@ def case_facts(
     dropped : names of header elements that do not travel, of all files; those called private ...
         are only counted.
     """
-    axis = next(a for a, end in enumerate(volume.grid.orientation) if end in "IS")
+    axis = lengthwise(volume.grid)
     private = {name for name in dropped if name.startswith("private")}
     return {
         "case": case,
