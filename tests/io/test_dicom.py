@@ -7,11 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from condyle.errors import GeometryError, UnknownName, UnreadableFile
 from condyle.io import archive, find_scans, read, read_labels
+from slices import dicom_image, saved
 
 ROW, COLUMN = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])
 OBLIQUE = (np.array([0.8, 0.6, 0]), np.array([0.0, 0, -1]))
@@ -22,36 +22,17 @@ VALUES = np.random.default_rng(3).integers(0, 2000, (7, 6, 5)).astype(np.int16)
 
 def a_slice(n, row=ROW, column=COLUMN, step=2.5, lean=0.0, slope=1, inter=-1024, **more):
     """Slice n of a phantom, as a pydicom data set."""
-    d = Dataset()
-    d.file_meta = FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = CTImageStorage
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
-    d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = SERIES, STUDY, "CT"
-    d.PatientName, d.PatientID, d.SeriesDescription = "Canary^Patient", "CANARY", "Knee 2.5"
     position = np.array([-50.0, 20, 300]) + n * step * np.cross(row, column) + n * lean * column
-    d.ImagePositionPatient = [f"{x:.6f}" for x in position]
-    d.ImageOrientationPatient = [f"{x:.6f}" for x in (*row, *column)]
-    d.PixelSpacing = ["0.7", "0.5"]
-    d.SliceThickness, d.InstanceNumber = "99", n + 1
-    d.Rows, d.Columns, d.SamplesPerPixel = 6, 5, 1
-    d.PhotometricInterpretation = "MONOCHROME2"
-    d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 1
-    d.RescaleSlope, d.RescaleIntercept = slope, inter
-    stored = np.round((VALUES[n % 7] - 1024 - inter) / slope).astype("<i2")
-    d.PixelData = stored.tobytes()
-    for name, value in more.items():
-        setattr(d, name, value)
-    return d
-
-
-def saved(folder, slices):
-    """The slices in a folder, under names in no order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = np.random.default_rng(0).permutation(len(slices))
-    for name, data in zip(names, slices, strict=True):
-        data.save_as(folder / f"{name}.dcm", enforce_file_format=True)
-    return folder
+    elements = {
+        "SeriesInstanceUID": SERIES, "StudyInstanceUID": STUDY, "SeriesDescription": "Knee 2.5",
+        "PatientName": "Canary^Patient", "PatientID": "CANARY", "InstanceNumber": n + 1,
+        "ImagePositionPatient": [f"{x:.6f}" for x in position],
+        "ImageOrientationPatient": [f"{x:.6f}" for x in (*row, *column)],
+        "PixelSpacing": ["0.7", "0.5"], "SliceThickness": "99",
+        "RescaleSlope": slope, "RescaleIntercept": inter,
+    }  # fmt: skip
+    stored = np.round((VALUES[n % 7] - 1024 - inter) / slope)
+    return dicom_image(stored, **(elements | more))
 
 
 def require_right(folder, row=ROW, column=COLUMN):

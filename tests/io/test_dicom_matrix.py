@@ -9,12 +9,10 @@ import subprocess
 import dcm2niix
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    CTImageStorage,
     EnhancedCTImageStorage,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
@@ -23,6 +21,7 @@ from pydicom.uid import (
 
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io import read
+from slices import dicom_image, saved
 
 BONE = 370
 """HU half way between soft tissue and bone."""
@@ -56,36 +55,17 @@ def bone_mm3(volume):
 
 def a_slice(n, column=(0.0, 1, 0), stored=None, **more):
     """Slice n of the phantom, with other header elements where they are given."""
-    d = Dataset()
-    d.file_meta = FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = CTImageStorage
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
-    d.SeriesInstanceUID, d.StudyInstanceUID, d.FrameOfReferenceUID = SERIES, STUDY, FRAME
-    d.Modality, d.SeriesNumber, d.InstanceNumber = "CT", 4, n + 1
-    d.SeriesDescription, d.ImageType = "Bone", ["ORIGINAL", "PRIMARY", "AXIAL"]
-    d.ImagePositionPatient = [f"{v:.6f}" for v in (-20.0, 35.0, 100.0 + n * STEP)]
-    d.ImageOrientationPatient = [f"{v:.8f}" for v in (1, 0, 0, *column)]
-    d.PixelSpacing, d.SliceThickness = [str(p) for p in PIXEL], str(STEP)
-    d.Rows, d.Columns, d.SamplesPerPixel = ROWS, COLUMNS, 1
-    d.PhotometricInterpretation = "MONOCHROME2"
-    d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
-    d.RescaleSlope, d.RescaleIntercept = 1, -1024
+    elements = {
+        "SeriesInstanceUID": SERIES, "StudyInstanceUID": STUDY, "FrameOfReferenceUID": FRAME,
+        "SeriesNumber": 4, "InstanceNumber": n + 1, "SeriesDescription": "Bone",
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "ImagePositionPatient": [f"{v:.6f}" for v in (-20.0, 35.0, 100.0 + n * STEP)],
+        "ImageOrientationPatient": [f"{v:.8f}" for v in (1, 0, 0, *column)],
+        "PixelSpacing": [str(p) for p in PIXEL], "SliceThickness": str(STEP),
+        "BitsStored": 12, "HighBit": 11, "PixelRepresentation": 0,
+    }  # fmt: skip
     stored = hounsfield(n) + 1024 if stored is None else stored
-    d.PixelData = stored.astype("<i2" if more.get("PixelRepresentation") else "<u2").tobytes()
-    d["PixelData"].VR = "OW"
-    for name, value in more.items():
-        setattr(d, name, value)
-    return d
-
-
-def saved(folder, slices):
-    """The slices in a folder, under names in no order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = np.random.default_rng(1).permutation(len(slices))
-    for name, data in zip(names, slices, strict=True):
-        data.save_as(folder / f"{name:03d}.dcm", enforce_file_format=True)
-    return folder
+    return dicom_image(stored, **(elements | more))
 
 
 def series(**more):

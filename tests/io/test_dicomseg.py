@@ -6,9 +6,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sr._concepts_dict import concepts
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from condyle.core import Grid, LabelMap, LabelScheme
 from condyle.errors import (
@@ -23,6 +22,7 @@ from condyle.io import dicomseg, read, read_labels
 from condyle.io.anatomy import ANATOMY, LATERALITY, STRUCTURES, TISSUE, sided
 from condyle.io.door import LPS_TO_RAS
 from condyle.io.scans import sources
+from slices import dicom_image, saved
 
 hd = pytest.importorskip("highdicom")
 
@@ -41,35 +41,22 @@ SCHEME = LabelScheme.of({"femur_left": 2, "Größe": 5, "patella": 9, "sacrum": 
 
 def a_slice(n, row=ROW, column=COLUMN, **more):
     """Slice n of a series of 6 rows and 5 columns, as a pydicom data set."""
-    d = Dataset()
-    d.file_meta = FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = CTImageStorage
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
-    d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = "1.2.3", "1.2.4", "CT"
-    d.FrameOfReferenceUID, d.SeriesNumber, d.SpecificCharacterSet = "1.2.5", 4, "ISO_IR 100"
-    d.PatientName, d.PatientID, d.PatientSex, d.StudyDate = "Müller^Ä", "P7", "F", "20200102"
-    d.StudyDescription = "Hüfte"
     position = np.array([-50.0, 20, 300]) + n * 2.5 * np.cross(row, column)
-    d.ImagePositionPatient = [f"{x:.6f}" for x in position]
-    d.ImageOrientationPatient = [f"{x:.6f}" for x in (*row, *column)]
-    d.PixelSpacing, d.SliceThickness, d.InstanceNumber = ["0.7", "0.5"], "99", n + 1
-    d.Rows, d.Columns, d.SamplesPerPixel = 6, 5, 1
-    d.PhotometricInterpretation = "MONOCHROME2"
-    d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 16, 15, 1
-    d.RescaleSlope, d.RescaleIntercept = 1, -1024
-    d.PixelData = np.full((6, 5), n, "<i2").tobytes()
-    for name, value in more.items():
-        setattr(d, name, value)
-    return d
+    elements = {
+        "SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller^Ä", "PatientID": "P7",
+        "PatientSex": "F", "StudyDate": "20200102", "StudyDescription": "Hüfte",
+        "SeriesInstanceUID": "1.2.3", "StudyInstanceUID": "1.2.4", "FrameOfReferenceUID": "1.2.5",
+        "SeriesNumber": 4, "InstanceNumber": n + 1,
+        "ImagePositionPatient": [f"{x:.6f}" for x in position],
+        "ImageOrientationPatient": [f"{x:.6f}" for x in (*row, *column)],
+        "PixelSpacing": ["0.7", "0.5"], "SliceThickness": "99",
+    }  # fmt: skip
+    return dicom_image(np.full((6, 5), n), **(elements | more))
 
 
 def a_series(folder, row=ROW, column=COLUMN, **more):
     """Seven slices in a folder, under names in no order."""
-    folder.mkdir(parents=True)
-    for n, name in enumerate(np.random.default_rng(0).permutation(7)):
-        a_slice(n, row, column, **more).save_as(folder / f"{name}.dcm", enforce_file_format=True)
-    return folder
+    return saved(folder, [a_slice(n, row, column, **more) for n in range(7)])
 
 
 def some_labels(grid):

@@ -5,31 +5,23 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import MRImageStorage, generate_uid
 
 from condyle.core import Grid, Volume
 from condyle.errors import MissingFile
 from condyle.io import dropped, patient_of, write
+from slices import dicom_image
 
 
 def scan(folder, patient):
-    d = Dataset()
-    d.file_meta = FileMetaDataset()
-    d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = MRImageStorage
-    d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
-    d.SeriesInstanceUID, d.Modality = generate_uid(), "MR"
-    d.PatientName, d.PatientID, d.PatientBirthDate = "Canary^Bird", patient, "19700102"
+    d = dicom_image(
+        np.zeros((2, 2)), SOPClassUID=MRImageStorage, Modality="MR",
+        SeriesInstanceUID=generate_uid(), ImagePositionPatient=[0, 0, 0],
+        PixelSpacing=[1, 1], SliceThickness=2,
+        PatientName="Canary^Bird", PatientID=patient, PatientBirthDate="19700102",
+    )  # fmt: skip
     block = d.private_block(0x0099, "CANARY", create=True)
     block.add_new(1, "LO", "Canary")
-    d.ImagePositionPatient, d.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
-    d.PixelSpacing, d.SliceThickness = [1, 1], 2
-    d.Rows, d.Columns, d.SamplesPerPixel, d.PixelRepresentation = 2, 2, 1, 0
-    d.BitsAllocated, d.BitsStored, d.HighBit = 16, 16, 15
-    d.PhotometricInterpretation = "MONOCHROME2"
-    d.PixelData = bytes(8)
-    d["PixelData"].VR = "OW"
     folder.mkdir()
     d.save_as(folder / "a.dcm", enforce_file_format=True)
     return folder

@@ -7,9 +7,7 @@ import logging
 import nibabel as nib
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset as Header
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from condyle.app.cli import main
 from condyle.core import LOWER_LIMB, Fold, Grid, LabelMap, LabelScheme, Volume
@@ -24,6 +22,7 @@ from condyle.errors import (
 )
 from condyle.io import open_dataset, read, write, write_splits
 from condyle.workflows.imports import import_scans
+from slices import dicom_image
 
 GRID = Grid.regular((4, 5, 30), (1, 2, 2), origin=(-3, 7, 100))
 TIBIA, FEMUR = LOWER_LIMB["tibia"].id, LOWER_LIMB["femur"].id
@@ -472,23 +471,15 @@ def dicom(folder, shape=(6, 5, 4), **more):
     folder.mkdir(parents=True, exist_ok=True)
     series, study = generate_uid(), generate_uid()
     for n in range(shape[2]):
-        d = Header()
-        d.file_meta = FileMetaDataset()
-        d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        d.file_meta.MediaStorageSOPClassUID = d.SOPClassUID = CTImageStorage
-        d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID = generate_uid()
-        d.SeriesInstanceUID, d.StudyInstanceUID, d.Modality = series, study, "CT"
-        d.FrameOfReferenceUID, d.SeriesNumber, d.InstanceNumber = generate_uid(), 1, n + 1
+        elements = {
+            "SeriesInstanceUID": series, "StudyInstanceUID": study,
+            "FrameOfReferenceUID": generate_uid(), "SeriesNumber": 1, "InstanceNumber": n + 1,
+            "ImagePositionPatient": [0, 0, 2.0 * n], "PixelSpacing": [1, 1],
+        }  # fmt: skip
+        stored = np.full((shape[1], shape[0]), 1000 + n)
+        d = dicom_image(stored, **(elements | CANARIES | more))
         private = d.private_block(0x0009, "CANARYMAKER", create=True)
         private.add_new(1, "LO", "canaryprivate")
-        d.ImagePositionPatient, d.ImageOrientationPatient = [0, 0, 2.0 * n], [1, 0, 0, 0, 1, 0]
-        d.PixelSpacing, d.Rows, d.Columns, d.SamplesPerPixel = [1, 1], shape[1], shape[0], 1
-        d.PhotometricInterpretation, d.PixelRepresentation = "MONOCHROME2", 1
-        d.BitsAllocated, d.BitsStored, d.HighBit = 16, 16, 15
-        d.RescaleSlope, d.RescaleIntercept = 1, -1024
-        for name, value in (CANARIES | more).items():
-            setattr(d, name, value)
-        d.PixelData = np.full(shape[:2], 1000 + n, "<i2").tobytes()
         d.save_as(folder / f"Canaryname_{d.SeriesNumber}_{n}.dcm", enforce_file_format=True)
     return folder
 
