@@ -1,4 +1,7 @@
+import errno
 import math
+import os
+import signal
 from itertools import pairwise
 
 import numpy as np
@@ -6,9 +9,9 @@ import pytest
 import torch
 
 from condyle.config import Augmentation, Network, Training
-from condyle.errors import TrainingFailed, UnreadableFile
+from condyle.errors import OutOfMemory, TrainingFailed, TrainingPaused, UnreadableFile
 from condyle.networks import build
-from condyle.train import Batches, TrainingCase, fit, steps_per_epoch
+from condyle.train import Batches, TrainingCase, checkpoint, fit, steps_per_epoch
 from condyle.train.schedule import SCHEDULES, Clock, rate_factor
 
 
@@ -144,6 +147,100 @@ def test_a_loss_that_is_no_number_ends_with_a_sentence_and_keeps_the_checkpoint(
     with pytest.raises(TrainingFailed, match=r"lower training\.rate"):
         fit(network, batches, training, Network(), steps=4, seconds=None, folder=tmp_path)
     assert (tmp_path / "last.safetensors").read_bytes() == kept
+
+
+def test_a_single_bad_step_is_passed_over(tmp_path):
+    network, batches, training = setting(epochs=1)
+
+    class OneBadBatch:
+        def epoch(self, epoch, steps, first=0):
+            for number, (image, target) in enumerate(batches.epoch(epoch, steps, first)):
+                yield (image * math.nan if number == 1 else image), target
+
+    history = fit(
+        network, OneBadBatch(), training, Network(), steps=4, seconds=None, folder=tmp_path
+    )
+    assert math.isfinite(history.rows[-1]["loss"])
+    assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
+
+
+def test_a_signal_pauses_and_resume_ends_with_the_same_weights(tmp_path):
+    whole, batches, training = setting()
+    fit(whole, batches, training, Network(), steps=4, seconds=None, folder=tmp_path / "whole")
+
+    def ask(moment):
+        if moment.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    rules = {"steps": 4, "seconds": None, "folder": tmp_path / "cut"}
+    cut, batches, training = setting()
+    with pytest.raises(TrainingPaused, match="--resume"):
+        fit(cut, batches, training, Network(), on_step=ask, **rules)
+    seen = []
+    again, batches, training = setting()
+    fit(again, batches, training, Network(), resume=True, on_step=seen.append, **rules)
+    assert seen[0].step > 6  # from the step it was at, not from the epoch's start
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, monkeypatch, caplog):
+    network, batches, training = setting(epochs=2)
+    real = checkpoint.save_file
+
+    def full(tensors, path, **more):
+        if 'epoch": 2' in more["metadata"]["progress"]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(tensors, path, **more)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    history = fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
+    assert history.stopped == "all epochs are done"
+    assert "No space left" in caplog.text
+    monkeypatch.undo()
+    again, batches, training = setting(epochs=2)
+    fit(again, batches, training, Network(), steps=2, seconds=None, folder=tmp_path, resume=True)
+    assert torch.equal(weights(network), weights(again))
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, caplog):
+    network, batches, training = setting()
+    fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
+    last = tmp_path / "last.safetensors"
+    last.write_bytes(last.read_bytes()[:1000])
+    again, batches, training = setting()
+    fit(again, batches, training, Network(), steps=2, seconds=None, folder=tmp_path, resume=True)
+    assert "the one before it" in caplog.text
+    assert torch.equal(weights(network), weights(again))
+
+
+def test_too_large_a_batch_is_said_with_its_size(tmp_path):
+    network, batches, training = setting()
+
+    def no_memory(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
+
+    network.decoder.register_forward_hook(no_memory)
+    with pytest.raises(OutOfMemory, match=r"a batch of 4 samples .*--batch"):
+        fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
+
+
+def test_the_loss_can_choose_the_best_weights(tmp_path):
+    network, batches, training = setting(epochs=3, best_by="loss")
+    scores = iter(
+        [{"dice": 0.9, "loss": 0.5}, {"dice": 0.1, "loss": 0.2}, {"dice": 1.0, "loss": 9}]
+    )
+    history = fit(
+        network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path,
+        validate=lambda n: next(scores),
+    )  # fmt: skip
+    assert (history.best_epoch, history.best_dice) == (1, 0.1)
+
+
+def test_each_epoch_tells_dice_and_iou_of_its_own_samples(tmp_path):
+    network, batches, training = setting(epochs=4)
+    rows = fit(network, batches, training, Network(), steps=8, seconds=None, folder=tmp_path).rows
+    assert all(row["iou"] == pytest.approx(row["dice"] / (2 - row["dice"])) for row in rows)
+    assert rows[-1]["dice"] > max(rows[0]["dice"], 0.5)
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
