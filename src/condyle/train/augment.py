@@ -163,12 +163,13 @@ def _moved(
     """One sample (C, *patch), and its labels (*patch), turned, scaled and bent."""
     half_sides = np.array(labels.shape) * np.array(spacing) / 2
     # grid_sample counts in half sides of the context, axes in reverse order
-    matrix = d.matrix * (np.array(patch) * np.array(spacing) / 2) / half_sides[:, None]
-    theta = np.pad(matrix[::-1, ::-1], ((0, 0), (0, 1)))
+    to_context = (d.matrix / half_sides[:, None])[::-1]
+    theta = np.pad(
+        (to_context * np.array(patch) * np.array(spacing) / 2)[:, ::-1], ((0, 0), (0, 1))
+    )
     where = affine_grid(torch.from_numpy(theta)[None].float(), [1, 1, *patch], align_corners=False)
     if d.elastic > 0:
-        to_context = torch.from_numpy(d.matrix / half_sides[:, None]).float()
-        where = where + (_field(patch, spacing, d) @ to_context.T).flip(-1)
+        where = where + _field(patch, spacing, d, to_context)
     seen = grid_sample(image[None], where, "bilinear", padding_mode="border", align_corners=False)
     there = grid_sample(
         labels[None, None].float(), where, "nearest", padding_mode="zeros", align_corners=False
@@ -176,15 +177,17 @@ def _moved(
     return seen[0], there[0, 0]
 
 
-def _field(patch: tuple[int, ...], spacing: tuple[float, ...], d: Draw) -> Tensor:
-    """Smooth random displacements (*patch, n) in mm along the patch's n axes."""
+def _field(
+    patch: tuple[int, ...], spacing: tuple[float, ...], d: Draw, matrix: NDArray[np.float64]
+) -> Tensor:
+    """Smooth random displacements (*patch, n); the matrix (n, n) takes them from mm to its unit."""
     sides = np.array(patch) * np.array(spacing)
     apart = max(float(sides.max()) / WAVES, FOLD * d.elastic)
     cells = [max(int(side / apart), 1) for side in sides]
     drawn = np.random.default_rng(d.seed).uniform(-d.elastic, d.elastic, (
         len(patch), *(n + 3 for n in cells)))  # fmt: skip
     drawn[np.logical_not(_is_fine(spacing))] = 0
-    field = torch.from_numpy(drawn).float()
+    field = torch.from_numpy(np.tensordot(matrix, drawn, axes=1)).float()
     for axis, (side, n) in enumerate(zip(patch, cells, strict=True), 1):
         field = (field.movedim(axis, -1) @ _splines(side, n).T).movedim(-1, axis)
     return field.movedim(0, -1)
