@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
@@ -14,6 +15,9 @@ __all__ = ["by_windows", "starts"]
 
 STEP = 0.5
 """Windows follow one another by half their length, as in nnU-Net."""
+WHOLE = 2.0
+"""A scan of so many times a window's voxels still goes through the network whole: several windows
+that overlap would take longer."""
 
 
 def starts(length: int, window: int) -> list[int]:
@@ -35,10 +39,11 @@ def by_windows(
 ) -> NDArray[np.float16]:
     """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k).
 
-    A scan that fits into one window goes through the network whole, as it is.
+    A scan that fits into one window, or nearly so, goes through the network whole, as it is.
     """
     shape = image.shape[1:]
-    size = [min(w, n) for w, n in zip(window, shape, strict=True)]
+    whole = math.prod(shape) <= WHOLE * math.prod(window)
+    size = [n if whole else min(w, n) for w, n in zip(window, shape, strict=True)]
     places = list(product(*(starts(n, w) for n, w in zip(shape, size, strict=True))))
     weight = _towards_the_middle(size)
     total: NDArray[np.float32] | None = None

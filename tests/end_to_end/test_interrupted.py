@@ -1,0 +1,106 @@
+"""Trainings that are killed, and go on: the weights in the end are those of one left in peace."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.io import write_nnunet
+
+SCHEME = LabelScheme.of({"ball": 1})
+KILLS = [pytest.param(1), pytest.param(10, marks=pytest.mark.slow)]
+
+
+def scan(seed):
+    rng = np.random.default_rng(seed)
+    grid = Grid.regular((24, 24, 16), (1.0, 1.0, 1.0))
+    place = np.stack(np.indices(grid.shape), axis=-1) - rng.uniform(8, 14, 3)
+    labels = (np.linalg.norm(place, axis=-1) < 6).astype(np.uint8)
+    image = (100 * labels + 15 * rng.normal(size=grid.shape)).astype(np.float32)
+    return (Volume(image, grid),), LabelMap(labels, grid, SCHEME)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    pairs = ((f"ball_{n}", *scan(n)) for n in range(5))
+    return write_nnunet(tmp_path_factory.mktemp("data") / "balls", "balls", pairs, SCHEME, ("MRI",))
+
+
+def command(dataset, out, *before, epochs=12):
+    return [
+        sys.executable, *before, "-m", "condyle", "train", str(dataset), "--out", str(out),
+        "--network", "3d:unet-plain", "--epochs", str(epochs), "--batch", "2", "--resume",
+        "--device", "cpu",
+    ]  # fmt: skip
+
+
+def started(words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def weights(run):
+    return (run / "segmenter" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def in_peace(dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("peace") / "run"
+    process = started(command(dataset, out))
+    wait_for(out / "checkpoints" / "last.safetensors", process)
+    begun = time.monotonic()
+    assert process.wait() == 0, process.stderr.read()
+    return out, time.monotonic() - begun
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_killed_at_random_moments_it_ends_with_the_same_weights(dataset, in_peace, tmp_path, kills):
+    whole, seconds = in_peace
+    moments = random.Random(0)
+    out = tmp_path / "run"
+    for _ in range(kills):
+        process = started(command(dataset, out))
+        wait_for(out / "checkpoints" / "last.safetensors", process)
+        time.sleep(moments.uniform(0, seconds / kills))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    process = started(command(dataset, out))
+    assert process.wait() == 0, process.stderr.read()
+    assert weights(out) == weights(whole)
+
+
+@pytest.mark.slow
+def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(dataset, tmp_path):
+    def run(out, kill):
+        torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1")
+        process = started(command(dataset, out, *torchrun))
+        if kill:
+            wait_for(out / "checkpoints" / "last.safetensors", process)
+            time.sleep(1)
+            os.kill(workers(process.pid)[-1], signal.SIGKILL)
+        assert process.wait() == 0, process.stderr.read()
+
+    run(tmp_path / "whole", kill=False)
+    run(tmp_path / "cut", kill=True)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
+
+
+def workers(parent):
+    """Process numbers of a process's children, in the order they were started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return sorted(int(child) for child in children)
