@@ -1,0 +1,93 @@
+"""What a training chooses by itself."""
+
+import numpy as np
+import pytest
+
+from condyle.config import Experiment
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.io import open_dataset, write_nnunet
+from condyle.workflows import plan as planning
+from condyle.workflows.plan import plan
+
+SCHEME = LabelScheme.of({"ball": 1})
+
+
+def dataset(folder, shape, spacing=(1.0, 1.0, 1.0)):
+    def scan(seed):
+        rng = np.random.default_rng(seed)
+        grid = Grid.regular(shape, spacing)
+        labels = np.zeros(shape, np.uint8)
+        labels[tuple(slice(n // 3, 2 * n // 3) for n in shape)] = 1
+        image = (100 * labels + 10 * rng.normal(size=shape)).astype(np.float32)
+        return (Volume(image, grid),), LabelMap(labels, grid, SCHEME)
+
+    pairs = ((f"case_{n}", *scan(n)) for n in range(4))
+    return open_dataset(write_nnunet(folder / "data", "data", pairs, SCHEME, ("MRI",)))
+
+
+@pytest.fixture
+def step_takes(monkeypatch):
+    """Sets how long a step is found to take, so that nothing depends on this machine."""
+
+    def set_to(seconds, free_gib=16.0):
+        monkeypatch.setattr(planning, "seconds_of_step", lambda *_: seconds)
+        monkeypatch.setattr(planning, "memory_here", lambda _: int(free_gib * 2**30))
+
+    return set_to
+
+
+def experiment(data, **settings):
+    return Experiment.parse({"dataset": str(data.root), **settings})
+
+
+def test_scans_that_are_seen_whole_get_a_3d_network_if_there_is_time(tmp_path, step_takes):
+    data = dataset(tmp_path, (36, 50, 36))
+    step_takes(0.1)
+    made = plan(experiment(data, training={"budget": 300}), data)
+    assert made.experiment.network.name == "3d:unet-plain"
+    assert made.experiment.training.patch == (32, 48, 32)
+    step_takes(10.0)
+    made = plan(experiment(data, training={"budget": 300}), data)
+    assert made.experiment.network.name == "unet-efficientnet_lite0"
+    assert any("too slow" in reason for reason in made.reasons)
+
+
+def test_large_scans_go_slice_by_slice(tmp_path, step_takes):
+    step_takes(0.1)
+    data = dataset(tmp_path, (128, 128, 72))
+    made = plan(experiment(data), data, plane="coronal").experiment
+    assert made.network.name == "unet-efficientnet_lite0"
+    assert made.preparation.plane == "coronal"
+    assert made.training.patch[1] == 1
+
+
+def test_what_is_given_is_kept(tmp_path, step_takes):
+    step_takes(0.1)
+    data = dataset(tmp_path, (36, 50, 36))
+    given = experiment(
+        data,
+        network={"name": "unet-plain"},
+        preparation={"size": 64, "plane": "sagittal"},
+        training={"batch": 3, "patch": (1, 32, 64), "budget": 60},
+    )
+    assert plan(given, data).experiment == given
+
+
+def test_the_batch_fits_into_memory_and_into_the_time(tmp_path, step_takes):
+    data = dataset(tmp_path, (36, 50, 36))
+    asked = experiment(data, network={"name": "3d:unet-plain"}, training={"budget": 600})
+    step_takes(0.2)
+    usual = plan(asked, data).experiment.training.batch
+    step_takes(0.2, free_gib=0.05)
+    assert plan(asked, data).experiment.training.batch == usual // 2
+    step_takes(0.02)
+    assert plan(asked, data).experiment.training.batch == 2 * usual
+
+
+def test_a_plan_says_seconds_and_memory_and_reads_back_as_itself(tmp_path):
+    data = dataset(tmp_path, (24, 24, 24))
+    made = plan(experiment(data, training={"epochs": 1}), data)
+    assert any(" s and " in reason and "GiB" in reason for reason in made.reasons)
+    file = tmp_path / "plan.toml"
+    file.write_text(made.experiment.to_toml())
+    assert Experiment.read(file) == made.experiment
