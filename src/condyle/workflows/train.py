@@ -77,7 +77,7 @@ def train(
     experiment : data set, fold, network, settings. Its preparation is chosen from the training
         scans if it gives none.
     out : the run folder; refused if something is in it, unless `resume`.
-    plane : of the slices, where the experiment gives no preparation.
+    plane : of the slices; wins over the experiment's preparation.
     resume : go on with an interrupted run as its own config.toml says.
     tell : is told how far it is.
 
@@ -91,12 +91,14 @@ def train(
     fabric = fabric_for(experiment.device)
     first = fabric.is_global_zero
     if resume and (out / "config.toml").is_file():
-        experiment = Experiment.read(out / "config.toml")
+        experiment, plane = Experiment.read(out / "config.toml"), None
     elif first and out.exists() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
     if experiment.training.epochs and experiment.training.budget:
         raise ConfigError("give either --epochs or --budget, not both")
     dataset = open_dataset(Path(experiment.dataset))
+    build_loss(experiment.training.loss)
+    class_weights(experiment.training.class_weights, dataset.scheme.names)
     fold = fold_of(dataset, experiment)
     fresh = first and not out.exists()
     fabric.barrier()
@@ -235,13 +237,14 @@ class _Work:
             settings.seed,
             self.fabric.global_rank,
             shares,
+            settings.hard_slices,
         )
         return fit(
             self.network,
             batches,
             settings,
             self.experiment.network,
-            steps=steps_per_epoch(size, _samples(self.training, settings.patch)),
+            steps=steps_per_epoch(size, batches.samples, settings.steps),
             seconds=seconds,
             folder=self.out / "checkpoints",
             validate=self._validate if self.validation else None,
@@ -291,9 +294,12 @@ class _Work:
         """Seconds that segmenting and scoring the held-out cases will take, from the first one."""
         if not self.held_out:
             return 0.0
-        started = time.monotonic()
-        self.segmenter().segment(self.held_out[0].channels(), self.experiment.device)
-        return 1.5 * (time.monotonic() - started) * len(self.held_out)
+        spans: list[float] = []
+        for _ in range(2):  # the first time, libraries start
+            started = time.monotonic()
+            self.segmenter().segment(self.held_out[0].channels(), self.experiment.device)
+            spans.append(time.monotonic() - started)
+        return 1.5 * min(spans) * len(self.held_out)
 
     def _validate(self, network: torch.nn.Module) -> dict[str, float]:
         """Loss, mean IoU and mean Dice over validation cases, and Dice a structure.
@@ -368,12 +374,6 @@ def _reach_mm(case: TrainingCase) -> float:
     """How far the labels of a case stretch from feet to head, in mm; 0 without any."""
     slices = np.flatnonzero(case.labels.any(axis=(0, 1)))  # RAS axes: the last runs to the head
     return float((slices[-1] - slices[0] + 1) * case.spacing[2]) if slices.size else 0.0
-
-
-def _samples(cases: list[TrainingCase], patch: tuple[int, int, int]) -> int:
-    """How many patches it takes to see every voxel that is worth seeing once."""
-    voxels = sum(float(np.prod(case.labels.shape)) for case in cases)
-    return math.ceil(voxels / float(np.prod(patch)))
 
 
 def _mean(values: Iterable[float]) -> float:
