@@ -315,7 +315,7 @@ class _Work:
         ious: dict[str, list[float]] = {name: [] for name in self.scheme.names}
         for case in self.validation:
             found = segmenter.probabilities(runtime, np.asarray(case.image))
-            truth = np.asarray(case.labels)
+            truth = np.array(case.labels)  # torch wants memory that can be written
             scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
             losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))
             classes = found.argmax(axis=0)
