@@ -7,13 +7,14 @@ Sections are frozen and refuse keys they do not know.
 from __future__ import annotations
 
 import tomllib
+from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from condyle.errors import ConfigError, MissingFile
+from condyle.errors import ConfigError, MissingFile, UnknownName
 
 __all__ = [
     "Augmentation",
@@ -22,7 +23,12 @@ __all__ = [
     "Network",
     "Plane",
     "Preparation",
+    "Preset",
+    "Study",
     "Training",
+    "presets",
+    "read_preset",
+    "read_toml",
     "seconds",
 ]
 
@@ -154,6 +160,9 @@ class Training(Section):
     """Part of the training over which the rate rises from nothing."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Rounds of training; 50 where neither this nor `budget` is given."""
+    steps: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+    """Steps an epoch; all: as many as it takes to draw as many samples as there are slices or
+    patches; None: the same, but 10 at the least and 250 at the most."""
     budget: Annotated[float, Field(gt=0), BeforeValidator(lambda v: seconds(v))] | None = None
     """Seconds (or '15m', '2h') for everything: preparing, fitting, evaluating, writing."""
     batch: Annotated[int, Field(ge=1)] | None = None
@@ -163,6 +172,9 @@ class Training(Section):
     the slices of a 2D network; None: chosen to hold the typical scan."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Part of the samples that must hold a structure."""
+    hard_slices: Annotated[int, Field(ge=1)] | None = None
+    """For 2D networks: see only the first and last so many slices of each structure, the ends of
+    a bone."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the running average of the weights that is kept in the end; 0 keeps none."""
     best_by: Literal["dice", "iou", "loss"] = "dice"
@@ -210,6 +222,72 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise MissingFile(f"{path} is not there: give the path of a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+class Study(Section):
+    """What a preset says about itself: the table `[study]` of its TOML file."""
+
+    title: str
+    source: str
+    """Where the settings come from."""
+    differs: list[str] = []
+    """What the settings cannot reproduce, and what is done instead."""
+    variants: dict[str, dict[str, Any]] = {}
+    """Name -> the settings that it changes."""
+
+
+class Preset(Section):
+    """A study and the settings that reproduce it, for any data set."""
+
+    study: Study
+    settings: dict[str, Any]
+
+    def settings_of(self, variant: str = "") -> dict[str, Any]:
+        """The settings, of a variant if one is named; `UnknownName` for a name that is none."""
+        if not variant:
+            return self.settings
+        if variant not in self.study.variants:
+            raise UnknownName("variant", variant, self.study.variants)
+        return _merged(self.settings, self.study.variants[variant])
+
+
+def presets() -> list[str]:
+    """The names of the presets, one a study."""
+    found = (Path(entry.name) for entry in (files("condyle") / "presets").iterdir())
+    return sorted(path.stem for path in found if path.suffix == ".toml")
+
+
+def read_preset(name: str) -> Preset:
+    """The preset of this name, or in the TOML file of this name, if there is one.
+
+    A file without a `[study]` has settings, and no variants.
+
+    Examples
+    --------
+    >>> read_preset("plain-2d").settings["network"]["name"]
+    'unet-plain'
+    """
+    path, known = Path(name), presets()
+    if not path.is_file():
+        if name not in known:
+            raise UnknownName("preset or TOML file", name, known)
+        path = Path(str(files("condyle") / "presets" / f"{name}.toml"))
+    settings = read_toml(path)
+    study = settings.pop("study", {"title": "", "source": ""})
+    try:
+        return Preset.model_validate({"study": study, "settings": settings})
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first(error)}") from error
+
+
+def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with changes to some; neither is altered."""
+    merged = dict(settings)
+    for key, value in changes.items():
+        old: Any = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merged(cast(dict[str, Any], old), value) if both else value
+    return merged
 
 
 def seconds(value: object) -> float:

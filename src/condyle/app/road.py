@@ -111,7 +111,8 @@ def plan(
     *,
     out: Path | None = None,
     network: str | None = None,
-    config: Path | None = None,
+    config: str = "",
+    variant: str = "",
     budget: str | None = None,
     epochs: int | None = None,
     fold: int | None = None,
@@ -126,6 +127,10 @@ def plan(
     ----------
     out
         A TOML file for the plan, to edit and to give to `condyle train --config`.
+    config
+        A TOML file with any of the settings, or a study of `condyle presets`; flags win over it.
+    variant
+        One of the study's variants.
     budget
         Time for everything, such as 15m or 2h, instead of epochs.
     """
@@ -136,11 +141,12 @@ def plan(
 
     settings = _settings(
         config,
+        variant,
         {"dataset": str(dataset), "fold": fold, "device": device},
         network={"name": network, "weights": weights},
         training={"budget": budget, "epochs": epochs, "batch": batch},
     )
-    experiment = Experiment.parse(settings, str(config or "the command line"))
+    experiment = Experiment.parse(settings, config or "the command line")
     with bars() as tell:
         made = run(experiment, open_dataset(dataset), plane=plane, tell=tell)
     text = "".join(f"# {reason}\n" for reason in made.reasons) + made.experiment.to_toml()
@@ -155,7 +161,8 @@ def train(
     *,
     out: Out,
     network: str | None = None,
-    config: Path | None = None,
+    config: str = "",
+    variant: str = "",
     budget: str | None = None,
     epochs: int | None = None,
     fold: int | None = None,
@@ -176,7 +183,9 @@ def train(
         decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out: what
         suits the scans and the time (`condyle plan` says what, and why).
     config
-        A TOML file with any of the settings; flags win over it.
+        A TOML file with any of the settings, or a study of `condyle presets`; flags win over it.
+    variant
+        One of the study's variants.
     budget
         Time for everything, such as 15m or 2h, instead of epochs.
     weights
@@ -194,6 +203,7 @@ def train(
 
     settings = _settings(
         config,
+        variant,
         {"dataset": str(dataset) if dataset else None, "fold": fold, "device": device},
         network={"name": network, "weights": weights},
         inflation={"strategy": inflation},
@@ -203,7 +213,7 @@ def train(
         settings = read_toml(out / "config.toml")
     if "dataset" not in settings:
         raise CondyleError("give a data set: condyle train DATASET --out RUN")
-    experiment = Experiment.parse(settings, str(config or "the command line"))
+    experiment = Experiment.parse(settings, config or "the command line")
     with bars() as tell:
         done = run(experiment, out, plane=plane, resume=resume, tell=tell)
     if done.summary:
@@ -211,16 +221,19 @@ def train(
 
 
 def _settings(
-    config: Path | None,
+    config: str,
+    variant: str,
     top: dict[str, Any],
     network: dict[str, Any],
     training: dict[str, Any],
     inflation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The settings of a TOML file, and those flags that were given, which win."""
-    from condyle.config import read_toml
+    """The settings of a TOML file or a preset, and those flags that were given, which win."""
+    from condyle.config import read_preset
 
-    settings: dict[str, Any] = read_toml(config) if config else {}
+    if variant and not config:
+        raise CondyleError("--variant is one of a study: name it by --config (`condyle presets`)")
+    settings = read_preset(config).settings_of(variant) if config else {}
     sections = (((), top), (("network",), network), (("network", "inflation"), inflation or {}),
                 (("training",), training))  # fmt: skip
     for path, values in sections:

@@ -1,4 +1,4 @@
-"""The verbs beside the road: refine, mesh, inflate, import-weights, networks, doctor."""
+"""The verbs beside the road: refine, mesh, inflate, import-weights, networks, presets, doctor."""
 
 from __future__ import annotations
 
@@ -142,6 +142,21 @@ def networks(*, cost: bool = False) -> None:
     from condyle.workflows.doctor import network_rows
 
     show_table("networks", network_rows(cost))
+
+
+@app.command
+def presets() -> None:
+    """List the studies whose settings are built in, for `condyle train DATASET --config NAME`."""
+    from condyle.app.show import show_table
+    from condyle.config import presets as names
+    from condyle.config import read_preset
+
+    studies = {name: read_preset(name).study for name in names()}
+    rows = [
+        {"name": name, "title": study.title, "variants": ", ".join(study.variants)}
+        for name, study in studies.items()
+    ]
+    show_table("presets", rows)
 
 
 @app.command

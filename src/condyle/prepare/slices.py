@@ -12,7 +12,7 @@ from condyle.config import Plane
 from condyle.core import LabelMap
 from condyle.errors import ConfigError, UnknownName
 
-__all__ = ["AXIS", "axis_of", "hard_slices", "slices"]
+__all__ = ["AXIS", "axis_of", "ends", "hard_slices", "slices"]
 
 AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The array axis, in RAS order, that a plane's slices follow one another along."""
@@ -52,9 +52,18 @@ def hard_slices(
     if n < 1:
         raise ConfigError(f"the hard slices are the first and last n of a bone: {n} is below 1")
     ras = labels.reoriented("RAS")
-    others = tuple(axis for axis in range(3) if axis != axis_of(plane))
-    found: dict[str, NDArray[np.int_]] = {}
-    for label in labels.scheme.labels:
-        filled: NDArray[Any] = np.flatnonzero((ras.array == label.id).any(axis=others))
-        found[label.name] = np.unique(np.concatenate([filled[:n], filled[-n:]]))
-    return found
+    axis = axis_of(plane)
+    return {label.name: ends(ras.array == label.id, n, axis) for label in labels.scheme.labels}
+
+
+def ends(mask: NDArray[np.bool_], n: int, axis: int) -> NDArray[np.int_]:
+    """Indices along an axis of the first and last n slices that a mask fills.
+
+    Examples
+    --------
+    >>> ends(np.array([0, 1, 1, 1, 1, 0, 1], bool).reshape(1, 1, 7), 2, axis=2).tolist()
+    [1, 2, 4, 6]
+    """
+    others = tuple(other for other in range(mask.ndim) if other != axis)
+    filled: NDArray[np.int_] = np.flatnonzero(mask.any(axis=others))
+    return np.unique(np.concatenate([filled[:n], filled[-n:]]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Batches:
     foreground : part of the samples about a structure.
     seed : of all draws.
     share, shares : which part of each batch this process makes, and among how many it is shared.
+    hard_slices : draw only the first and last so many slices of each structure.
     """
 
     cases: list[TrainingCase]
@@ -46,6 +48,7 @@ class Batches:
     seed: int
     share: int = 0
     shares: int = 1
+    hard_slices: int | None = None
 
     def epoch(self, epoch: int, steps: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (B, C, i, j[, k]) and class indices (B, i, j[, k]) of an epoch's steps.
@@ -69,9 +72,20 @@ class Batches:
             side if side == 1 else max(side, min(round(side * CONTEXT), int(longest[axis])))
             for axis, side in enumerate(self.patch)
         ]
-        return PatchSampler(
-            self.cases, (context[0], context[1], context[2]), self.foreground, self.seed
-        )
+        around = context[0], context[1], context[2]
+        return PatchSampler(self.cases, around, self.foreground, self.seed, self.hard_slices)
+
+    @property
+    def samples(self) -> int:
+        """How many samples it takes to see once all that may be drawn; for slices, their number."""
+        count = 0.0
+        for case, kept in zip(self.cases, self.sampler.slices, strict=True):
+            sides = np.divide(case.labels.shape, self.patch)
+            sides = np.where(np.array(self.patch) > 1, np.maximum(sides, 1), sides)
+            if kept is not None:
+                sides[self.sampler.through] = kept.size
+            count += float(np.prod(sides))
+        return math.ceil(count)
 
     def _make(self, sampler: PatchSampler, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """One batch; the axis one voxel thick, if there is one, is taken out."""

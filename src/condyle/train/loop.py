@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -42,9 +42,15 @@ MISSTEPS = 5
 Validate = Callable[[nn.Module], dict[str, float]]
 
 
-def steps_per_epoch(batch: int, samples: int) -> int:
-    """Steps that see about as many samples as there are, between 10 and 250."""
-    return min(max(math.ceil(samples / batch), 10), 250)
+def steps_per_epoch(batch: int, samples: int, asked: int | Literal["all"] | None = None) -> int:
+    """As many steps as were asked for; all: so many that they see as many samples as there are.
+
+    None: the same, but between 10 and 250.
+    """
+    if isinstance(asked, int):
+        return asked
+    enough = max(math.ceil(samples / batch), 1)
+    return enough if asked == "all" else min(max(enough, 10), 250)
 
 
 @dataclass

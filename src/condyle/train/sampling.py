@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.errors import DatasetError
+from condyle.errors import ConfigError, DatasetError
+from condyle.prepare.slices import ends
 
 __all__ = ["IGNORE", "PatchSampler", "TrainingCase", "generator"]
 
@@ -50,6 +51,14 @@ class PatchSampler:
     foreground : part of the samples that are centred on a voxel of a structure, each structure
         as often as any other; the rest lie anywhere.
     seed : of all draws.
+    hard_slices : draw only slices that are among the first or last so many of a structure.
+
+    Raises
+    ------
+    DatasetError
+        If no case holds a structure.
+    ConfigError
+        If there are to be hard slices, and the patches are none.
     """
 
     def __init__(
@@ -58,12 +67,18 @@ class PatchSampler:
         patch: tuple[int, int, int],
         foreground: float,
         seed: int,
+        hard_slices: int | None = None,
     ):
         self.cases = cases
         self.patch = patch
         self.foreground = foreground
         self.seed = seed
-        self.places = [_places(case.labels) for case in cases]
+        self.through = 2 if hard_slices is None else _through(patch)
+        self.slices = [_seen(case.labels, hard_slices, self.through) for case in cases]
+        self.places = [
+            _places(case.labels, kept, self.through)
+            for case, kept in zip(cases, self.slices, strict=True)
+        ]
         self.with_structures = [n for n, found in enumerate(self.places) if found]
         if not self.with_structures:
             raise DatasetError("no training case holds any structure: there is nothing to learn")
@@ -87,8 +102,11 @@ class PatchSampler:
                 (rng.random(3) - 0.5) * np.array(self.patch) * 0.5 * (np.array(self.patch) > 1)
             )
         else:
-            n = int(rng.integers(len(self.cases)))
+            among = [n for n, kept in enumerate(self.slices) if kept is None or kept.size]
+            n = among[int(rng.integers(len(among)))]
             centre = rng.random(3) * self.cases[n].labels.shape
+            if (kept := self.slices[n]) is not None:
+                centre[self.through] = rng.choice(kept)
         return n, _start(centre, self.patch, self.cases[n].labels.shape)
 
     def at(
@@ -101,12 +119,44 @@ class PatchSampler:
         return image.astype(np.float32, copy=False), labels.astype(np.uint8), case.spacing
 
 
-def _places(labels: NDArray[Any]) -> list[NDArray[np.int32]]:
-    """Voxel indices (n, 3) of each structure that occurs, thinned evenly to a bounded number."""
+def _through(patch: tuple[int, int, int]) -> int:
+    """The axis along which patches are slices: the one on which they are a voxel thick."""
+    thin = [axis for axis, side in enumerate(patch) if side == 1]
+    if len(thin) != 1:
+        raise ConfigError(
+            f"training.hard_slices is for slices, and samples of {patch} voxels are none: take a "
+            "2D network"
+        )
+    return thin[0]
+
+
+def _structures(labels: NDArray[Any]) -> list[int]:
+    """The class indices of the structures that occur."""
+    return [int(index) for index in np.unique(labels) if index not in (0, IGNORE)]
+
+
+def _seen(labels: NDArray[Any], n: int | None, axis: int) -> NDArray[np.int_] | None:
+    """The slices along an axis among the first or last n of any structure; None if n is: all."""
+    if n is None:
+        return None
+    found = [ends(labels == index, n, axis) for index in _structures(labels)]
+    return np.unique(np.concatenate([*found, np.empty(0, np.int_)]))
+
+
+def _places(
+    labels: NDArray[Any], kept: NDArray[np.int_] | None, axis: int
+) -> list[NDArray[np.int32]]:
+    """Voxel indices (n, 3) of each structure that occurs, thinned evenly to a bounded number.
+
+    Of the slices along an axis, only those that are kept count; None: all.
+    """
     found: list[NDArray[np.int32]] = []
-    present = np.unique(labels)
-    for index in present[(present > 0) & (present != IGNORE)]:
-        flat = np.flatnonzero(labels == index)
+    for index in _structures(labels):
+        mask = labels == index
+        if kept is not None:
+            others = np.delete(np.arange(mask.shape[axis]), kept)
+            np.moveaxis(mask, axis, 0)[others] = False
+        flat = np.flatnonzero(mask)
         flat = flat[:: max(1, len(flat) // MOST_PLACES)]
         found.append(np.stack(np.unravel_index(flat, labels.shape), axis=1).astype(np.int32))
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from condyle import networks
 from condyle.config import Experiment, Plane
 from condyle.core import Dataset, Fold, Grid
-from condyle.errors import DatasetError
+from condyle.errors import ConfigError, DatasetError
 from condyle.networks import NetworkName, SegmentationNetwork
 from condyle.networks.device import pick_device
 from condyle.predict import Segmenter
@@ -78,7 +78,7 @@ def plan(
 
     Parameters
     ----------
-    plane : of the slices, where the experiment gives no preparation.
+    plane : of the slices; wins over the experiment's preparation.
     processes : among which a batch will be shared.
     """
     scans = _Scans(dataset, fold_of(dataset, experiment), tell)
@@ -125,7 +125,11 @@ def _candidates(experiment: Experiment, scans: _Scans) -> list[tuple[str, str]]:
     """The networks that come into question, the first choice first, and why each does."""
     name, weights = experiment.network.name, Path(experiment.network.weights)
     if name != "auto":
-        NetworkName.parse(name)
+        if NetworkName.parse(name).spatial == 3 and experiment.training.hard_slices:
+            raise ConfigError(
+                f"training.hard_slices is for networks that see slices, and {name} sees volumes: "
+                f"take --network {name.removeprefix('3d:')}, or leave hard_slices out"
+            )
         return [(name, f"network {name}, as asked")]
     if weights.is_dir():
         name = Segmenter.load(weights).name
@@ -133,6 +137,8 @@ def _candidates(experiment: Experiment, scans: _Scans) -> list[tuple[str, str]]:
     shape = scans.seen.shape
     size = "x".join(f"{side:.0f}" for side in shape)
     flat = f"network {FLAT}: pretrained on photographs, it learns slices from few scans"
+    if experiment.training.hard_slices:
+        return [(FLAT, f"{flat}; only slices can be hard slices")]
     if math.prod(shape) > LARGEST_PATCH[3]:
         return [(FLAT, f"{flat}; scans of {size} voxels are too large to be seen whole in 3D")]
     return [(DEEP, f"network {DEEP}: scans of {size} voxels are seen whole"), (FLAT, flat)]
@@ -140,8 +146,8 @@ def _candidates(experiment: Experiment, scans: _Scans) -> list[tuple[str, str]]:
 
 def _with_preparation(experiment: Experiment, scans: _Scans, plane: Plane | None) -> Experiment:
     """With a preparation that suits the scans, or the one that earlier weights were fitted to."""
-    if experiment.preparation is not None:
-        return experiment
+    if (given := experiment.preparation) is not None:
+        return experiment.changed(preparation=given.changed(plane=plane or given.plane))
     if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
         earlier = Segmenter.load(Path(experiment.network.weights))
         return experiment.changed(preparation=earlier.recipe.settings)
@@ -169,13 +175,19 @@ def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
     A network pads to its own steps, of 8 or 32 voxels say: a sample may end a little before the
     scan does, rather than be filled up by half its size.
     """
-    settings = experiment.preparation
-    if experiment.training.patch is not None or settings is None:
-        return experiment
+    settings, given = experiment.preparation, experiment.training.patch
+    assert settings is not None
     spatial = NetworkName.parse(experiment.network.name).spatial
+    flat = AXIS[settings.plane] if spatial == 2 else None
+    if given is not None:
+        if flat is not None and given[flat] != 1:
+            raise ConfigError(
+                f"training.patch = {list(given)} is not 1 voxel thick across {settings.plane} "
+                "slices: leave it out, or give the plane that it was made for"
+            )
+        return experiment
     grids = scans.working_grids(Recipe(settings))
     sides = np.median([grid.shape for grid in grids], axis=0)
-    flat = AXIS[settings.plane] if spatial == 2 else None
     if flat is not None:
         sides[flat] = 1
     shrink = (LARGEST_PATCH[spatial] / np.prod(sides)) ** (1 / spatial)
