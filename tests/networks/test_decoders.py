@@ -9,6 +9,7 @@ from condyle.errors import ConfigError
 from condyle.networks import NetworkName, build, names
 from condyle.networks.decoders import DECODERS
 from condyle.networks.encoders import ATROUS, ENCODERS, SCRATCH
+from condyle.networks.layers import Pyramid
 
 SOLID = [*[f"3d:{decoder}-plain" for decoder in DECODERS], "3d:unet-nnunet"]
 QUICK = [f"{decoder}-{e}" for decoder in DECODERS for e in ("resnet18", "plain")]
@@ -115,7 +116,7 @@ def test_deep_supervision_wants_a_nested_unet():
 
 def test_an_fpn_over_too_few_levels_is_refused():
     with pytest.raises(ConfigError, match="four levels"):
-        DECODERS["fpn"](2, [8, 16, 32], [2, 4, 8])
+        DECODERS["fpn"](Pyramid(2, [8, 16, 32], [2, 4, 8]))
 
 
 def test_atrous_unets_start_from_a_resnets_weights(tmp_path):

@@ -9,6 +9,7 @@ from condyle.networks import build
 from condyle.networks.atrous import DeepLabV3Decoder
 from condyle.networks.decoders import DECODERS
 from condyle.networks.encoders import DynamicEncoder, TimmEncoder
+from condyle.networks.layers import Pyramid
 
 
 def lively(module):
@@ -75,7 +76,7 @@ def test_deeplabv3_equals_torchvisions_head():
     from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
     theirs = lively(DeepLabHead(40, 7))
-    ours = nn.ModuleList([DeepLabV3Decoder(2, [40], [8]), nn.Conv2d(256, 7, 1)])
+    ours = nn.ModuleList([DeepLabV3Decoder(Pyramid(2, [40], [8])), nn.Conv2d(256, 7, 1)])
     in_order(theirs, ours)
     decoder, head = ours.eval()
     x = torch.randn(2, 40, 48, 40)
@@ -87,7 +88,7 @@ def test_fcn32s_equals_torchvisions_head():
     from torchvision.models.segmentation.fcn import FCNHead
 
     theirs = lively(FCNHead(64, 7))
-    decoder = DECODERS["fcn32s"](2, [64], [32])
+    decoder = DECODERS["fcn32s"](Pyramid(2, [64], [32]))
     ours = nn.ModuleList([decoder, nn.Conv2d(decoder.out_channels, 7, 1)])
     in_order(theirs, ours)
     x = torch.randn(2, 64, 9, 8)
@@ -107,7 +108,7 @@ def test_finer_fcns_sum_the_scores_of_their_levels(name, finer):
         torch.randn(2, c, 2**i * 5, 2**i * 4) for c, i in zip(channels, (2, 1, 0), strict=True)
     ]
 
-    decoder = DECODERS[name](2, channels, [8, 16, 32]).eval()
+    decoder = DECODERS[name](Pyramid(2, channels, [8, 16, 32])).eval()
     decoder.head[0].load_state_dict(coarsest[0].state_dict())
     decoder.head[1].load_state_dict(coarsest[1].state_dict())
     head = nn.Conv2d(decoder.out_channels, classes, 1)
@@ -143,7 +144,7 @@ def test_unets_over_nnunets_encoders_are_its_networks(spatial, residual):
     ).eval()  # fmt: skip
     encoder.model.load_state_dict(theirs.encoder.state_dict())
     decoder = DECODERS["unet"](
-        spatial, encoder.channels, encoder.reductions, norm="instance", transposed=True
+        Pyramid(spatial, encoder.channels, encoder.reductions, "instance", transposed=True)
     )
     for at, block in enumerate(decoder.blocks):
         block.up.load_state_dict(

@@ -16,6 +16,7 @@ from condyle.networks.layers import (
     GLOBAL_POOL,
     Decoder,
     Norm,
+    Pyramid,
     Spatial,
     conv_norm_act,
     enlarged_to,
@@ -104,15 +105,9 @@ def separable_norm_act(
 class DeepLabV3Decoder(Decoder):
     """ASPP over the coarsest level, and one convolution: torchvision's head (arXiv:1706.05587)."""
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-    ):
+    def __init__(self, pyramid: Pyramid):
         super().__init__()
+        spatial, channels, norm = pyramid.spatial, pyramid.channels, pyramid.norm
         self.out_channels = CHANNELS
         self.aspp = ASPP(spatial, channels[-1], norm)
         self.conv = CONV[spatial](CHANNELS, CHANNELS, 3, padding=1, bias=False)
@@ -129,15 +124,14 @@ class DeepLabV3PlusDecoder(Decoder):
     Chen et al. 2018, arXiv:1802.02611.
     """
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-    ):
+    def __init__(self, pyramid: Pyramid):
         super().__init__()
+        spatial, channels, reductions, norm = (
+            pyramid.spatial,
+            pyramid.channels,
+            pyramid.reductions,
+            pyramid.norm,
+        )
         self.out_channels, fine = CHANNELS, 48
         self.fine = next(at for at, reduction in enumerate(reductions) if reduction >= 4)
         self.aspp = nn.Sequential(

@@ -25,7 +25,7 @@ from condyle.networks.encoders import (
     weights_of,
 )
 from condyle.networks.inflate import inflate
-from condyle.networks.layers import CONV, Decoder, Spatial, enlarged_to, padded_to
+from condyle.networks.layers import CONV, Decoder, Pyramid, Spatial, enlarged_to, padded_to
 from condyle.networks.volumetric import holds_volumes, load_deep
 from condyle.networks.weights import Found, locate
 
@@ -222,12 +222,12 @@ def _made(
     """The network with random weights."""
     if parts.encoder in SCRATCH:
         encoder = SCRATCH[parts.encoder](spatial, in_channels)
-        rules = {"norm": encoder.norm, "transposed": True}
+        pyramid = Pyramid(spatial, encoder.channels, encoder.reductions, encoder.norm, True)
     else:
         encoder = pretrained_encoder(parts.encoder, OUTPUT_STRIDE.get(parts.decoder, 32))
         replace_first_convolution(encoder, in_channels)
-        rules = {"norm": "batch", "transposed": False}
-    decoder = DECODERS[parts.decoder](spatial, encoder.channels, encoder.reductions, **rules)
+        pyramid = Pyramid(spatial, encoder.channels, encoder.reductions)
+    decoder = DECODERS[parts.decoder](pyramid)
     return SegmentationNetwork(encoder, decoder, classes, spatial, deep_supervision)
 
 

@@ -1,7 +1,7 @@
 """Decoders: from a pyramid of features back towards the size of the input.
 
-All are made in one way, `DECODERS[name](spatial, channels, reductions, norm, transposed)`, from
-what the encoder says of itself, and called as `decoder(levels, sides)`.
+All are made in one way, `DECODERS[name](Pyramid(...))`, from what the encoder says of itself, and
+called as `decoder(levels, sides)`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from condyle.networks.layers import (
     DROP,
     UP_CONV,
     Decoder,
-    Norm,
+    Pyramid,
     Spatial,
     conv_norm_act,
     enlarged_to,
@@ -34,10 +34,9 @@ __all__ = ["DECODERS", "OUTPUT_STRIDE", "FPNDecoder", "UNetDecoder", "UNetPlusPl
 class UNetBlock(nn.Module):
     """Enlarge, join the encoder's level of that size, and convolve twice."""
 
-    def __init__(
-        self, spatial: Spatial, inputs: int, skip: int, outputs: int, norm: Norm, transposed: bool
-    ):
+    def __init__(self, pyramid: Pyramid, inputs: int, skip: int, outputs: int):
         super().__init__()
+        spatial, norm, transposed = pyramid.spatial, pyramid.norm, pyramid.transposed
         self.up = UP_CONV[spatial](inputs, outputs, 2, stride=2) if transposed else None
         joined = (outputs if transposed else inputs) + skip
         self.conv1 = conv_norm_act(spatial, joined, outputs, norm)
@@ -49,13 +48,12 @@ class UNetBlock(nn.Module):
         return self.conv2(self.conv1(x if skip is None else torch.cat([x, skip], dim=1)))
 
 
-def unet_widths(
-    channels: Sequence[int], reductions: Sequence[int], transposed: bool
-) -> tuple[list[int], list[int], list[int]]:
+def unet_widths(pyramid: Pyramid) -> tuple[list[int], list[int], list[int]]:
     """Channels of each block of a U-Net, coarse to fine: below, of the joined level, given back."""
+    channels, reductions = pyramid.channels, pyramid.reductions
     bare = int(math.log2(reductions[0]))  # blocks above the encoder's finest: nothing to join
     skips = [*reversed(channels[:-1]), *[0] * bare]
-    if transposed:
+    if pyramid.transposed:
         outputs = [*reversed(channels[:-1])] + [channels[0]] * bare
     else:
         outputs = [16 * 2**i for i in reversed(range(len(skips)))]
@@ -67,30 +65,15 @@ class UNetDecoder(Decoder):
 
     Over a pretrained encoder its parameters carry the names and shapes of
     segmentation-models-pytorch's, so that weights can be exchanged.
-
-    Parameters
-    ----------
-    spatial : 2 or 3.
-    channels, reductions : the encoder's.
-    norm : of the convolutions.
-    transposed : enlarge by transposed convolutions (plain U-Net) or by repeating values.
     """
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-    ):
+    def __init__(self, pyramid: Pyramid):
         super().__init__()
-        self.head_kernel = 1 if transposed else 3
-        inputs, skips, outputs = unet_widths(channels, reductions, transposed)
+        self.head_kernel = 1 if pyramid.transposed else 3
+        inputs, skips, outputs = unet_widths(pyramid)
         self.out_channels = outputs[-1]
         self.blocks = nn.ModuleList(
-            UNetBlock(spatial, i, s, o, norm, transposed)
-            for i, s, o in zip(inputs, skips, outputs, strict=True)
+            UNetBlock(pyramid, i, s, o) for i, s, o in zip(inputs, skips, outputs, strict=True)
         )
 
     def forward(self, levels: Sequence[Tensor], sides: torch.Size) -> Tensor:
@@ -112,30 +95,21 @@ class UNetPlusPlusDecoder(Decoder):
     x_3_3, x_2_3, x_1_3 and x_0_3 over five levels are its X0,1 ... X0,4.
     """
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-    ):
+    def __init__(self, pyramid: Pyramid):
         super().__init__()
-        self.head_kernel = 1 if transposed else 3
-        inputs, skips, outputs = unet_widths(channels, reductions, transposed)
-        self.depth = len(channels) - 1
+        self.head_kernel = 1 if pyramid.transposed else 3
+        inputs, skips, outputs = unet_widths(pyramid)
+        self.depth = len(pyramid.channels) - 1
         self.bare = len(skips) - self.depth
         self.out_channels = outputs[-1]
         self.node_channels = [skips[self.depth - 1]] * (self.depth - 1)
         blocks: dict[str, nn.Module] = {}
         for at in range(len(outputs)):
             start, joined = inputs[at], skips[at] * (at + 1)
-            blocks[f"x_0_{at}"] = UNetBlock(spatial, start, joined, outputs[at], norm, transposed)
+            blocks[f"x_0_{at}"] = UNetBlock(pyramid, start, joined, outputs[at])
             for d in range(1, at + 1 if at < self.depth else 1):
                 start, joined = skips[at - 1], skips[at] * (at + 1 - d)
-                blocks[f"x_{d}_{at}"] = UNetBlock(
-                    spatial, start, joined, skips[at], norm, transposed
-                )
+                blocks[f"x_{d}_{at}"] = UNetBlock(pyramid, start, joined, skips[at])
         self.blocks = nn.ModuleDict(blocks)
 
     def forward(self, levels: Sequence[Tensor], sides: torch.Size) -> Tensor:
@@ -165,15 +139,9 @@ class FPNDecoder(Decoder):
     Names and shapes of its parameters are segmentation-models-pytorch's.
     """
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-    ):
+    def __init__(self, pyramid: Pyramid):
         super().__init__()
+        spatial, channels = pyramid.spatial, pyramid.channels
         if len(channels) < 4:
             raise ConfigError(
                 f"an FPN joins four levels, the encoder has {len(channels)}: take a U-Net"
@@ -242,7 +210,7 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
     "fcn8s": partial(FCNDecoder, finer=2),
     "fcnvgg": FCNVGGDecoder,
 }
-"""Name -> decoder of spatial, channels, reductions, norm, transposed."""
+"""Name -> decoder of a `Pyramid`."""
 
 OUTPUT_STRIDE = {"deeplabv3": 8, "deeplabv3plus": 16}
 """Decoder -> the reduction of the coarsest level it wants, of encoders that can hold it."""

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from condyle.networks.layers import (
     UP_CONV,
     Decoder,
-    Norm,
-    Spatial,
+    Pyramid,
     conv_norm_act,
     enlarged_to,
     norm_act,
@@ -36,17 +35,9 @@ class FCNDecoder(Decoder):
     finer : how many levels are joined to the coarsest: 0 (32s), 1 (16s) or 2 (8s).
     """
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-        *,
-        finer: int = 0,
-    ):
+    def __init__(self, pyramid: Pyramid, finer: int = 0):
         super().__init__()
+        spatial, channels, norm = pyramid.spatial, pyramid.channels, pyramid.norm
         self.finer, narrow = finer, channels[-1] // 4
         self.head = nn.Sequential(
             *conv_norm_act(spatial, channels[-1], narrow, norm), nn.Dropout(0.1)
@@ -68,15 +59,14 @@ class FCNVGGDecoder(Decoder):
     `freeze = "encoder"` among the settings of the network.
     """
 
-    def __init__(
-        self,
-        spatial: Spatial,
-        channels: Sequence[int],
-        reductions: Sequence[int],
-        norm: Norm = "batch",
-        transposed: bool = False,
-    ):
+    def __init__(self, pyramid: Pyramid):
         super().__init__()
+        spatial, channels, reductions, norm = (
+            pyramid.spatial,
+            pyramid.channels,
+            pyramid.reductions,
+            pyramid.norm,
+        )
         self.at = max(at for at, reduction in enumerate(reductions) if reduction <= 16)
         widths = [64, *[64, 32, 16, 8][: int(math.log2(reductions[self.at]))]]
         self.conv = conv_norm_act(spatial, channels[self.at], widths[0], norm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ __all__ = [
     "Decoder",
     "InstanceNorm3d",
     "Norm",
+    "Pyramid",
     "Spatial",
     "conv_norm_act",
     "enlarged_to",
@@ -65,6 +67,24 @@ NORM: dict[tuple[Norm, Spatial], type[nn.Module]] = {
     ("instance", 2): nn.InstanceNorm2d,
     ("instance", 3): InstanceNorm3d,
 }
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """What an encoder hands to a decoder, and how the decoder is to be built over it.
+
+    Parameters
+    ----------
+    channels, reductions : of each level, fine to coarse.
+    norm : of the decoder's convolutions.
+    transposed : enlarge by transposed convolutions (plain U-Net) or by repeating values.
+    """
+
+    spatial: Spatial
+    channels: Sequence[int]
+    reductions: Sequence[int]
+    norm: Norm = "batch"
+    transposed: bool = False
 
 
 class Decoder(nn.Module):
