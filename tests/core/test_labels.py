@@ -105,3 +105,27 @@ def test_a_lumbar_vertebra_has_no_side():
     scheme = LabelScheme.of({"vertebrae_L5": 1, "vertebrae_L4": 2})
     assert not scheme.is_sided()
     assert scheme.mirrored() == {1: 1, 2: 2}
+
+
+def test_only_the_exact_name_ignore_marks_what_nobody_labelled():
+    scheme = LabelScheme.of({"background": 0, "femur": 1, "ignore": 7, "tibia": 2, "Ignore": 3})
+    assert (scheme.ignore, scheme.ids, len(scheme)) == (7, (1, 2, 3), 3)
+    assert scheme.names == ("femur", "tibia", "Ignore")
+    assert LabelScheme.of(scheme.to_dict()) == scheme
+    assert list(scheme.to_dict()) == ["femur", "tibia", "Ignore", "ignore"]
+    for wrong in ({"femur": 1, "ignore": 1}, {"ignore": 1}, {"femur": 1, "ignore": -1}):
+        with pytest.raises(LabelError):
+            LabelScheme.of(wrong)
+    with pytest.raises(UnknownName):
+        scheme["ignore"]
+
+
+def test_what_nobody_labelled_is_no_structure():
+    array = np.array([[[0, 1, 2, 3]]], np.uint8)
+    labels = LabelMap(array, Grid.regular(array.shape), LabelScheme.of({"femur": 2, "ignore": 3}))
+    assert labels.present() == (1, 2)
+    with pytest.raises(LabelError, match=r"\[1\]"):
+        labels.require_known("it")
+    assert labels.known().tolist() == [[[True, True, True, False]]]
+    assert labels.within(labels.known()).array.tolist() == [[[0, 1, 2, 0]]]
+    assert labels.with_scheme(KNEE).known() is None

@@ -216,6 +216,24 @@ def test_pairs_of_segmentations_name_themselves(tmp_path):
         open_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", ".seg.nrrd"])
+def test_voxels_that_nobody_labelled_are_kept(tmp_path, ending):
+    scheme = LabelScheme.of({"tibia": 1, "femur": 2, "ignore": 3})
+    labels = some_labels(1, 3, 2, scheme=scheme)
+    files = {"images/a.nii.gz": a_scan(), f"labels/a{ending}": labels}
+    dataset = open_dataset(folder_of(tmp_path / "pairs", files, labels_json=scheme.to_dict()))
+    [case] = dataset
+    pairs = [(case.id, *case.pair())]
+    again = open_dataset(write_nnunet(tmp_path / "n", "n", pairs, dataset.scheme, ("CT",)))
+    written = json.loads((tmp_path / "n" / "dataset.json").read_text())["labels"]
+    assert written == {"background": 0, "tibia": 1, "femur": 2, "ignore": 3}
+    assert again.scheme == dataset.scheme == scheme
+    np.testing.assert_array_equal(again["a"].labels().array, labels.array)
+    wrong = LabelScheme.of({"tibia": 1, "ignore": 2, "femur": 3})
+    with pytest.raises(LabelError, match="'ignore' last"):
+        write_nnunet(tmp_path / "m", "m", pairs, wrong, ("CT",))
+
+
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
@@ -224,7 +242,6 @@ def test_pairs_of_segmentations_name_themselves(tmp_path):
         ({"dataset_json": "not JSON"}, "no JSON file"),
         ({"dataset_json": []}, "no dict"),
         ({"dataset_json": {"labels": {"tibia": 1, "bone": [1, 2]}}}, "bone is a region"),
-        ({"dataset_json": {"labels": {"tibia": 1, "ignore": 2}}}, "'ignore' marks voxels"),
         ({"dataset_json": {"labels": {"tibia": "one"}}}, "labels are no table"),
         ({"dataset_json": {}}, "labels are no table"),
     ],

@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from condyle.core import KNEE, LOWER_LIMB, Grid, LabelMap, LabelScheme
 from condyle.errors import DatasetError, GridMismatch, LabelError
@@ -125,3 +127,29 @@ def test_a_structure_has_the_same_scores_alone_and_among_others():
     among = score_case(knee(tibia=6, femur=4), knee(tibia=9, femur=5))[1]
     assert among == alone
     assert among["assd_mm"] > 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2), st.integers(1, 5))
+def test_what_nobody_labelled_is_not_judged(seed, axis, kept):
+    rng = np.random.default_rng(seed)
+    shape = (6, 6, 6)
+    grid = Grid.regular(shape, rng.uniform(0.5, 3, 3))
+    true, found = (rng.integers(0, 3, shape, np.uint8) for _ in range(2))
+    stop = [kept if n == axis else 6 for n in range(3)]
+    unknown = np.ones(shape, bool)
+    unknown[tuple(map(slice, stop))] = False
+    truth = LabelMap(true, grid, KNEE)
+    predicted = LabelMap(found, grid, KNEE)
+    marked = np.where(unknown, 9, true).astype(np.uint8)
+    partly = LabelMap(marked, grid, LabelScheme.of({**KNEE.to_dict(), "ignore": 9}))
+    rest = score_case(truth.cropped((0, 0, 0), stop), predicted.cropped((0, 0, 0), stop))
+    rows = score_case(partly, predicted)
+    for row, other in zip(rows, rest, strict=True):
+        assert row["diagonal_mm"] >= other["diagonal_mm"]
+        for name in row.keys() - {"diagonal_mm"}:
+            assert row[name] == pytest.approx(other[name], nan_ok=True), name
+    assert [row["note"] for row in failed_case(partly)] == [
+        "absent in both" if row["note"] in ("absent in both", "invented") else "failed"
+        for row in rest
+    ]

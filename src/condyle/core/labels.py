@@ -24,6 +24,10 @@ PALETTE: tuple[Colour, ...] = (
     (240, 228, 66), (0, 114, 178), (213, 94, 0), (148, 103, 189),
 )  # fmt: skip
 """Okabe and Ito's colours, which colour-blind readers tell apart, and one more."""
+GREY: Colour = (128, 128, 128)
+
+IGNORED = "ignore"
+"""The name by which nnU-Net's tables tell the number of voxels that nobody labelled."""
 
 SIDES = (("left", "right"), ("l", "r"), ("lt", "rt"))
 
@@ -41,6 +45,12 @@ class Label:
 class LabelScheme:
     """The structures that the numbers 1, 2, ... stand for; 0 is always background.
 
+    Parameters
+    ----------
+    labels : the structures.
+    ignore : the number of voxels that nobody labelled, be they a structure's or background's;
+        None where all are labelled. It is no structure: it is neither learnt nor judged.
+
     Examples
     --------
     >>> scheme = LabelScheme.of({"femur_left": 1, "femur_right": 2, "sacrum": 3})
@@ -51,10 +61,11 @@ class LabelScheme:
     """
 
     labels: tuple[Label, ...]
+    ignore: int | None = None
 
     def __post_init__(self) -> None:
-        ids, names = self.ids, self.names
-        if not ids:
+        ids, names = [x.id for x in self.entries], [x.name for x in self.entries]
+        if not self.labels:
             raise LabelError("a label scheme needs at least one structure")
         if len(set(ids)) < len(ids) or len(set(names)) < len(names):
             raise LabelError(f"label numbers and names must be unique, got {self.to_dict()}")
@@ -63,10 +74,14 @@ class LabelScheme:
 
     @classmethod
     def of(cls, ids: Mapping[str, int], colours: Mapping[str, Colour] | None = None) -> Self:
-        """A scheme from name -> number (an entry for 0, background, is passed over)."""
+        """A scheme from name -> number, of which 'ignore' is that of voxels nobody labelled.
+
+        An entry for 0, background, is passed over.
+        """
         colours = colours or {}
         rows = [(n, int(i)) for n, i in sorted(ids.items(), key=lambda item: item[1]) if i != 0]
-        return cls(tuple(Label(i, n, colours.get(n, default_colour(i))) for n, i in rows))
+        labels = (Label(i, n, colours.get(n, default_colour(i))) for n, i in rows if n != IGNORED)
+        return cls(tuple(labels), dict(rows).get(IGNORED))
 
     @classmethod
     def numbered(cls, ids: Iterable[int]) -> Self:
@@ -83,6 +98,11 @@ class LabelScheme:
         """The names of the structures, without background."""
         return tuple(label.name for label in self.labels)
 
+    @property
+    def entries(self) -> tuple[Label, ...]:
+        """All that a file may hold besides background: structures, and last the ignored number."""
+        return self.labels + (() if self.ignore is None else (Label(self.ignore, IGNORED, GREY),))
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -93,8 +113,8 @@ class LabelScheme:
         raise UnknownName("structure", key, self.names if isinstance(key, str) else self.ids)
 
     def to_dict(self) -> dict[str, int]:
-        """Name -> number, in the scheme's order."""
-        return {label.name: label.id for label in self.labels}
+        """Name -> number, in the scheme's order; 'ignore' is the last if there is one."""
+        return {entry.name: entry.id for entry in self.entries}
 
     def mirrored(self) -> dict[int, int]:
         """The number that each structure has in a left-right mirror image of the body."""
@@ -179,8 +199,21 @@ class LabelMap(OnGrid):
         return float(np.count_nonzero(self.mask(structure)) * self.grid.voxel_volume / 1000.0)
 
     def present(self) -> tuple[int, ...]:
-        """The label numbers that occur, without background, in ascending order."""
-        return tuple(int(i) for i in np.unique(self.array) if i != 0)
+        """The structures' numbers that occur, known to the scheme or not, in ascending order."""
+        return tuple(int(i) for i in np.unique(self.array) if i not in (0, self.scheme.ignore))
+
+    def known(self) -> NDArray[np.bool_] | None:
+        """(i, j, k) booleans: False where nobody labelled; None where all is labelled."""
+        return None if self.scheme.ignore is None else self.array != self.scheme.ignore
+
+    def within(self, mask: NDArray[np.bool_] | None) -> Self:
+        """The same labels, but background where a mask is False; itself for None.
+
+        ``labels.within(labels.known())`` holds structures alone.
+        """
+        if mask is None:
+            return self
+        return self.with_array(np.where(mask, self.array, self.array.dtype.type(0)))
 
     def require_known(self, what: str) -> Self:
         """Itself, or `LabelError` naming the numbers that the scheme does not hold."""

@@ -58,9 +58,9 @@ def save(path: Path, labels: LabelMap, source: Sequence[Header]) -> Path:
         If it cannot be written.
     """
     labels.require_known("the label map")
-    found = set(labels.present())
-    present = sorted((x for x in labels.scheme.labels if x.id in found), key=lambda x: x.id)
-    if not present:
+    found = set(np.unique(labels.array).tolist())
+    present = sorted((x for x in labels.scheme.entries if x.id in found), key=lambda x: x.id)
+    if not labels.present():
         raise LabelError(
             "no structure was found, and DICOM-SEG cannot hold an empty label map: choose another "
             "format for this scan"
@@ -230,9 +230,9 @@ def _concept(code: Code) -> Any:
 def _require_equal(written: Path, labels: LabelMap) -> None:
     """Raise unless a file just written holds the same structures at the same places."""
     numbers, grid, scheme = load(written)
-    names = {label.name: label.id for label in labels.scheme.labels if label.name in scheme.names}
+    names = scheme.to_dict()
     if (
-        scheme.to_dict() != names
+        names != {name: n for name, n in labels.scheme.to_dict().items() if name in names}
         or not np.array_equal(numbers, labels.array)
         or not grid.same_as(labels.grid, CORNER_MM)
     ):

@@ -305,11 +305,6 @@ def _scheme(path: Path, labels: object) -> LabelScheme:
                 f"{path}: {regions[0]} is a region of several labels, and Condyle trains on labels "
                 "alone: give each structure a number of its own"
             )
-        if any(str(name) == "ignore" and number for name, number in table):
-            raise DatasetError(
-                f"{path}: 'ignore' marks voxels that nobody labelled, which Condyle cannot pass "
-                "over: label them, or leave these cases out"
-            )
         if all(str(key).isdigit() for key, _ in table):
             return LabelScheme.of({str(name): int(number) for number, name in table})
         return LabelScheme.of({name: int(number) for name, number in table})

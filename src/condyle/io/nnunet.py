@@ -64,9 +64,11 @@ def write_nnunet(
     out = Path(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise OutputError(f"{out} is not empty: choose a new folder for the data set")
-    if scheme.ids != tuple(range(1, len(scheme) + 1)):
+    numbers = [entry.id for entry in scheme.entries]
+    if numbers != list(range(1, len(numbers) + 1)):
         raise LabelError(
-            f"nnU-Net needs labels numbered 1 to {len(scheme)}, the scheme has {scheme.to_dict()}"
+            f"nnU-Net needs labels numbered 1 to {len(numbers)}, 'ignore' last, the scheme has "
+            f"{scheme.to_dict()}"
         )
     building = out.with_name(f".{out.name[:100]}-{secrets.token_hex(4)}")
     try:

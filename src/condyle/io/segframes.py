@@ -76,8 +76,8 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
         if lost:
             raise UnreadableFile(f"{file} does not say where it lies (no {', '.join(lost)})")
         segments = _segments(file, data)
-        known = scheme is not None and {s.name for s in segments} <= set(scheme.names)
-        ids = {s.number: scheme[s.name].id if scheme and known else s.id for s in segments}
+        known = scheme is not None and {s.name for s in segments} <= set(scheme.to_dict())
+        ids = {s.number: scheme.to_dict()[s.name] if scheme and known else s.id for s in segments}
         found = scheme or LabelScheme.of(
             {s.name: s.id for s in segments}, {s.name: s.colour for s in segments}
         )

@@ -48,7 +48,7 @@ def load_labels(path: Path, scheme: LabelScheme | None) -> tuple[NDArray[Any], G
         return numbers, grid, LabelMap.of(numbers, grid, scheme).scheme
     if twice := repeated(segment.name for segment in segments):
         raise LabelError(f"{path} has several segments called {', '.join(twice)}; rename them")
-    known = scheme is not None and {s.name for s in segments} <= set(scheme.names)
+    known = scheme is not None and {s.name for s in segments} <= set(scheme.to_dict())
     unique = len({segment.value for segment in segments}) == len(segments)
     if scheme is not None and not known and not unique:
         raise LabelError(
@@ -58,7 +58,7 @@ def load_labels(path: Path, scheme: LabelScheme | None) -> tuple[NDArray[Any], G
     if scheme is None or not known:
         ids = {s.name: s.value if unique else n for n, s in enumerate(segments, start=1)}
     else:
-        ids = {segment.name: scheme[segment.name].id for segment in segments}
+        ids = {segment.name: scheme.to_dict()[segment.name] for segment in segments}
     colours = {s.name: s.colour or default_colour(ids[s.name]) for s in segments}
     layers = array if array.ndim == 4 else array[..., np.newaxis]
     return _painted(path, layers, segments, ids), grid, scheme or LabelScheme.of(ids, colours)
@@ -127,7 +127,7 @@ def slicer_keys(labels: LabelMap) -> dict[str, str]:
         "Segmentation_MasterRepresentation": "Binary labelmap",
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
-    for n, label in enumerate(labels.scheme.labels):
+    for n, label in enumerate(labels.scheme.entries):
         keys |= {
             f"Segment{n}_ID": f"Segment_{n + 1}",
             f"Segment{n}_Name": label.name,

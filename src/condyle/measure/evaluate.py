@@ -1,10 +1,13 @@
 """Cases scored structure by structure, and their summary: nothing is hidden in a mean.
 
-What an empty mask does, throughout:
+What an empty mask, or a mask of which a part is unknown, does, throughout:
 
 - absent from truth and prediction: every metric is nan; left out of means, counted in `n_absent`;
 - missed (there, not predicted) or invented (predicted, not there): overlaps are 0 and distances
   infinite; counted in `n_failed`, and in means with the diagonal of the scan for a distance;
+- voxels that the truth marks as labelled by nobody (its scheme's `ignore`) are background in
+  both masks: whatever is predicted there is neither right nor wrong, volumes are those of the
+  rest, and surfaces close where nobody labelled further;
 - a case without any prediction (`failed_case`) has the worst figures for each structure that is
   there: overlaps 0, distances the diagonal of the scan. Nobody gains by failing.
 """
@@ -91,6 +94,8 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     ('label_1', 1.0, 0.0)
     """
     truth.grid.require_same(predicted.grid, "truth and prediction")
+    known = truth.known()
+    truth, predicted = truth.within(known), predicted.within(known)
     lacking = [name for name in truth.scheme.names if name not in predicted.scheme.names]
     if lacking:
         raise LabelError(

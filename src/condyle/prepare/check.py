@@ -90,7 +90,7 @@ def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | No
     except CondyleError as error:
         remedy = "replace the label map"
         return None, [Finding(case.id, "error", _said(error, dataset), remedy, "unreadable")]
-    if not labels.array.any():
+    if not labels.within(labels.known()).array.any():
         remedy = "label it, or take it out"
         return None, [Finding(case.id, "error", "its label map is empty", remedy, "empty")]
     return labels, []

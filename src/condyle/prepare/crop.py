@@ -65,7 +65,7 @@ def labelled_slices(labels: LabelMap, plane: Plane = "axial", margin: int = 0) -
         If no slice carries a label.
     """
     axis = axis_of(plane)
-    ras = labels.reoriented("RAS")
+    ras = labels.within(labels.known()).reoriented("RAS")
     first, last = bounding_box(ras.array, 0.0, ras.grid)
     start, stop = [0, 0, 0], list(ras.grid.shape)
     start[axis] = max(first[axis] - margin, 0)

@@ -138,7 +138,8 @@ def _facts(case: Case) -> tuple[CaseFacts, NDArray[np.float64]]:
     channels, labels = case.pair()
     first = channels[0]
     array = finite(first.array, f"case {case.id}")
-    foreground = sample(array[labels.array > 0], FOREGROUND_SAMPLE).astype(np.float64)
+    structures = labels.within(labels.known())
+    foreground = sample(array[structures.array > 0], FOREGROUND_SAMPLE).astype(np.float64)
     known = foreground.size > 0
     grid = first.reoriented("RAS").grid
     numbers, counts = np.unique(labels.array, return_counts=True)

@@ -144,7 +144,8 @@ def _faces(labels: LabelMap) -> tuple[Index, Index, Index, Index]:
 
     array = labels.array
     found = find_objects(array)
-    boxes = {n: box for n, box in enumerate(found, 1) if box is not None}
+    ignore = labels.scheme.ignore
+    boxes = {n: box for n, box in enumerate(found, 1) if box is not None and n != ignore}
     if not boxes:
         none = np.empty(0, int)
         return np.empty((0, 3), int), none, none, none
@@ -160,6 +161,8 @@ def _faces(labels: LabelMap) -> tuple[Index, Index, Index, Index]:
         here[axis], next_[axis] = slice(None, -1), slice(1, None)
         before, behind = inner[tuple(here)], inner[tuple(next_)]
         edge = before != behind
+        if ignore is not None:  # nobody said that a border is there
+            edge &= (before != ignore) & (behind != ignore)
         for side, inside in enumerate((before, behind)):
             where = np.argwhere(edge & (inside > 0))
             where[:, axis] += side

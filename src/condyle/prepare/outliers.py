@@ -78,7 +78,7 @@ def with_labels(scan: Portrait, volume: Volume, labels: LabelMap) -> Portrait:
     cut: set[tuple[int, str]] = set()
     dark: dict[int, tuple[float, bool]] = {}
     for number, box in enumerate(find_objects(array), 1):
-        if box is None:
+        if box is None or number == labels.scheme.ignore:
             continue
         mask = array[box] == number
         volumes[number] = float(np.count_nonzero(mask) * volume.grid.voxel_volume / 1000)

@@ -83,8 +83,10 @@ class Recipe:
         names = {label.id: label.name for label in labels.scheme.labels}
         ras = labels.reoriented("RAS").array
         i, j, k = (min(old, new) for old, new in zip(ras.shape, grid.shape, strict=True))
-        array = resample_labels(ras, (i, j, k), "one-hot", names=names)  # where it shrinks
-        array = resample_labels(array, grid.shape, names=names)  # where it grows: undone exactly
+        ignore = labels.scheme.ignore
+        # first where it shrinks, then where it grows: that is undone exactly
+        array = resample_labels(ras, (i, j, k), "one-hot", names=names, ignore=ignore)
+        array = resample_labels(array, grid.shape, names=names, ignore=ignore)
         return LabelMap(array, grid, labels.scheme)
 
     def undo(self, probabilities: NDArray[Any], prepared: Prepared) -> NDArray[np.uint8]:

@@ -170,6 +170,7 @@ def resample_labels(
     *,
     names: Mapping[int, str] | None = None,
     allow_loss: bool = False,
+    ignore: int | None = None,
 ) -> NDArray[Any]:
     """Label numbers, of the same integer type, on `target_shape` voxels; none is ever mixed.
 
@@ -180,6 +181,7 @@ def resample_labels(
         the largest share of it, and of equal shares the larger number; slower, smoother.
     names : of the labels, for the message.
     allow_loss : whether a structure may vanish.
+    ignore : the number of voxels nobody labelled, which is no structure: it may vanish.
 
     Raises
     ------
@@ -189,7 +191,7 @@ def resample_labels(
     if method not in METHODS:
         raise UnknownName("method for labels", method, METHODS)
     result = METHODS[method](labels, target_shape)
-    lost = set(np.unique(labels).tolist()) - set(np.unique(result).tolist()) - {0}
+    lost = set(np.unique(labels).tolist()) - set(np.unique(result).tolist()) - {0, ignore}
     if lost and not allow_loss:
         called = ", ".join((names or {}).get(i, str(i)) for i in sorted(lost))
         raise LabelError(

@@ -61,7 +61,7 @@ def overlay(
         volume.grid.require_same(labels.grid, "scan and labels of a picture")
     volume = volume.reoriented("RAS")
     turned = [m.reoriented("RAS") for m in maps]
-    start, stop, middle = _cut([m.array for m in turned], volume)
+    start, stop, middle = _cut([m.within(m.known()).array for m in turned], volume)
     spacing = np.array(volume.spacing)
 
     def slices(array: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -262,5 +262,5 @@ def _gathered(notes: Notes) -> list[str]:
 def _changes(scheme: LabelScheme) -> str:
     """Which numbers changed, in words."""
     changed = [f"{label.name} was {label.id} and is {n}"
-               for n, label in enumerate(scheme.labels, 1) if label.id != n]  # fmt: skip
+               for n, label in enumerate(scheme.entries, 1) if label.id != n]  # fmt: skip
     return ", ".join(changed[:8]) + (", ..." if len(changed) > 8 else "")

@@ -53,9 +53,12 @@ def scheme_named(name: str) -> LabelScheme | None:
 
 
 def consecutive(scheme: LabelScheme) -> LabelScheme:
-    """The same structures in the same order, numbered 1, 2, 3, ... as nnU-Net demands."""
+    """The same structures in the same order, numbered 1, 2, 3, ... as nnU-Net demands.
+
+    The ignored number, if there is one, comes last.
+    """
     colours = {label.name: label.colour for label in scheme.labels}
-    return LabelScheme.of({name: n for n, name in enumerate(scheme.names, 1)}, colours)
+    return LabelScheme.of({name: n for n, name in enumerate(scheme.to_dict(), 1)}, colours)
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
     if bare == {True}:
         return LabelScheme.numbered({number for scheme in schemes for number in scheme.ids})
     if bare == {False}:
-        names = dict.fromkeys(name for scheme in schemes for name in scheme.names)
+        names = dict.fromkeys(name for scheme in schemes for name in scheme.to_dict())
         return LabelScheme.of({name: n for n, name in enumerate(names, 1)})
     raise ConfigError(
         "some label maps name their structures and others hold bare numbers: say with --scheme "
@@ -176,10 +179,20 @@ def renumbered(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) -
     """The structures of the scheme alone, numbered from 1 on; others become background.
 
     A label map that names its structures is understood by the names, another by its numbers.
+    What nobody labelled stays so.
     """
-    present = labels.present()
-    numbers = {name: n for n, name in enumerate(scheme.names, 1)}
-    table = np.zeros(max(*present, 0) + 1, np.uint8 if len(scheme) < 256 else np.uint16)
+    present, ignore = labels.present(), labels.scheme.ignore
+    numbers = consecutive(scheme).to_dict()
+    table = np.zeros(
+        max(*present, ignore or 0, 0) + 1, np.uint8 if len(numbers) < 256 else np.uint16
+    )
+    if ignore is not None and scheme.ignore is not None:
+        table[ignore] = numbers["ignore"]
+    elif ignore is not None and (labels.array == ignore).any():
+        raise DatasetError(
+            f"{case}: some of its voxels are marked 'ignore', as labelled by nobody: give 'ignore' "
+            "a number in the scheme, too"
+        )
     left_out: list[str] = []
     for number in present:
         structure = _structure(labels.scheme, number, scheme)
@@ -201,7 +214,7 @@ def renumbered(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) -
 def _structure(own: LabelScheme, number: int, scheme: LabelScheme) -> str | None:
     """What a label map's number is in the scheme; None if it is not in it."""
     if _bare(own):
-        return scheme[number].name if number in scheme.ids else None
+        return {entry.id: entry.name for entry in scheme.entries}.get(number)
     name = own[number].name
     return name if name in scheme.names else structure_of(name, scheme)
 

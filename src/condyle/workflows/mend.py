@@ -186,6 +186,6 @@ def mended_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArray[
     plain = plain and (bool(some.size) or not values.any())
     if not plain or np.abs(values / slope - whole).max() > ROUND:
         raise LabelError("the labels lie between whole numbers: it is not plain what they were")
-    if not set(np.unique(whole)) <= {0, *scheme.ids}:
+    if not set(np.unique(whole)) <= {0, *scheme.to_dict().values()}:
         raise LabelError(f"the labels are not among {scheme.to_dict()}")
     return whole.astype(np.uint16)

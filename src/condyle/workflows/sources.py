@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -112,6 +112,8 @@ def _channel(path: Path, volume: int | None, series: str) -> tuple[Volume, ...]:
 def sources_of_dataset(dataset: Dataset, scheme: LabelScheme | None, overlap: Policy) -> Sources:
     """The cases of a data set, with its channels, patients and folds."""
     wanted = scheme or dataset.scheme
+    if wanted.ignore is None and dataset.scheme.ignore is not None:
+        wanted = replace(wanted, ignore=max(wanted.ids) + 1)
     # without patients.csv each case counts as a patient, which says nothing
     tabled = any(case.patient != case.id for case in dataset)
     cases = tuple(

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 
 from condyle import networks
 from condyle.config import Experiment, Plane
-from condyle.core import Case, Dataset, Fold, LabelScheme
+from condyle.core import Case, Dataset, Fold
 from condyle.errors import CondyleError, ConfigError, OutOfMemory, OutputError
 from condyle.io import open_dataset, write_text
 from condyle.io.whole import whole_or_absent
@@ -38,6 +38,7 @@ from condyle.train import (
     fit,
     steps_per_epoch,
 )
+from condyle.train.sampling import IGNORE
 from condyle.workflows.judge import judge
 from condyle.workflows.plan import fold_of, plan
 from condyle.workflows.progress import Tell, silent, told
@@ -124,7 +125,7 @@ class _Work:
     ):  # fmt: skip
         self.fold, self.out, self.fabric, self.tell = fold, out, fabric, tell
         self.first = fabric.is_global_zero
-        self.scheme = dataset.scheme
+        self.scheme = replace(dataset.scheme, ignore=None)  # what the segmenter finds
         self.held_out = dataset.select(fold.test)
         if self.first:
             _say_what_is_odd(fold)
@@ -175,7 +176,7 @@ class _Work:
 
     def _prepare(self, cases: Sequence[Case]) -> None:
         for case in told(self.tell, "preparing", cases, len(cases)):
-            _prepare(case, self.recipe, self.scheme, self.out / "prepared")
+            _prepare(case, self.recipe, self.out / "prepared")
 
     def run(self, started: float, resume: bool, warnings: list[str]) -> Run:
         """Fit, judge and write; what other processes than the first one know is not judged."""
@@ -318,7 +319,7 @@ class _Work:
             truth = np.array(case.labels)  # torch wants memory that can be written
             scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
             losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))
-            classes = found.argmax(axis=0)
+            classes = np.where(truth == IGNORE, 0, found.argmax(axis=0))
             for index, name in enumerate(self.scheme.names, 1):
                 counts = count(truth == index, classes == index)
                 if not math.isnan(counts.dice):
@@ -347,12 +348,14 @@ def _say_what_is_odd(fold: Fold) -> None:
         )  # fmt: skip
 
 
-def _prepare(case: Case, recipe: Recipe, scheme: LabelScheme, folder: Path) -> None:
+def _prepare(case: Case, recipe: Recipe, folder: Path) -> None:
     """Write a case as the network sees it: what `_mapped` reads."""
     channels, labels = case.pair()
-    ready = recipe.apply(channels)
-    index_of = np.zeros(max(scheme.ids) + 1, np.uint8)
+    ready, scheme = recipe.apply(channels), labels.scheme
+    index_of = np.zeros(max(scheme.to_dict().values()) + 1, np.uint8)
     index_of[list(scheme.ids)] = np.arange(1, len(scheme) + 1)
+    if scheme.ignore is not None:
+        index_of[scheme.ignore] = IGNORE
     truth = index_of[recipe.apply_labels(labels).array]
     spacing = np.array(ready.grid.spacing)
     for name, array in (("image", ready.array), ("labels", truth), ("spacing", spacing)):
@@ -372,7 +375,8 @@ def _mapped(case: str, folder: Path) -> TrainingCase:
 
 def _reach_mm(case: TrainingCase) -> float:
     """How far the labels of a case stretch from feet to head, in mm; 0 without any."""
-    slices = np.flatnonzero(case.labels.any(axis=(0, 1)))  # RAS axes: the last runs to the head
+    there = (case.labels != 0) & (case.labels != IGNORE)
+    slices = np.flatnonzero(there.any(axis=(0, 1)))  # RAS axes: the last runs to the head
     return float((slices[-1] - slices[0] + 1) * case.spacing[2]) if slices.size else 0.0
 
 
