@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from condyle.core import Fold, Grid
+from condyle.core import KNEE, Fold, Grid, LabelScheme
 from condyle.errors import LabelError, UnreadableFile
 from condyle.io import open_dataset
 from condyle.prepare.check import check
@@ -242,3 +242,17 @@ def test_a_near_twin_and_its_sides(cases, make_case, make_dataset):
 def test_two_sides_of_one_patient(make_case, make_dataset):
     both = [make_case(f"knee_7_{side}", *scan(n)) for n, side in enumerate("LR")]
     assert only(check(make_dataset(both)), "warning", "knee_7_L and knee_7_R", "one patient")
+
+
+def test_what_nobody_labelled_is_no_structure(make_case, make_dataset):
+    scheme = LabelScheme.of({**KNEE.to_dict(), "ignore": 9})
+
+    def partly(n):
+        image, labels = scan(n)
+        return image, np.where(np.arange(SHAPE[0])[:, None, None] < 4, 9, labels).astype(np.uint8)
+
+    cases = [make_case(f"knee_{n}", *partly(n), scheme=scheme) for n in range(5)]
+    assert check(make_dataset(cases, scheme=scheme)) == []
+    none = np.full(SHAPE, 9, np.uint8)
+    cases[2] = make_case("knee_2", scan(2)[0], none, scheme=scheme)
+    only(check(make_dataset(cases, scheme=scheme)), "error", "empty")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condyle.core import KNEE, Grid, Volume
+from condyle.core import KNEE, Grid, LabelScheme, Volume
 from condyle.errors import DatasetError, UnknownName
 from condyle.io import open_dataset, read
 from condyle.prepare.fingerprint import (
@@ -202,3 +202,15 @@ def test_the_hippocampus_is_enlarged_and_scaled_scan_by_scan(shared):
 
 def test_the_scheme_names_the_volumes(make_case):
     assert tuple(fingerprint([make_case("k", *knee_ct())]).cases[0].volumes) == KNEE.names
+
+
+def test_what_nobody_labelled_counts_for_nothing(make_case):
+    array, labels = knee_ct()
+    scheme = LabelScheme.of({"tibia": 1, "femur": 2, "ignore": 9})
+    marked = np.where(labels == 0, 9, labels)
+    plain, partly = (
+        fingerprint([make_case("k", array, those, scheme=scheme)]) for those in (labels, marked)
+    )
+    assert plain == partly
+    with pytest.raises(DatasetError, match="nothing to learn from"):
+        fingerprint([make_case("k", array, np.full_like(labels, 9), scheme=scheme)])

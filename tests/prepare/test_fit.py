@@ -98,3 +98,18 @@ def test_a_habit_of_the_whole_data_set_is_no_finding():
         moved = labels.with_array(np.roll(labels.array, 1, 0))
         found.append(borders(f"c{seed}", volume, moved, False))
     assert misfits(found, 2) == []
+
+
+def test_where_nobody_labelled_there_is_no_border():
+    volume, labels = scan(3)
+    marked = labels.array.copy()
+    marked[:16] = 9
+    scheme = LabelScheme.of({**SCHEME.to_dict(), "ignore": 9})
+    known = LabelMap(marked, labels.grid, scheme)
+    to_the_left = [
+        np.count_nonzero(borders("c", volume, m, False).place // 8 % 6 == 1)
+        for m in (known, known.within(known.known()).with_scheme(SCHEME))
+    ]
+    assert to_the_left[1] - to_the_left[0] == np.count_nonzero(labels.array[16])
+    whole = LabelMap(np.full_like(marked, 9), labels.grid, scheme)
+    assert borders("c", volume, whole, False) is None

@@ -273,3 +273,24 @@ def test_shrinking_costs_little_by_little(shared):
     scores = [round_trip(labels, Preparation(spacing=(s, s, s)), (75, 76))[0] for s in (3, 4, 6)]
     assert scores[0] == 1
     assert all(a > b for a, b in pairwise(scores))
+
+
+def test_what_nobody_labelled_is_one_label_more_that_never_mixes_and_may_vanish():
+    array = np.zeros((20, 20, 40), np.uint8)
+    array[5:15, 5:15, 5:35] = 1
+    array[:, :, 20:] = 7
+    array[2, 2, 3] = 7  # alone, it falls between the new voxels
+    grid = Grid.regular(array.shape)
+    recipe = Recipe(Preparation(spacing=(2, 2, 3)))
+    known = LabelMap(array, grid, LabelScheme.of({"bone": 1, "ignore": 7}))
+    ready = recipe.apply_labels(known)
+    assert ready.scheme == known.scheme
+    assert set(np.unique(ready.array)) == {0, 1, 7}
+    # as a structure of that number
+    array[2, 2, 3] = 0
+    other = recipe.apply_labels(LabelMap(array, grid, LabelScheme.of({"bone": 1, "other": 7})))
+    np.testing.assert_array_equal(ready.array, other.array)
+    sparse = np.full(array.shape, 7, np.uint8)
+    sparse[5, 5, 5] = 1
+    with pytest.raises(LabelError, match="bone would vanish"):
+        recipe.apply_labels(known.with_array(sparse))

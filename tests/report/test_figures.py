@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from condyle.core import LOWER_LIMB, Grid, LabelMap, Volume
+from condyle.core import LOWER_LIMB, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import GridMismatch
 from condyle.report import figures
 from condyle.report.render import MOST_FACES, VIEWS, bounds, draw, simpler
@@ -142,3 +142,12 @@ def test_surfaces_of_many_faces_are_simplified_and_none_are_no_error():
     assert len(faces) > MOST_FACES
     assert len(simpler(grid, faces)[1]) <= MOST_FACES
     assert min(pixels(figures.surfaces([])).shape[:2]) > 50
+
+
+def test_overlay_shows_nothing_where_nobody_labelled():
+    volume, truth = leg()
+    marked = truth.array.copy()
+    marked[:3, -3:] = 9
+    scheme = LabelScheme.of({**LOWER_LIMB.to_dict(), "ignore": 9})
+    partly = LabelMap(marked, volume.grid, scheme)
+    assert figures.overlay(volume, partly, None) == figures.overlay(volume, truth, None)

@@ -453,6 +453,35 @@ def test_a_data_set_imported_twice_is_the_same(tmp_path):
     assert folds[0] == folds[1]
 
 
+@pytest.mark.parametrize("scheme", ["", "knee"])
+def test_voxels_that_nobody_labelled_stay_so_and_get_the_last_number(tmp_path, scheme):
+    named = LabelScheme.of({"femur": 5, "ignore": 1, "patella": 7})
+    array = mask(0, 3, value=5).array + mask(3, 6, value=1).array + mask(6, 9, value=7).array
+    write(scan(), tmp_path / "given" / "images" / "a.nii.gz")
+    write(Volume(array, GRID), tmp_path / "given" / "labels" / "a.nii.gz")
+    (tmp_path / "given" / "labels.json").write_text(json.dumps(named.to_dict()))
+    said = import_scans([tmp_path / "given"], [], tmp_path / "o", scheme=scheme)
+    found = open_dataset(tmp_path / "o")
+    numbers = {"": {"femur": 1, "patella": 2}, "knee": {"tibia": 1, "femur": 2}}[scheme]
+    assert found.scheme.to_dict() == {**numbers, "ignore": 3}
+    ends = [labels_in(tmp_path / "o", "a")[0, 0, k] for k in (0, 3, 6, 9)]
+    assert ends == [numbers["femur"], 3, numbers.get("patella", 0), 0]
+    assert ("ignore was 1 and is 3" in said) == (scheme == "")
+
+
+def test_a_label_map_that_ignores_voxels_needs_a_scheme_that_does(tmp_path):
+    array = mask(0, 3, value=1).array + mask(3, 6, value=2).array
+    own = LabelScheme.of({"femur": 1, "ignore": 2})
+    write(scan(), tmp_path / "a.nii.gz")
+    write(LabelMap(array, GRID, own), tmp_path / "maps" / "a.seg.nrrd")
+    given = [tmp_path / "a.nii.gz"], [tmp_path / "maps"]
+    with pytest.raises(DatasetError, match="give 'ignore' a number"):
+        import_scans(*given, tmp_path / "o", scheme="knee")
+    (tmp_path / "scheme.json").write_text('{"tibia": 1, "femur": 2, "ignore": 3}')
+    import_scans(*given, tmp_path / "o", scheme=str(tmp_path / "scheme.json"))
+    assert [labels_in(tmp_path / "o", "a")[0, 0, k] for k in (0, 3, 6)] == [2, 3, 0]
+
+
 # ---------------------------------------------------------------- what must not travel
 
 CANARIES = {
