@@ -160,9 +160,10 @@ def _all_of(
         chosen[name] = given.to(tensor.dtype)
         fates.append(Fate(name, original, "adapted" if how else "kept", how))
     used = {fate.source for fate in fates}
+    places = {tensor.data_ptr() for original, tensor in named.values() if original in used}
     stages = {canonical.removeprefix(start).split(".")[0] for canonical in plain}
-    for source, (original, _) in named.items():
-        if original in used:
+    for source, (original, tensor) in named.items():
+        if original in used or tensor.data_ptr() in places:  # nnU-Net names a tensor twice
             continue
         inside = source.startswith(source_start)
         if inside and source.removeprefix(source_start).split(".")[0] in stages:

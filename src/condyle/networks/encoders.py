@@ -207,6 +207,9 @@ class DynamicEncoder(nn.Module):
             PlainConvEncoder,
         )
         from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+        from dynamic_network_architectures.building_blocks.simple_conv_blocks import (
+            ConvDropoutNormReLU,
+        )
 
         self.channels = DYNAMIC[spatial]
         self.reductions = tuple(2**i for i in range(len(self.channels)))
@@ -228,6 +231,10 @@ class DynamicEncoder(nn.Module):
             rules |= {"n_conv_per_stage": 2}
         make = ResidualEncoder if residual else PlainConvEncoder
         self.model = make(in_channels, stages, self.channels, **rules)
+        for block in self.model.modules():
+            if isinstance(block, ConvDropoutNormReLU):
+                for name in {part for part, _ in block.named_children()} - {"all_modules"}:
+                    delattr(block, name)  # a second name of one of all_modules
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The levels of the pyramid, fine to coarse."""
