@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import product
 
 import numpy as np
@@ -15,9 +14,6 @@ __all__ = ["by_windows", "starts"]
 
 STEP = 0.5
 """Windows follow one another by half their length, as in nnU-Net."""
-WHOLE = 2.0
-"""A scan of so many times a window's voxels still goes through the network whole: several windows
-that overlap would take longer."""
 
 
 def starts(length: int, window: int) -> list[int]:
@@ -39,11 +35,11 @@ def by_windows(
 ) -> NDArray[np.float16]:
     """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k).
 
-    A scan that fits into one window, or nearly so, goes through the network whole, as it is.
+    A scan that fits into one window goes through the network whole, as it is. A larger one never
+    does: a network knows places by their distance from the border, and loses much in another size.
     """
     shape = image.shape[1:]
-    whole = math.prod(shape) <= WHOLE * math.prod(window)
-    size = [n if whole else min(w, n) for w, n in zip(window, shape, strict=True)]
+    size = [min(w, n) for w, n in zip(window, shape, strict=True)]
     places = list(product(*(starts(n, w) for n, w in zip(shape, size, strict=True))))
     weight = _towards_the_middle(size)
     total: NDArray[np.float32] | None = None
