@@ -57,7 +57,7 @@ def run(tmp_path_factory):
 
 def test_a_structure_is_learnt_and_judged_where_it_was_labelled(run):
     assert [row["structure"] for row in run.summary] == ["ball", "mean"]
-    assert run.summary[0]["dice_mean"] > 0.8
+    assert run.summary[0]["dice_mean"] > 0.93
     half, whole = (
         np.mean([np.count_nonzero(scan(n)[1] & where) for n in range(6)])
         for where in (~UNKNOWN, np.ones_like(UNKNOWN))
@@ -71,8 +71,8 @@ def test_the_segmenter_finds_the_structure_where_nobody_labelled(run):
     assert segmenter.scheme == LabelScheme.of({"ball": 1})
     volume, ball = scan(17)
     found = segmenter.segment(volume)
-    # 2/3 at the most, had it learnt that there is background
-    assert dice(ball, found.array == 1) > 0.8
+    # 0.98; had it learnt that there is background, 0.86
+    assert dice(ball, found.array == 1) > 0.93
 
 
 def test_what_number_is_ignored_changes_no_bit_of_the_weights(tmp_path):
