@@ -287,3 +287,6 @@ def test_an_epoch_sees_about_every_sample_once_within_bounds():
     assert steps_per_epoch(8, 8) == 10
     assert steps_per_epoch(8, 10**6) == 250
     assert math.isfinite(steps_per_epoch(1, 0))
+    assert steps_per_epoch(8, 10**6, "all") == 125_000
+    assert steps_per_epoch(8, 9, "all") == 2
+    assert steps_per_epoch(8, 9, 250) == 250

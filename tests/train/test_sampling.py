@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from condyle.config import Augmentation
-from condyle.errors import DatasetError
+from condyle.core import Grid, LabelMap, LabelScheme
+from condyle.errors import ConfigError, DatasetError
+from condyle.prepare.slices import AXIS, hard_slices
 from condyle.train import Batches, TrainingCase
 from condyle.train.sampling import IGNORE, PatchSampler, cut
 
@@ -107,3 +111,42 @@ def test_with_copies_a_slice_exists_as_itself_and_so_many_changed_ones():
         assert all(len(epoch[n]) == 1 for epoch in epochs)
         assert len(set.union(*(epoch[n] for epoch in epochs))) == 3
         assert epochs[1][n] == epochs[4][n] != epochs[2][n] == epochs[5][n]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from(sorted(AXIS)),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)  # fmt: skip
+def test_hard_slices_alone_are_drawn_and_all_of_them(seed, n, plane, foreground):
+    rng = np.random.default_rng(seed)
+    shape, through = (12, 11, 13), AXIS[plane]
+    labels = np.zeros(shape, np.uint8)
+    for index in (1, 2):
+        low = rng.integers(0, 8, 3)
+        box = tuple(slice(a, a + s) for a, s in zip(low, rng.integers(1, 8, 3), strict=True))
+        labels[box] = index
+    numbers = np.zeros(shape, np.float32)
+    numbers += np.arange(shape[through]).reshape([-1 if a == through else 1 for a in range(3)])
+    scheme = LabelScheme.of({"a": 1, "b": 2})
+    hard = hard_slices(LabelMap(labels, Grid.regular(shape), scheme), n, plane)
+    expected = set(np.concatenate(list(hard.values())).tolist())
+    patch = [16, 16, 16]
+    patch[through] = 1
+    one = TrainingCase("a", numbers[None], labels, (1.0, 1.0, 1.0))
+    batches = Batches([one], tuple(patch), 8, Augmentation(), (0, 1, 2), foreground, 0, 0, 1, n)
+    drawn = {int(batches.sampler.draw(0, index)[0].max()) for index in range(200)}
+    assert drawn <= expected
+    assert drawn == expected or foreground > 0
+    assert batches.samples == len(expected)
+
+
+def test_hard_slices_are_no_volumes():
+    with pytest.raises(ConfigError, match="take a 2D network"):
+        PatchSampler([case()], (8, 8, 8), 0.5, 0, hard_slices=3)
+
+
+def test_as_many_samples_as_slices_whatever_their_size():
+    small = case((10, 12, 7), at=(5, 5, 3))
+    batches = Batches([case(), small], (24, 24, 1), 2, Augmentation(), (0, 1), 0.5, seed=0)
+    assert batches.samples == 17

@@ -234,6 +234,9 @@ def _settings(
     if variant and not config:
         raise CondyleError("--variant is one of a study: name it by --config (`condyle presets`)")
     settings = read_preset(config).settings_of(variant) if config else {}
+    for flag, other in (("budget", "epochs"), ("epochs", "budget")):
+        if training.get(flag) and not training.get(other):
+            settings.get("training", {}).pop(other, None)  # one flag wins over the file's other
     sections = (((), top), (("network",), network), (("network", "inflation"), inflation or {}),
                 (("training",), training))  # fmt: skip
     for path, values in sections:
