@@ -1,6 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
+from condyle.config import Inflation
 from condyle.errors import UnknownName
 from condyle.networks import NetworkName, build
 from condyle.networks.encoders import TimmEncoder, adapted_to_channels
@@ -78,3 +80,21 @@ def test_encoders_say_truly_how_wide_and_how_small_their_levels_are():
     levels = encoder(torch.zeros(1, 3, 64, 64))
     assert tuple(level.shape[1] for level in levels) == encoder.channels
     assert tuple(64 // level.shape[2] for level in levels) == encoder.reductions
+
+
+def test_a_3d_network_from_random_numbers_is_random_along_the_depth_too():
+    network, _ = build("3d:unet-resnet18", 1, 2, "none")
+    first = next(m for m in network.encoder.modules() if isinstance(m, nn.Conv3d))
+    assert not torch.allclose(first.weight[..., 0], first.weight[..., 1])
+
+
+@pytest.mark.parametrize("strategy", ["average", "acs"])
+def test_weights_lie_in_memory_as_convolutions_want_them(strategy):
+    network, _ = build("3d:unet-resnet18", 1, 2, "none", inflation=Inflation(strategy=strategy))
+    image = torch.randn(1, 1, 32, 32, 32)
+    before = network.eval()(image)
+    weights = [p for p in network.on(torch.device("cpu")).parameters() if p.ndim >= 4]
+    orders = {4: torch.channels_last, 5: torch.channels_last_3d}
+    assert all(p.is_contiguous(memory_format=orders[p.ndim]) for p in weights)
+    assert strategy != "acs" or {p.ndim for p in weights} == {4, 5}
+    torch.testing.assert_close(network(image), before, rtol=1e-3, atol=1e-4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -160,6 +160,15 @@ class SegmentationNetwork(nn.Module):
         """Background and structures together."""
         return cast(nn.Conv3d, self.segmentation_head[0]).out_channels
 
+    def on(self, device: torch.device) -> Self:
+        """Itself, moved to a device, with its weights in the order that is fastest there."""
+        self.to(device)
+        for weight in self.parameters():  # `acs` keeps flat kernels in a network for volumes
+            if weight.ndim >= 4:
+                order = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
+                weight.data = weight.data.contiguous(memory_format=order)
+        return self
+
     @property
     def memory_format(self) -> torch.memory_format:
         """The order of values in memory that convolutions are fastest with."""
@@ -211,6 +220,8 @@ def build(
         network = inflated(network, inflation)
         if anew:
             _start_anew(network.decoder, network.segmentation_head, network.supervision)
+        if not found:
+            _start_anew(network.encoder)
     if found and volumes:
         _take(network, state, found)
     return network, found

@@ -24,8 +24,7 @@ class TorchRuntime:
     def of(cls, network: SegmentationNetwork, device: str = "auto") -> TorchRuntime:
         """The network, moved to the device and set to predict."""
         where = pick_device(device)
-        network.to(where, memory_format=network.memory_format)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
-        return cls(network.eval(), where)
+        return cls(network.on(where).eval(), where)
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k])."""

@@ -116,7 +116,7 @@ def fit(
         If SIGTERM or SIGUSR1 came (a cluster wants the machine back); a checkpoint is written.
     """
     fabric = fabric or fabric_for()
-    network.to(fabric.device, memory_format=network.memory_format)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
+    network.on(fabric.device)
     average, best = copy.deepcopy(network), copy.deepcopy(network)
     step = Step(fabric, network, average, training, rules, class_weights)
     networks = {"network": network, "average": average, "best": best}

@@ -37,7 +37,7 @@ def seconds_of_step(
     batch : samples in this process.
     """
     fabric = alone(device)
-    tried = copy.deepcopy(network).to(fabric.device, memory_format=network.memory_format)  # pyright: ignore[reportCallIssue]  torch's stub lacks it
+    tried = copy.deepcopy(network).on(fabric.device)
     step = Step(fabric, tried.train(), copy.deepcopy(tried), training, Network())
     image, target = _noise(network, patch, batch)
     spans: list[float] = []
