@@ -5,6 +5,7 @@ from torch import nn
 from condyle.config import Inflation
 from condyle.errors import UnknownName
 from condyle.networks import NetworkName, build
+from condyle.networks.device import moved
 from condyle.networks.encoders import TimmEncoder, adapted_to_channels
 
 
@@ -93,7 +94,7 @@ def test_weights_lie_in_memory_as_convolutions_want_them(strategy):
     network, _ = build("3d:unet-resnet18", 1, 2, "none", inflation=Inflation(strategy=strategy))
     image = torch.randn(1, 1, 32, 32, 32)
     before = network.eval()(image)
-    weights = [p for p in network.on(torch.device("cpu")).parameters() if p.ndim >= 4]
+    weights = [p for p in moved(network, torch.device("cpu")).parameters() if p.ndim >= 4]
     orders = {4: torch.channels_last, 5: torch.channels_last_3d}
     assert all(p.is_contiguous(memory_format=orders[p.ndim]) for p in weights)
     assert strategy != "acs" or {p.ndim for p in weights} == {4, 5}

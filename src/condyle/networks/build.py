@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -159,15 +159,6 @@ class SegmentationNetwork(nn.Module):
     def classes(self) -> int:
         """Background and structures together."""
         return cast(nn.Conv3d, self.segmentation_head[0]).out_channels
-
-    def on(self, device: torch.device) -> Self:
-        """Itself, moved to a device, with its weights in the order that is fastest there."""
-        self.to(device)
-        for weight in self.parameters():  # `acs` keeps flat kernels in a network for volumes
-            if weight.ndim >= 4:
-                order = torch.channels_last if weight.ndim == 4 else torch.channels_last_3d
-                weight.data = weight.data.contiguous(memory_format=order)
-        return self
 
     @property
     def memory_format(self) -> torch.memory_format:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from condyle.networks import SegmentationNetwork
-from condyle.networks.device import bf16_pays, pick_device
+from condyle.networks.device import bf16_pays, moved, pick_device
 
 __all__ = ["TorchRuntime"]
 
@@ -24,7 +24,7 @@ class TorchRuntime:
     def of(cls, network: SegmentationNetwork, device: str = "auto") -> TorchRuntime:
         """The network, moved to the device and set to predict."""
         where = pick_device(device)
-        return cls(network.on(where).eval(), where)
+        return cls(moved(network, where).eval(), where)
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k])."""

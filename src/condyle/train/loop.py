@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from condyle.config import Network, Training
 from condyle.errors import OutputError, TrainingFailed, TrainingPaused
 from condyle.networks import SegmentationNetwork
+from condyle.networks.device import moved
 from condyle.train import checkpoint
 from condyle.train.batches import Batches
 from condyle.train.devices import fabric_for
@@ -116,7 +117,7 @@ def fit(
         If SIGTERM or SIGUSR1 came (a cluster wants the machine back); a checkpoint is written.
     """
     fabric = fabric or fabric_for()
-    network.on(fabric.device)
+    moved(network, fabric.device)
     average, best = copy.deepcopy(network), copy.deepcopy(network)
     step = Step(fabric, network, average, training, rules, class_weights)
     networks = {"network": network, "average": average, "best": best}

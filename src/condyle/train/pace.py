@@ -12,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from condyle.config import Network, Training
 from condyle.networks import SegmentationNetwork
+from condyle.networks.device import moved
 from condyle.train.devices import alone
 from condyle.train.losses import build_loss
 from condyle.train.step import Step
@@ -37,7 +38,7 @@ def seconds_of_step(
     batch : samples in this process.
     """
     fabric = alone(device)
-    tried = copy.deepcopy(network).on(fabric.device)
+    tried = moved(copy.deepcopy(network), fabric.device)
     step = Step(fabric, tried.train(), copy.deepcopy(tried), training, Network())
     image, target = _noise(network, patch, batch)
     spans: list[float] = []
