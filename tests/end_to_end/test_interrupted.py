@@ -41,16 +41,17 @@ def command(dataset, out, *before, epochs=12):
     ]  # fmt: skip
 
 
-def started(words):
+def started(words, log):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    with log.open("w") as stream:
+        return subprocess.Popen(
+            words, env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
 
 
-def wait_for(path, process):
+def wait_for(path, process, log):
     while not path.exists():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, log.read_text()
         time.sleep(0.01)
 
 
@@ -61,10 +62,11 @@ def weights(run):
 @pytest.fixture(scope="module")
 def in_peace(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("peace") / "run"
-    process = started(command(dataset, out))
-    wait_for(out / "checkpoints" / "last.safetensors", process)
+    log = out.with_name("log.txt")
+    process = started(command(dataset, out), log)
+    wait_for(out / "checkpoints" / "last.safetensors", process, log)
     begun = time.monotonic()
-    assert process.wait() == 0, process.stderr.read()
+    assert process.wait() == 0, log.read_text()
     return out, time.monotonic() - begun
 
 
@@ -72,15 +74,15 @@ def in_peace(dataset, tmp_path_factory):
 def test_killed_at_random_moments_it_ends_with_the_same_weights(dataset, in_peace, tmp_path, kills):
     whole, seconds = in_peace
     moments = random.Random(0)
-    out = tmp_path / "run"
+    out, log = tmp_path / "run", tmp_path / "log.txt"
     for _ in range(kills):
-        process = started(command(dataset, out))
-        wait_for(out / "checkpoints" / "last.safetensors", process)
+        process = started(command(dataset, out), log)
+        wait_for(out / "checkpoints" / "last.safetensors", process, log)
         time.sleep(moments.uniform(0, seconds / kills))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    process = started(command(dataset, out))
-    assert process.wait() == 0, process.stderr.read()
+    process = started(command(dataset, out), log)
+    assert process.wait() == 0, log.read_text()
     assert weights(out) == weights(whole)
 
 
@@ -88,12 +90,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(dataset, in_peac
 def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(dataset, tmp_path):
     def run(out, kill):
         torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1")
-        process = started(command(dataset, out, *torchrun))
+        log = out.with_suffix(".log")
+        process = started(command(dataset, out, *torchrun), log)
         if kill:
-            wait_for(out / "checkpoints" / "last.safetensors", process)
+            wait_for(out / "checkpoints" / "last.safetensors", process, log)
             time.sleep(1)
             os.kill(workers(process.pid)[-1], signal.SIGKILL)
-        assert process.wait() == 0, process.stderr.read()
+        assert process.wait() == 0, log.read_text()
 
     run(tmp_path / "whole", kill=False)
     run(tmp_path / "cut", kill=True)
