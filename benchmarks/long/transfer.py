@@ -35,6 +35,8 @@ ROWS = {
     ],
 }
 """Row -> its trainings: network, weights, inflation, part of the budget."""
+OWN_VOXELS = "[preparation]\nspacing = [0, 0, 0]\n"
+"""Slices that a 3D network goes on from are not enlarged: what follows keeps their voxels."""
 CONDYLE = """
 import time
 time.monotonic = time.process_time
@@ -65,12 +67,17 @@ def run(row, seed, given):
     before = ""
     for n, (network, weights, inflation, part) in enumerate(ROWS[row]):
         out = folder(given, row, seed, n)
+        followed = n + 1 < len(ROWS[row])
+        config = given.out / "own_voxels.toml"
+        if followed:
+            config.write_text(OWN_VOXELS)
         if not (out / "summary.csv").is_file():
             subprocess.run(
                 [sys.executable, "-c", CONDYLE, "train", given.dataset, "--fold", "0",
                  "--network", network, "--weights", before or weights, "--inflation", inflation,
                  "--budget", f"{60 * part * given.budget:.0f}s", "--batch", str(BATCH[network]),
-                 "--seed", str(seed), "--out", out],
+                 "--seed", str(seed), "--out", out,
+                 *(["--config", config] if followed else [])],
                 check=True,
                 env={**os.environ, **ROOMY, "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
