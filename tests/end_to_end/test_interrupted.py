@@ -89,7 +89,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(dataset, in_peac
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(dataset, tmp_path):
     def run(out, kill):
-        torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1")
+        torchrun = ["-m", "torch.distributed.run", "--standalone"]
+        torchrun += ["--nproc-per-node", "2", "--max-restarts", "3"]
         log = out.with_suffix(".log")
         process = started(command(dataset, out, *torchrun), log)
         if kill:

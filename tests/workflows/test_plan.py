@@ -61,6 +61,13 @@ def test_large_scans_go_slice_by_slice(tmp_path, step_takes):
     assert made.training.patch[1] == 1
 
 
+def test_who_asks_for_a_plane_gets_slices(tmp_path, step_takes):
+    step_takes(0.1)
+    data = dataset(tmp_path, (36, 50, 36))
+    made = plan(experiment(data), data, plane="coronal").experiment
+    assert (made.network.name, made.preparation.plane) == ("unet-efficientnet_lite0", "coronal")
+
+
 def test_what_is_given_is_kept(tmp_path, step_takes):
     step_takes(0.1)
     data = dataset(tmp_path, (36, 50, 36))

@@ -83,7 +83,7 @@ def plan(
     """
     scans = _Scans(dataset, fold_of(dataset, experiment), tell)
     reasons: list[str] = []
-    candidates, filled = _candidates(experiment, scans), experiment
+    candidates, filled = _candidates(experiment, scans, plane), experiment
     for name, why in candidates:
         filled = experiment.changed(network=experiment.network.changed(name=name))
         filled = _with_patch(_with_inflation(_with_preparation(filled, scans, plane), scans), scans)
@@ -121,7 +121,9 @@ class _Scans:
         return [recipe.working_grid(Grid.regular(c.shape, spacing=c.spacing)) for c in cases]
 
 
-def _candidates(experiment: Experiment, scans: _Scans) -> list[tuple[str, str]]:
+def _candidates(
+    experiment: Experiment, scans: _Scans, plane: Plane | None
+) -> list[tuple[str, str]]:
     """The networks that come into question, the first choice first, and why each does."""
     name, weights = experiment.network.name, Path(experiment.network.weights)
     if name != "auto":
@@ -137,8 +139,8 @@ def _candidates(experiment: Experiment, scans: _Scans) -> list[tuple[str, str]]:
     shape = scans.seen.shape
     size = "x".join(f"{side:.0f}" for side in shape)
     flat = f"network {FLAT}: pretrained on photographs, it learns slices from few scans"
-    if experiment.training.hard_slices:
-        return [(FLAT, f"{flat}; only slices can be hard slices")]
+    if experiment.training.hard_slices or plane:
+        return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} asks for slices")]
     if math.prod(shape) > LARGEST_PATCH[3]:
         return [(FLAT, f"{flat}; scans of {size} voxels are too large to be seen whole in 3D")]
     return [(DEEP, f"network {DEEP}: scans of {size} voxels are seen whole"), (FLAT, flat)]
