@@ -16,7 +16,7 @@ CondyleError                     the root; the command line shows its sentence a
 ├── MissingExtra       (ImportError)        an optional library that is not installed
 ├── TrainingFailed     (RuntimeError)       training that cannot go on; exits 1
 │   └── OutOfMemory    (MemoryError)        a batch that does not fit into memory
-└── TrainingPaused                          training that was asked to stop; exits 0
+└── TrainingPaused     (RuntimeError)       training that was asked to stop; exits 0
 """
 
 from collections.abc import Iterable
@@ -123,7 +123,7 @@ class OutOfMemory(TrainingFailed, MemoryError):
     """A batch that does not fit into memory."""
 
 
-class TrainingPaused(CondyleError):
+class TrainingPaused(CondyleError, RuntimeError):
     """Training that a signal asked to stop; all it has learnt is in its last checkpoint."""
 
     exit_code = 0
