@@ -32,8 +32,9 @@ FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-plain"
 """The networks to choose from: a pretrained one for slices, a small one for volumes."""
 LARGEST_PATCH = {2: 512 * 512, 3: 96**3}
 """Voxels of a training sample at the most."""
-SHORTER = 0.5
-"""Part of a step, of 8 voxels say, by which a sample may fall short of the scan."""
+SHORTER = {2: 0.0, 3: 0.5}
+"""Part of a step, of 8 voxels say, by which a sample may fall short of the scan; slices are always
+seen whole when they are segmented, so a sample must not be smaller."""
 USUAL_BATCH = {2: 8, 3: 2}
 FEWEST_STEPS = 300
 """Steps that a network for volumes needs before it is worth its time."""
@@ -199,7 +200,7 @@ def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
     if isinstance(multiple, int):
         multiple = (32 if spatial == 2 else 8,) * 3
     patch = tuple(
-        1 if axis == flat else max(math.ceil(side / step - SHORTER), 1) * step
+        1 if axis == flat else max(math.ceil(side / step - SHORTER[spatial]), 1) * step
         for axis, (side, step) in enumerate(zip(sides, multiple, strict=True))
     )
     return experiment.changed(training=experiment.training.changed(patch=patch))
