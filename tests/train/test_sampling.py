@@ -11,6 +11,11 @@ from condyle.train import Batches, TrainingCase
 from condyle.train.sampling import IGNORE, PatchSampler, cut
 
 
+def drawn_by(sampler, epoch, index):
+    """Image, class indices and spacing of one sample."""
+    return sampler.at(*sampler.place(epoch, index))
+
+
 def case(shape=(20, 24, 10), at=(15, 4, 8), name="a"):
     image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     labels = np.zeros(shape, np.uint8)
@@ -22,7 +27,7 @@ def case(shape=(20, 24, 10), at=(15, 4, 8), name="a"):
 def test_samples_about_a_structure_hold_it_and_come_in_the_patchs_size(patch):
     sampler = PatchSampler([case()], patch, foreground=1.0, seed=0)
     for index in range(30):
-        image, labels, spacing = sampler.draw(0, index)
+        image, labels, spacing = drawn_by(sampler, 0, index)
         assert image.shape == (1, *patch)
         assert labels.shape == patch
         assert labels.any()
@@ -35,7 +40,7 @@ def test_rare_structures_come_as_often_as_common_ones():
     labels[3, 3, 3] = 2
     both = TrainingCase("b", common.image, labels, common.spacing)
     sampler = PatchSampler([both], (1, 1, 1), foreground=1.0, seed=0)
-    drawn = [int(sampler.draw(0, n)[1].item()) for n in range(200)]
+    drawn = [int(drawn_by(sampler, 0, n)[1].item()) for n in range(200)]
     assert 60 < drawn.count(2) < 140
 
 
@@ -43,8 +48,8 @@ def test_samples_depend_on_seed_epoch_and_index_alone():
     one = PatchSampler([case(), case(name="b")], (8, 8, 1), 0.5, seed=1)
     two = PatchSampler([case(), case(name="b")], (8, 8, 1), 0.5, seed=1)
     for index in (5, 2, 9):
-        np.testing.assert_array_equal(one.draw(3, index)[0], two.draw(3, index)[0])
-    assert not np.array_equal(one.draw(3, 5)[0], one.draw(4, 5)[0])
+        np.testing.assert_array_equal(drawn_by(one, 3, index)[0], drawn_by(two, 3, index)[0])
+    assert not np.array_equal(drawn_by(one, 3, 5)[0], drawn_by(one, 4, 5)[0])
 
 
 def test_nothing_labelled_is_nothing_to_learn():
@@ -84,7 +89,7 @@ def test_no_sample_is_about_voxels_that_nobody_labelled():
     labels[3, 4, 5] = 2
     one = TrainingCase("a", np.zeros((1, 12, 12, 12), np.float32), labels, (1, 1, 1))
     sampler = PatchSampler([one], (1, 1, 1), foreground=1.0, seed=0)
-    assert {int(sampler.draw(0, n)[1].item()) for n in range(20)} == {2}
+    assert {int(drawn_by(sampler, 0, n)[1].item()) for n in range(20)} == {2}
     labels[3, 4, 5] = 0
     with pytest.raises(DatasetError, match="nothing to learn"):
         PatchSampler([one], (1, 1, 1), foreground=1.0, seed=0)
@@ -135,7 +140,7 @@ def test_hard_slices_alone_are_drawn_and_all_of_them(seed, n, plane, foreground)
     patch[through] = 1
     one = TrainingCase("a", numbers[None], labels, (1.0, 1.0, 1.0))
     batches = Batches([one], tuple(patch), 8, Augmentation(), (0, 1, 2), foreground, 0, 0, 1, n)
-    drawn = {int(batches.sampler.draw(0, index)[0].max()) for index in range(200)}
+    drawn = {int(drawn_by(batches.sampler, 0, index)[0].max()) for index in range(200)}
     assert drawn <= expected
     assert drawn == expected or foreground > 0
     assert batches.samples == len(expected)

@@ -126,12 +126,8 @@ class DeepLabV3PlusDecoder(Decoder):
 
     def __init__(self, pyramid: Pyramid):
         super().__init__()
-        spatial, channels, reductions, norm = (
-            pyramid.spatial,
-            pyramid.channels,
-            pyramid.reductions,
-            pyramid.norm,
-        )
+        spatial, norm = pyramid.spatial, pyramid.norm
+        channels, reductions = pyramid.channels, pyramid.reductions
         self.out_channels, fine = CHANNELS, 48
         self.fine = next(at for at, reduction in enumerate(reductions) if reduction >= 4)
         self.aspp = nn.Sequential(

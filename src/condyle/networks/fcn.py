@@ -61,12 +61,8 @@ class FCNVGGDecoder(Decoder):
 
     def __init__(self, pyramid: Pyramid):
         super().__init__()
-        spatial, channels, reductions, norm = (
-            pyramid.spatial,
-            pyramid.channels,
-            pyramid.reductions,
-            pyramid.norm,
-        )
+        spatial, norm = pyramid.spatial, pyramid.norm
+        channels, reductions = pyramid.channels, pyramid.reductions
         self.at = max(at for at, reduction in enumerate(reductions) if reduction <= 16)
         widths = [64, *[64, 32, 16, 8][: int(math.log2(reductions[self.at]))]]
         self.conv = conv_norm_act(spatial, channels[self.at], widths[0], norm)

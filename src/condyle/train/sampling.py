@@ -83,12 +83,6 @@ class PatchSampler:
         if not self.with_structures:
             raise DatasetError("no training case holds any structure: there is nothing to learn")
 
-    def draw(
-        self, epoch: int, index: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
-        """Image (C, *patch), class indices (*patch) and spacing (mm) of one sample."""
-        return self.at(*self.place(epoch, index))
-
     def place(self, epoch: int, index: int) -> tuple[int, tuple[int, int, int]]:
         """Which case a sample is cut from, and its first voxel there."""
         rng = generator(self.seed, epoch, index)
@@ -112,7 +106,7 @@ class PatchSampler:
     def at(
         self, n: int, start: tuple[int, int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
-        """Image, class indices and spacing of what lies at a place."""
+        """Image (C, *patch), class indices (*patch) and spacing (mm) of what lies at a place."""
         case = self.cases[n]
         image = np.stack([cut(c, start, self.patch, edge=True) for c in case.image])
         labels = cut(case.labels, start, self.patch, edge=False)

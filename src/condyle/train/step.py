@@ -46,8 +46,6 @@ class Step:
         self.fabric, self.network, self.training = fabric, network, training
         self.optimizer = _optimizer(network, training, rules)
         self.wrapped, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
-        if class_weights is not None:
-            class_weights = class_weights.to(fabric.device)
         self.loss = build_loss(training.loss, class_weights)
         theirs, mine = network.state_dict(), average.state_dict()
         smooth = [name for name, tensor in mine.items() if tensor.is_floating_point()]

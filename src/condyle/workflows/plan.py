@@ -87,8 +87,9 @@ def plan(
     candidates, filled = _candidates(experiment, scans, plane), experiment
     for name, why in candidates:
         filled = experiment.changed(network=experiment.network.changed(name=name))
-        filled = _with_patch(_with_inflation(_with_preparation(filled, scans, plane), scans), scans)
-        filled, pace, steps = _with_batch(filled, scans, processes)
+        filled = _with_inflation(_with_preparation(filled, scans, plane), scans)
+        network = _network(filled, scans)
+        filled, pace, steps = _with_batch(_with_patch(filled, scans, network), network, processes)
         reasons += [why, pace]
         if steps is None or steps >= FEWEST_STEPS or name == candidates[-1][0]:
             break
@@ -172,7 +173,7 @@ def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
     return experiment.changed(network=experiment.network.changed(inflation=changed))
 
 
-def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
+def _with_patch(experiment: Experiment, scans: _Scans, network: SegmentationNetwork) -> Experiment:
     """With a sample that holds the typical scan, or as much of it as is affordable.
 
     A network pads to its own steps, of 8 or 32 voxels say: a sample may end a little before the
@@ -180,7 +181,7 @@ def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
     """
     settings, given = experiment.preparation, experiment.training.patch
     assert settings is not None
-    spatial = NetworkName.parse(experiment.network.name).spatial
+    spatial = network.spatial
     flat = AXIS[settings.plane] if spatial == 2 else None
     if given is not None:
         if flat is not None and given[flat] != 1:
@@ -196,7 +197,7 @@ def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
     shrink = (LARGEST_PATCH[spatial] / np.prod(sides)) ** (1 / spatial)
     if shrink < 1:
         sides = np.where(np.arange(3) == flat, 1, sides * shrink)
-    multiple = _network(experiment, scans).multiple
+    multiple = network.multiple
     if isinstance(multiple, int):
         multiple = (32 if spatial == 2 else 8,) * 3
     patch = tuple(
@@ -207,10 +208,10 @@ def _with_patch(experiment: Experiment, scans: _Scans) -> Experiment:
 
 
 def _with_batch(
-    experiment: Experiment, scans: _Scans, processes: int
+    experiment: Experiment, network: SegmentationNetwork, processes: int
 ) -> tuple[Experiment, str, float | None]:
     """With a batch, what a step of it takes, and how many fit into the budget, if there is one."""
-    network, training = _network(experiment, scans), experiment.training
+    training = experiment.training
     assert training.patch is not None
     sides = tuple(side for side in training.patch if side > 1 or network.spatial == 3)
     share = math.ceil((training.batch or USUAL_BATCH[network.spatial] * processes) / processes)
