@@ -1,13 +1,13 @@
 """Few labelled scans: Condyle, a plain script and nnU-Net, the same cases and minutes.
 
     python benchmarks/long/few_cases.py DATASET --out FOLDER
-        [--cases 8 16 32] [--minutes 10] [--seeds 0] [--fold 0] [--nnunet PYTHON]
+        [--cases 8 16 32] [--minutes 10] [--seeds 0] [--fold 0] [--nnunet PYTHON] [--busy]
 
 A row trains on the first so many of the fold's training cases, in an order drawn once, and is
 judged on all cases that the fold holds out. Each row's cases are a data set of their own with its
 own split, so that every rival sees the same. Condyle runs with its defaults; its minutes hold
 everything, the rivals' their fitting alone. A run that is finished is not repeated. Needs a quiet
-machine: minutes are time.
+machine, as minutes are time, or --busy.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ def course_of(count, given):
         train, held_out = split(given.dataset, given.fold)
         order = np.random.default_rng(ORDER).permutation(len(train))[:count]
         write_cut(given.dataset, (tuple(sorted(train[i] for i in order)), held_out), dataset)
-    return Course(dataset, 0, out, given.nnunet)
+    return Course(dataset, 0, out, given.nnunet, given.busy)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 Condyle gets the minutes for everything: reading, fitting, judging. The rivals get them for
 fitting alone; planning, preprocessing and the segmenting of the held-out cases are not counted.
+
+On a machine that is not quiet, --busy counts a minute as two of one core's processor time
+(`on_one_core.py`); nnU-Net's augmentation, which runs in other processes, then costs it nothing.
 """
 
 import argparse
@@ -17,19 +20,33 @@ from statistics import mean
 from condyle.core import Fold
 from condyle.io import open_dataset
 from condyle.io.nnunet import write_nnunet
+from condyle.launch import ROOMY
 from condyle.prepare.splits import default_folds
 
 HERE = Path(__file__).parent
+ONE_CORE = HERE / "on_one_core.py"
+ALONE = ROOMY | {"OMP_NUM_THREADS": "1"}
+"""The environment of what runs on one core."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """One fold of a data set, the folder of its runs, and a Python that has nnU-Net, if any."""
+    """One fold of a data set, the folder of its runs, and a Python that has nnU-Net, if any.
+
+    With `busy`, minutes are of two cores, counted as twice the processor time of one.
+    """
 
     dataset: Path
     fold: int
     out: Path
     nnunet: Path | None = None
+    busy: bool = False
+
+    def fitting(self, python, *command, minutes):
+        """The words that start a training in the minutes' clock, and its minutes there."""
+        if not self.busy:
+            return [python, *command], minutes
+        return [python, ONE_CORE, *command], 2 * minutes
 
     def folder(self, rival, minutes, seed):
         return self.out / f"{rival}-{minutes:g}m-seed{seed}".replace(" ", "_")
@@ -62,15 +79,17 @@ class Course:
 
 
 def by_condyle(course, minutes, seed, folder):
+    start, minutes = course.fitting(sys.executable, "-m", "condyle", minutes=minutes)
     call(
-        folder, sys.executable, "-m", "condyle", "train", course.dataset, "--fold", course.fold,
+        folder, *start, "train", course.dataset, "--fold", course.fold,
         "--budget", f"{60 * minutes:.0f}s", "--seed", seed, "--out", folder,
     )  # fmt: skip
 
 
 def by_plain_script(course, minutes, seed, folder):
+    start, minutes = course.fitting(sys.executable, HERE / "plain.py", minutes=minutes)
     call(
-        folder, sys.executable, HERE / "plain.py", course.dataset, "--fold", course.fold,
+        folder, *start, course.dataset, "--fold", course.fold,
         "--minutes", minutes, "--seed", seed, "--out", folder / "predictions",
     )  # fmt: skip
     judge(course, folder / "predictions", folder)
@@ -81,8 +100,9 @@ def by_nnunet(course, minutes, seed, folder):
     raw = base / "raw" / "Dataset001_course"
     if not raw.is_dir():
         write_cut(course.dataset, split(course.dataset, course.fold), raw)
+    start, minutes = course.fitting(course.nnunet, HERE / "nnunet_by_time.py", minutes=minutes)
     call(
-        folder, course.nnunet, HERE / "nnunet_by_time.py", "--minutes", minutes, "--seed", seed,
+        folder, *start, "--minutes", minutes, "--seed", seed,
         nnUNet_raw=base / "raw", nnUNet_preprocessed=base / "preprocessed", nnUNet_results=folder,
     )  # fmt: skip
     judge(course, next(folder.glob("**/fold_0/validation")), folder)
@@ -104,7 +124,7 @@ def call(folder, *command, **variables):
             [str(word) for word in command],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | added,
+            env=os.environ | ALONE | added if ONE_CORE in command else os.environ | added,
             check=True,
         )
 
@@ -153,6 +173,7 @@ def options(text):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=[*RIVALS])
     parser.add_argument("--nnunet", type=Path, help="a Python that has nnU-Net 2.8; else without")
+    parser.add_argument("--busy", action="store_true", help="count processor time of one core")
     return parser
 
 

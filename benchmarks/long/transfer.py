@@ -5,9 +5,8 @@
 Every row trains on the data set's fold 0 and is judged on the cases it holds out. A run that is
 finished is not repeated, so an interrupted table goes on.
 
-The minutes are those of one core: a run has one thread a library, and its clock counts the
-processor time it was given. So other work on the machine takes nothing from a row's budget, and
-two seeds can be run side by side (--seeds 0 and --seeds 1).
+The minutes are processor time of one core (`on_one_core.py`): two seeds can be run side by side
+(--seeds 0 and --seeds 1).
 """
 
 import argparse
@@ -18,7 +17,7 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from condyle.launch import ROOMY
+from rivals import ALONE, ONE_CORE
 
 FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-efficientnet_lite0"
 BATCH = {FLAT: 8, DEEP: 2}
@@ -37,14 +36,6 @@ ROWS = {
 """Row -> its trainings: network, weights, inflation, part of the budget."""
 OWN_VOXELS = "[preparation]\nspacing = [0, 0, 0]\n"
 """Slices that a 3D network goes on from are not enlarged: what follows keeps their voxels."""
-CONDYLE = """
-import time
-time.monotonic = time.process_time
-import torch
-torch.set_num_threads(1)
-from condyle.app.cli import main
-main()
-"""
 
 
 def main():
@@ -73,13 +64,13 @@ def run(row, seed, given):
             config.write_text(OWN_VOXELS)
         if not (out / "summary.csv").is_file():
             subprocess.run(
-                [sys.executable, "-c", CONDYLE, "train", given.dataset, "--fold", "0",
+                [sys.executable, ONE_CORE, "-m", "condyle", "train", given.dataset, "--fold", "0",
                  "--network", network, "--weights", before or weights, "--inflation", inflation,
                  "--budget", f"{60 * part * given.budget:.0f}s", "--batch", str(BATCH[network]),
                  "--seed", str(seed), "--out", out,
                  *(["--config", config] if followed else [])],
                 check=True,
-                env={**os.environ, **ROOMY, "OMP_NUM_THREADS": "1"},
+                env=os.environ | ALONE,
             )  # fmt: skip
         before = str(out)
 

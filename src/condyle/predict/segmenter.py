@@ -43,6 +43,8 @@ class Segmenter:
     channels : how many channels a scan must have.
     window : voxels that a 3D network sees at once.
     inflation : how a pretrained 2D network became this 3D one.
+    refinement : the cleaning steps that helped on validation cases (`condyle refine --choose`),
+        as `condyle.refine.Refinement` takes them; empty: none were chosen.
     training : where it came from: data set, settings, figures.
 
     Examples
@@ -60,6 +62,7 @@ class Segmenter:
     channels: int = 1
     window: tuple[int, int, int] | None = None
     inflation: Inflation = field(default_factory=Inflation)
+    refinement: dict[str, Any] = field(default_factory=dict[str, Any])
     training: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def segment(
@@ -151,6 +154,7 @@ class Segmenter:
             "preparation": self.recipe.settings.model_dump(mode="json"),
             "window": self.window,
             "inflation": self.inflation.model_dump(mode="json"),
+            "refinement": self.refinement,
             "sha256": sha256(weights),
             "training": self.training,
         }
@@ -207,6 +211,7 @@ class Segmenter:
             scheme=scheme,
             channels=card["channels"],
             window=tuple(card["window"]) if card["window"] else None,
+            refinement=card.get("refinement", {}),
             training=card["training"],
         )
 
