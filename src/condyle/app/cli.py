@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from condyle.app import road, tools
+from condyle.app import quality, road, tools
 from condyle.app.command import app
 from condyle.errors import CondyleError
 
-__all__ = ["app", "main", "road", "tools"]
+__all__ = ["app", "main", "quality", "road", "tools"]
 
-HUNGRY = {"plan", "train", "segment", "demo"}
+HUNGRY = {"plan", "train", "segment", "quality", "demo"}
 """Verbs that run with the allocator settings of `condyle.launch`."""
 
 

@@ -1,0 +1,143 @@
+"""How far a scan lies from those a segmenter was trained on, in its encoder's own eyes.
+
+Each scan becomes one point: the encoder's deepest features, averaged over places and over slices or
+windows. Distance is that to the nearest training scans, after each feature is divided by its
+spread over the training set. Pooled features with nearest neighbours found out-of-distribution CT
+better than Mahalanobis distances (Woodland et al., Dimensionality reduction and nearest neighbors
+for improving out-of-distribution detection in medical image segmentation, MELBA 2:2006, 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from condyle.core import Volume
+from condyle.errors import DatasetError
+from condyle.networks.device import moved, pick_device
+from condyle.networks.layers import padded_to
+from condyle.predict.segmenter import Segmenter
+from condyle.prepare.slices import AXIS
+
+__all__ = ["Bank", "embedding"]
+
+SLICES = 24
+"""Slices of a scan that are looked at, evenly spread."""
+TOGETHER = 8
+"""Slices that go through the encoder at once."""
+WINDOWS = 8
+"""Windows of a scan that are looked at, evenly spread."""
+NEIGHBOURS = 3
+
+Points = NDArray[np.float32]
+
+
+def embedding(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "auto") -> Points:
+    """A scan as one point (features,): the deepest features of the encoder, averaged.
+
+    Parameters
+    ----------
+    segmenter : whose encoder looks.
+    channels : the scan's channels, all on one grid.
+    device : auto, cpu, cuda or mps.
+    """
+    image = segmenter.recipe.apply(channels).array
+    where = pick_device(device)
+    network = moved(segmenter.network, where).eval()
+    together = TOGETHER if network.spatial == 2 else 1
+    parts = _parts(segmenter, image)
+    means: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(parts), together):
+            batch = torch.from_numpy(np.stack(parts[start : start + together])).to(where)
+            deepest = network.encoder(padded_to(batch, network.multiple, network.single))[-1]
+            means.append(deepest.float().flatten(2).mean(dim=2).cpu())
+    return torch.cat(means).mean(dim=0).numpy()
+
+
+def _parts(segmenter: Segmenter, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Slices (C, height, width), or windows (C, i, j, k), spread evenly over a prepared scan."""
+    if segmenter.network.spatial == 2:
+        plane = segmenter.recipe.settings.plane
+        axis = next((AXIS[seen] for seen in AXIS if seen == plane), AXIS["axial"])
+        stack = np.moveaxis(image, axis + 1, 0)
+        return [stack[n] for n in _spread(len(stack), SLICES)]
+    shape = image.shape[1:]
+    size = [min(w, n) for w, n in zip(segmenter.window or shape, shape, strict=True)]
+    first = [
+        np.unique(np.linspace(0, n - s, -(-n // s)).round().astype(int))
+        for n, s in zip(shape, size, strict=True)
+    ]
+    places = list(product(*first))
+    return [
+        image[(slice(None), *(slice(p, p + s) for p, s in zip(places[n], size, strict=True)))]
+        for n in _spread(len(places), WINDOWS)
+    ]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers from 0 to count, evenly spread."""
+    if count <= most:
+        return list(range(count))
+    return [int(n) for n in (np.arange(most) + 0.5) * count / most]
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """The training scans as points, and how far one of them usually lies from the others.
+
+    Parameters
+    ----------
+    points : (scans, features).
+    usual : the median distance of a training scan from its nearest neighbours in the set.
+    farthest : the largest such distance, in units of `usual`.
+    """
+
+    points: Points
+    usual: float
+    farthest: float
+
+    @classmethod
+    def of(cls, points: Points) -> Self:
+        """The bank of the embeddings (scans, features) of a training set.
+
+        Raises
+        ------
+        DatasetError
+            If there are fewer than two scans.
+        """
+        points = np.asarray(points, np.float32)
+        if len(points) < 2:
+            raise DatasetError("the distance to the training set needs two training scans or more")
+        scaled = points / _spread_of(points)
+        apart = np.linalg.norm(scaled[:, None] - scaled[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        own = np.sort(apart, axis=1)[:, : min(NEIGHBOURS, len(points) - 1)].mean(axis=1)
+        usual = float(max(np.median(own), 1e-9))
+        return cls(points, usual, float(own.max()) / usual)
+
+    def distance(self, point: Points) -> float:
+        """Mean distance of a scan to its nearest training scans; 1 is usual among these."""
+        spread = _spread_of(self.points)
+        apart = np.sort(np.linalg.norm((self.points - point) / spread, axis=1))
+        return float(apart[: min(NEIGHBOURS, len(apart) - 1)].mean() / self.usual)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"points": [[float(f"{x:.4g}") for x in point] for point in self.points]}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Self:
+        """The bank of what `to_dict` gave."""
+        return cls.of(np.asarray(found["points"], np.float32))
+
+
+def _spread_of(points: Points) -> Points:
+    """The standard deviation of each feature; 1 where a feature does not vary."""
+    spread = points.std(axis=0)
+    return np.where(spread > 1e-6, spread, 1).astype(np.float32)

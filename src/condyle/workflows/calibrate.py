@@ -1,0 +1,181 @@
+"""Learning on held-out cases how far to trust a segmenter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condyle.config import Experiment
+from condyle.core import Case, Dataset, LabelMap
+from condyle.errors import ConfigError, DatasetError
+from condyle.io import open_dataset
+from condyle.measure.anatomy import Anatomy
+from condyle.measure.expected import FEWEST, LEVEL, Calibration, Observation, Signs
+from condyle.measure.overlap import dice
+from condyle.predict import Segmenter
+from condyle.predict.embed import Bank, embedding
+from condyle.prepare.degrade import DEGRADATIONS, degraded
+from condyle.workflows.progress import Tell, silent, told
+from condyle.workflows.quality import Channels, Quality, seen_in, store_quality, votes_of
+from condyle.workflows.segment import held_out
+
+__all__ = ["calibrate", "observed", "trained_on", "variants"]
+
+log = logging.getLogger("condyle")
+
+POINTS = 100
+"""Training scans that distance is measured from, at the most."""
+
+Row = dict[str, Any]
+
+
+def calibrate(
+    run: Path,
+    dataset: Path | None = None,
+    *,
+    fold: int | None = None,
+    worse: int = len(DEGRADATIONS),
+    device: str = "auto",
+    seed: int = 0,
+    tell: Tell = silent,
+) -> list[Row]:
+    """Learn on held-out cases how far to trust a run's segmenter, and store it with its weights.
+
+    Parameters
+    ----------
+    run : the folder of the run.
+    dataset : held-out cases to learn on; cases and patients that were trained on are passed over.
+        None: the run's validation cases.
+    fold : only the cases that this fold of the data set holds out.
+    worse : how many times each case is made worse, each time in another way.
+    seed : of what is drawn for these.
+
+    Returns
+    -------
+    A row a structure: patients, scans, the mean of their true Dice, and the mean width of the
+    interval about the expected one.
+
+    Raises
+    ------
+    DatasetError
+        If there are held-out cases of fewer than ten patients.
+    """
+    segmenter = Segmenter.load(run)
+    home = _home(run, segmenter, dataset)
+    cases = _held_out(segmenter, home, dataset, fold)
+    patients = {case.patient for case in cases}
+    if len(patients) < FEWEST:
+        raise DatasetError(
+            f"a {LEVEL:.0%} interval needs held-out cases of {FEWEST} patients or more, and "
+            f"{'the validation part of ' + str(run) if dataset is None else dataset} has "
+            f"{len(patients)}: give a data set of labelled cases that were not trained on"
+        )
+    anatomy, bank = trained_on(segmenter, home, device, tell)
+    seen: list[Observation] = []
+    votes = 0
+    for number, case in enumerate(told(tell, "calibrating", cases, len(cases))):
+        for _, channels, truth in variants(case, (seed, number), worse):
+            answer, given = votes_of(segmenter, channels, device)
+            votes = len(given)
+            found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
+            seen += observed(case.patient, truth, answer, found.signs)
+    quality = Quality(Calibration.fit(seen), anatomy, bank, votes, tuple(x.id for x in cases))
+    store_quality(run, segmenter, quality)
+    return _summary(quality, seen)
+
+
+def variants(
+    case: Case, seed: Sequence[int], worse: int = len(DEGRADATIONS)
+) -> Iterator[tuple[str, Channels, LabelMap]]:
+    """A case as it is, then made worse so many times: name, channels and truth of each."""
+    channels, truth = case.pair()
+    yield "as it is", channels, truth
+    rng = np.random.default_rng(seed)
+    for name in rng.permutation(DEGRADATIONS)[:worse]:
+        changed, cut = degraded(str(name), channels, truth, rng)
+        yield str(name), changed, cut
+
+
+def observed(
+    patient: str, truth: LabelMap, answer: LabelMap, signs: dict[str, Signs]
+) -> list[Observation]:
+    """The signs of each structure that was found, with the Dice that it truly had."""
+    known = truth.known()
+    truth, answer = truth.within(known), answer.within(known)
+    return [
+        Observation(patient, name, mine, dice(truth.mask(name), answer.mask(name)))
+        for name, mine in signs.items()
+        if name in truth.scheme.names
+    ]
+
+
+def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
+    """The data set that holds the cases trained on."""
+    settings = Path(run) / "config.toml"
+    named = [Path(Experiment.read(settings).dataset)] if settings.is_file() else []
+    trained = set(segmenter.training.get("train", ()))
+    for path in [*named, *([given] if given is not None else [])]:
+        if path.is_dir():
+            dataset = open_dataset(path)
+            if trained and trained <= {case.id for case in dataset.labelled()}:
+                return dataset
+    places = ", ".join(map(str, named)) or "a run folder's config.toml"
+    raise DatasetError(
+        f"the cases that {run} was trained on are not in {places}: quality compares scans with "
+        "them; bring that data set back, or give one that holds them too"
+    )
+
+
+def _held_out(
+    segmenter: Segmenter, home: Dataset, given: Path | None, fold: int | None
+) -> tuple[Case, ...]:
+    """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
+    trained = segmenter.training["train"]
+    if given is None:
+        if fold is not None:
+            raise ConfigError("--fold needs a data set, whose fold it is")
+        return home.select(segmenter.training["validation"])
+    dataset = open_dataset(given)
+    cases = dataset.labelled() if fold is None else held_out(dataset, fold)
+    known = {case.id for case in home.select(trained)}
+    patients = {case.patient for case in home.select(trained)}
+    if dataset.root.resolve() != home.root.resolve():
+        patients = set[str]()  # another data set may call its own patients so
+    left = tuple(x for x in cases if x.id not in known and x.patient not in patients)
+    if len(left) < len(cases):
+        log.warning("%d cases of %s were trained on: passed over", len(cases) - len(left), given)
+    return left
+
+
+def trained_on(
+    segmenter: Segmenter, home: Dataset, device: str, tell: Tell = silent
+) -> tuple[Anatomy, Bank]:
+    """The rules of the training labels, and training scans in the encoder's eyes."""
+    cases = home.select(segmenter.training["train"])
+    label_maps = (case.labels() for case in told(tell, "training labels", cases, len(cases)))
+    anatomy = Anatomy.of((x.within(x.known()) for x in label_maps), segmenter.scheme)
+    chosen = cases[:: -(-len(cases) // POINTS)]
+    scans = told(tell, "training scans", chosen, len(chosen))
+    points = [embedding(segmenter, case.channels(), device) for case in scans]
+    return anatomy, Bank.of(np.stack(points))
+
+
+def _summary(quality: Quality, seen: Sequence[Observation]) -> list[Row]:
+    rows: list[Row] = []
+    for name in quality.calibration.curves:
+        mine = [x for x in seen if x.structure == name and not np.isnan(x.dice)]
+        found = [quality.calibration.expect(name, x.signs) for x in mine]
+        rows.append(
+            {
+                "structure": name,
+                "patients": len({x.patient for x in mine}),
+                "scans": len(mine),
+                "true Dice": float(np.mean([x.dice for x in mine])),
+                "width of interval": float(np.mean([x.high - x.low for x in found if x])),
+            }
+        )
+    return rows

@@ -1,0 +1,243 @@
+"""What is told of each result: learnt on held-out cases, refused where it would mislead."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from condyle.app.cli import main
+from condyle.config import Preparation
+from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
+from condyle.errors import ConfigError, DatasetError, MissingFile, UnreadableFile
+from condyle.io import open_dataset, write_nnunet
+from condyle.predict import Segmenter
+from condyle.prepare.recipe import Recipe
+from condyle.workflows import calibrate as workflow
+from condyle.workflows.calibrate import calibrate
+from condyle.workflows.quality import (
+    assess,
+    load_quality,
+    sentence,
+    votes_of,
+    write_quality,
+)
+
+SCHEME = LabelScheme.of({"femur_left": 1, "femur_right": 2})
+SHAPE = (20, 12, 12)
+
+
+class Brightness(torch.nn.Module):
+    """A network of slices that calls the bright left and right, less sure towards one corner."""
+
+    spatial, multiple, single = 2, 1, True
+    memory_format = torch.contiguous_format
+
+    def encoder(self, x):
+        return [torch.cat([x.mean((2, 3), True), x.std((2, 3), keepdim=True)], 1)]
+
+    def forward(self, x):
+        n, m = x.shape[2:]
+        slope = 0.2 * (torch.arange(n)[:, None] / n + torch.arange(m)[None] / m - 1)
+        bright = 20 * (x[:, 0] - 0.5 - slope)
+        left = (torch.arange(n) < n / 2)[:, None].expand(n, m)
+        scores = torch.zeros(len(x), 3, n, m)
+        scores[:, 1] = torch.where(left, bright, -9)
+        scores[:, 2] = torch.where(left, torch.tensor(-9.0), bright)
+        return scores
+
+
+def case(seed):
+    """Two bright boxes in noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(SHAPE, np.uint8)
+    a, b = rng.integers(2, 4, 2)
+    labels[a : a + 5, 3:9, 2:10] = 1
+    labels[10 + b : 15 + b, 3:9, 2:10] = 2
+    image = np.clip(100 * (labels > 0) + 8 * rng.normal(size=SHAPE), -40, 140)
+    grid = Grid.regular(SHAPE)
+    return (Volume(image.astype(np.float32), grid),), LabelMap(labels, grid, SCHEME)
+
+
+def data(folder, first, train, validation, test=0):
+    names = [f"case_{first + n:02d}" for n in range(train + validation + test)]
+    pairs = ((name, *case(int(name[-2:]))) for name in names)
+    fold = Fold(
+        tuple(names[:train]),
+        tuple(names[train : train + validation]),
+        tuple(names[train + validation :]),
+    )
+    return write_nnunet(folder, "legs", pairs, SCHEME, ("CT",), (fold,))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Four cases to train on, twelve to choose by, and two to judge by."""
+    return data(tmp_path_factory.mktemp("legs") / "data", 0, 4, 12, 2)
+
+
+@pytest.fixture
+def segmenter(home):
+    (fold,) = open_dataset(home).folds
+    training = {"train": list(fold.train), "validation": list(fold.validation)}
+    recipe = Recipe(Preparation(intensity="minmax"))
+    return Segmenter("unet-plain", Brightness(), recipe, SCHEME, training=training)
+
+
+@pytest.fixture
+def run(home, segmenter, tmp_path, monkeypatch):
+    """A run folder as far as quality looks into it."""
+    folder = tmp_path / "run"
+    (folder / "segmenter").mkdir(parents=True)
+    (folder / "segmenter" / "segmenter.json").write_text(json.dumps({"sha256": "a" * 64}))
+    (folder / "config.toml").write_text(f'dataset = "{home.as_posix()}"\n')
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda path: segmenter)
+    return folder
+
+
+@pytest.fixture
+def calibrated(run):
+    calibrate(run, worse=3, device="cpu")
+    return run
+
+
+def told(segmenter, run, channels):
+    answer, votes = votes_of(segmenter, channels, "cpu")
+    return assess(segmenter, load_quality(run, segmenter), channels, answer, votes, "cpu")
+
+
+def test_a_good_scan_is_trusted_and_a_spoilt_one_is_flagged_with_reasons(segmenter, calibrated):
+    channels, _ = case(16)
+    rows = told(segmenter, calibrated, channels)
+    assert [row["structure"] for row in rows] == list(SCHEME.names)
+    for row in rows:
+        assert 0.8 < row["expected_dice"] <= row["high"] <= 1
+        assert row["low"] <= row["expected_dice"]
+        assert row["flag"] == ""
+    assert sentence("good", rows) == ""
+    noise = 150 * np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    spoilt = (channels[0].with_array(channels[0].array + noise),)
+    worse = told(segmenter, calibrated, spoilt)
+    assert {row["flag"] for row in worse} == {"look"}
+    assert all(row["expected_dice"] < 0.8 for row in worse)
+    line = sentence("spoilt", worse)
+    assert line.startswith("spoilt: femur_left has an expected Dice of 0.")
+    assert "\n" not in line
+
+
+def test_the_slices_to_look_at_are_those_on_which_the_votes_differ(segmenter, calibrated):
+    channels, _ = case(17)
+    answer, _ = votes_of(segmenter, channels, "cpu")
+    one = answer.array.copy()
+    one[:, :, 5:7] = 0
+    same = [answer, answer, answer, answer.with_array(one)]
+    quality = load_quality(calibrated, segmenter)
+    rows = assess(segmenter, quality, channels, answer, same, "cpu")
+    assert {row["look_at"] for row in rows} == {"5-6"}
+
+
+def test_votes_come_back_the_right_way_round(segmenter):
+    channels, truth = case(3)
+    answer, votes = votes_of(segmenter, channels, "cpu")
+    assert len(votes) == 4
+    for vote in votes:
+        for name in SCHEME.names:
+            shared = (vote.mask(name) & truth.mask(name)).sum()
+            assert shared > 0.8 * truth.mask(name).sum()
+    np.testing.assert_array_equal(votes[0].array, answer.array)
+
+
+def test_a_structure_that_was_always_there_and_is_not_found_is_expected_to_have_no_dice(
+    segmenter, calibrated
+):
+    channels, _ = case(16)
+    _, votes = votes_of(segmenter, channels, "cpu")
+    lost = [vote.with_array(np.where(vote.array == 1, 0, vote.array)) for vote in votes]
+    quality = load_quality(calibrated, segmenter)
+    left, right = assess(segmenter, quality, channels, lost[0], lost, "cpu")
+    assert (left["expected_dice"], left["low"], left["high"], left["flag"]) == (0, 0, 0, "look")
+    assert "was not found" in left["reasons"]
+    assert right["flag"] == ""
+
+
+def test_the_table_is_written(segmenter, calibrated, tmp_path):
+    rows = [{"scan": "one", **row} for row in told(segmenter, calibrated, case(16)[0])]
+    path = write_quality(tmp_path, rows)
+    with path.open() as stream:
+        (first, _) = csv.DictReader(stream)
+    assert path.name == "quality.csv"
+    assert list(first) == ["scan", "structure", "expected_dice", "low", "high", "flag", "reasons",
+                           "look_at"]  # fmt: skip
+
+
+def test_other_weights_other_cleaning_and_other_votes_are_refused(segmenter, calibrated):
+    quality = load_quality(calibrated, segmenter)
+    channels, _ = case(16)
+    answer, votes = votes_of(segmenter, channels, "cpu")
+    with pytest.raises(ConfigError, match="calibrated with 4 votes a scan, here are 3"):
+        assess(segmenter, quality, channels, answer, votes[:3], "cpu")
+    segmenter.refinement["keep_largest"] = 1
+    with pytest.raises(ConfigError, match="other cleaning steps"):
+        load_quality(calibrated, segmenter)
+    segmenter.refinement.clear()
+    card = calibrated / "segmenter" / "segmenter.json"
+    card.write_text(json.dumps({"sha256": "b" * 64}))
+    with pytest.raises(ConfigError, match="other weights"):
+        load_quality(calibrated, segmenter)
+
+
+def test_a_run_never_calibrated_and_a_damaged_file_say_what_to_do(segmenter, run):
+    with pytest.raises(MissingFile, match="condyle quality"):
+        load_quality(run, segmenter)
+    (run / "segmenter" / "quality.json").write_text('{"format": 1')
+    with pytest.raises(UnreadableFile, match="damaged"):
+        load_quality(run, segmenter)
+
+
+def test_too_few_held_out_cases_are_refused_before_anything_is_computed(
+    run, segmenter, home, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workflow, "trained_on", None)
+    segmenter.training["validation"] = segmenter.training["validation"][:9]
+    with pytest.raises(DatasetError, match=r"10 patients or more, .* has 9"):
+        calibrate(run)
+    few = data(tmp_path / "few", 40, 1, 2)
+    with pytest.raises(DatasetError, match="has 3"):
+        calibrate(run, few)
+    assert not (run / "segmenter" / "quality.json").exists()
+
+
+def test_cases_that_were_trained_on_are_passed_over(run, home, segmenter, caplog):
+    calibrate(run, home, worse=0, device="cpu")
+    assert "4 cases" in caplog.text
+    quality = load_quality(run, segmenter)
+    assert set(quality.cases).isdisjoint(segmenter.training["train"])
+    assert len(quality.cases) == 14
+
+
+def test_a_data_set_that_is_gone_is_named(run, segmenter, home, tmp_path):
+    (run / "config.toml").write_text('dataset = "elsewhere"\n')
+    with pytest.raises(DatasetError, match="elsewhere"):
+        calibrate(run)
+    calibrate(run, home, worse=0, device="cpu")  # given by hand, it holds them too
+
+
+def test_the_same_seed_stores_the_same(run):
+    calibrate(run, worse=1, device="cpu")
+    path = run / "segmenter" / "quality.json"
+    first = path.read_bytes()
+    calibrate(run, worse=1, device="cpu")
+    assert path.read_bytes() == first
+
+
+def test_the_verb(run, capsys, monkeypatch):
+    monkeypatch.setattr("condyle.launch.restart_with_roomy_allocator", lambda arguments: None)
+    from condyle.app import quality  # noqa: F401  registers the verb
+
+    with pytest.raises(SystemExit) as ended:
+        main(["quality", str(run), "--worse", "1", "--device", "cpu"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "femur_left" in out
+    assert "condyle segment --quality" in out
