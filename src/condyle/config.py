@@ -22,6 +22,7 @@ __all__ = [
     "Inflation",
     "Network",
     "Plane",
+    "Planes",
     "Preparation",
     "Preset",
     "Study",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 Plane = Literal["axial", "sagittal", "coronal"]
+Planes = Literal["axial", "sagittal", "coronal", "all"]
 Millimetres = Annotated[float, Field(ge=0, lt=50)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Voxels = Annotated[int, Field(ge=1, le=1024)]
@@ -60,8 +62,9 @@ class Preparation(Section):
     0 keeps the scan's own along that axis."""
     size: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Instead of `spacing`: pixels along the longer in-plane side of the plane; square pixels."""
-    plane: Plane = "axial"
-    """The plane of the slices that a 2D network sees; 3D networks see all."""
+    plane: Planes = "axial"
+    """The plane of the slices that a 2D network sees; all: one network sees the slices of all
+    three, and their answers are joined. 3D networks see all."""
     intensity: Literal["zscore", "ct", "window", "minmax", "max"] = "zscore"
     """zscore: clip to `percentiles`, subtract mean, divide by standard deviation, scan by scan.
     ct: clip to `window` (HU), then subtract `mean` and divide by `std`, one rule for the data set.

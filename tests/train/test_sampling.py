@@ -155,3 +155,31 @@ def test_as_many_samples_as_slices_whatever_their_size():
     small = case((10, 12, 7), at=(5, 5, 3))
     batches = Batches([case(), small], (24, 24, 1), 2, Augmentation(), (0, 1), 0.5, seed=0)
     assert batches.samples == 17
+
+
+def test_slices_of_all_planes_come_as_often_and_sided_labels_swap_only_where_sides_are_seen():
+    labels = np.zeros((30, 30, 30), np.uint8)
+    labels[3:12, 3:27, 3:27], labels[18:27, 3:27, 3:27] = 1, 2
+    image = np.broadcast_to(np.arange(30, dtype=np.float32)[:, None, None], labels.shape)
+    one = TrainingCase("a", image[None], labels, (1.0, 1.0, 1.0))
+    sampler = PatchSampler([one], (16, 16, 1), 0.5, 0, turned=True)
+    across = [sampler.place(0, index)[2].index(1) for index in range(300)]
+    assert min(across.count(axis) for axis in range(3)) > 70
+    still = Augmentation(p=0, flip="left-right")
+    batches = Batches([one], (32, 32, 1), 24, still, (0, 2, 1), 0.9, 0, turned=True)
+    seen, truth = next(iter(batches.epoch(0, 1)))
+    assert tuple(seen.shape) == (24, 1, 32, 32)
+    for picture, classes in zip(seen[:, 0].numpy(), truth.numpy(), strict=True):
+        middle = picture[classes == 1].mean() if (classes == 1).any() else None
+        if np.ptp(picture) == 0:  # sagittal: one place from left to right
+            assert len(np.unique(classes)) <= 2
+        elif middle is not None and (classes == 2).any():  # the smaller value lies where 1 does,
+            rows = [np.argwhere(classes == number)[:, 0].mean() for number in (1, 2)]
+            assert rows[0] < rows[1]  # mirrored or not: the names have changed places with them
+
+
+def test_slices_of_all_planes_are_square():
+    with pytest.raises(ConfigError, match="square"):
+        PatchSampler([case()], (16, 8, 1), 0.5, 0, turned=True)
+    with pytest.raises(ConfigError, match="one plane"):
+        PatchSampler([case()], (8, 8, 1), 0.5, 0, hard_slices=3, turned=True)

@@ -118,7 +118,7 @@ def plan(
     fold: int | None = None,
     batch: int | None = None,
     weights: str | None = None,
-    plane: Literal["axial", "sagittal", "coronal"] | None = None,
+    plane: Literal["axial", "sagittal", "coronal", "all"] | None = None,
     device: str | None = None,
 ) -> None:
     """Say what a training would do with these scans, this time and this machine, and why.
@@ -170,7 +170,7 @@ def train(
     batch: int | None = None,
     rate: float | None = None,
     weights: str | None = None,
-    plane: Literal["axial", "sagittal", "coronal"] | None = None,
+    plane: Literal["axial", "sagittal", "coronal", "all"] | None = None,
     inflation: Literal["average", "center", "scale", "acs"] | None = None,
     device: str | None = None,
     resume: bool = False,
@@ -191,7 +191,7 @@ def train(
     weights
         imagenet, none, a file, or the folder of an earlier run.
     plane
-        Of the slices of a 2D network.
+        Of the slices of a 2D network; all: one network learns the slices of all three.
     inflation
         How a pretrained 2D network becomes the 3D one, where --network begins with 3d:.
     resume

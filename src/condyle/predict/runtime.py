@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -10,27 +11,57 @@ from torch import Tensor
 from condyle.networks import SegmentationNetwork
 from condyle.networks.device import bf16_pays, moved, pick_device
 
-__all__ = ["TorchRuntime"]
+__all__ = ["Numbers", "Runtime", "TorchRuntime"]
+
+Numbers = Literal["fp32", "bf16", "int8"]
+
+
+class Runtime(Protocol):
+    """What runs a network."""
+
+    def probabilities(self, batch: Tensor) -> Tensor:
+        """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k])."""
+        ...
 
 
 @dataclass(frozen=True)
 class TorchRuntime:
-    """A network on a device, in bfloat16 where that is faster."""
+    """A network in PyTorch, on a device.
+
+    Parameters
+    ----------
+    numbers : fp32, or bf16.
+    """
 
     network: SegmentationNetwork
     device: torch.device
+    numbers: Numbers = "fp32"
 
     @classmethod
-    def of(cls, network: SegmentationNetwork, device: str = "auto") -> TorchRuntime:
-        """The network, moved to the device and set to predict."""
+    def of(
+        cls, network: SegmentationNetwork, device: str = "auto", numbers: Numbers | None = None
+    ) -> TorchRuntime:
+        """The network, moved to the device and set to predict.
+
+        Parameters
+        ----------
+        numbers : fp32 or bf16; None: bf16 where it is faster.
+        """
         where = pick_device(device)
-        return cls(moved(network, where).eval(), where)
+        numbers = numbers or ("bf16" if bf16_pays(where) else "fp32")
+        return cls(moved(network, where).eval(), where, numbers)
+
+    @property
+    def name(self) -> str:
+        """What computes, and in which numbers."""
+        return f"torch {self.numbers}"
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k])."""
+        fewer_bits = self.numbers == "bf16"
         with (
             torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=bf16_pays(self.device)),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=fewer_bits),
         ):
             x = batch.to(self.device, memory_format=self.network.memory_format)
             return self.network(x).float().softmax(dim=1).cpu()

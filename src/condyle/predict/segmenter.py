@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from condyle.config import Inflation, Preparation
+from condyle.config import Inflation, Planes, Preparation
 from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.whole import sha256, whole_or_absent, write_text
 from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
+from condyle.predict.ensemble import Ensemble, Looking
 from condyle.predict.planes import by_slices
-from condyle.predict.runtime import TorchRuntime
+from condyle.predict.runtime import Runtime, TorchRuntime
 from condyle.predict.tiles import by_windows
-from condyle.prepare.crop import Box, restore
+from condyle.predict.views import Flips
+from condyle.prepare.crop import Box
 from condyle.prepare.recipe import Recipe
-from condyle.prepare.slices import AXIS
+from condyle.prepare.slices import AXIS, planes_of
 
 __all__ = ["Segmenter", "load"]
 
@@ -66,7 +68,13 @@ class Segmenter:
     training: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def segment(
-        self, scan: Volume | tuple[Volume, ...], device: str = "auto", area: Box | None = None
+        self,
+        scan: Volume | tuple[Volume, ...],
+        device: str = "auto",
+        area: Box | None = None,
+        *,
+        planes: Planes | None = None,
+        flips: Flips = "none",
     ) -> LabelMap:
         """The structures of a scan, on the scan's own grid.
 
@@ -76,38 +84,31 @@ class Segmenter:
         device : auto, cpu, cuda or mps.
         area : the box of voxels to look at; outside it all is background. The slices of a long
             scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
+        planes : of the slices of a 2D network: one, or all, whose answers are averaged; None: as
+            it was trained.
+        flips : none, left-right or all: mirror images are looked at too.
 
         Raises
         ------
         ConfigError
             If the scan has another number of channels than the network was trained on.
         """
-        volumes = (scan,) if isinstance(scan, Volume) else scan
-        if len(volumes) != self.channels:
-            raise ConfigError(
-                f"this segmenter was trained on {self.channels} channel(s), "
-                f"the scan has {len(volumes)}"
-            )
-        if area is not None:
-            found = self.segment(tuple(volume.cropped(*area) for volume in volumes), device)
-            grid = volumes[0].grid
-            return LabelMap(restore(found.array, area, grid.shape), grid, self.scheme)
-        prepared = self.recipe.apply(volumes)
-        runtime = TorchRuntime.of(self.network, device)
-        classes = self.recipe.undo(self.probabilities(runtime, prepared.array), prepared)
-        numbers = np.array(
-            [0, *self.scheme.ids], np.uint16 if max(self.scheme.ids) > 255 else np.uint8
-        )
-        return LabelMap(numbers[classes], volumes[0].grid, self.scheme)
+        return Ensemble((self,)).segment(scan, Looking(planes, flips, device), area)
 
-    def probabilities(
-        self, runtime: TorchRuntime, image: NDArray[np.float32]
-    ) -> NDArray[np.float16]:
+    def runtime(self, device: str = "auto") -> Runtime:
+        """What runs the network."""
+        return TorchRuntime.of(self.network, device)
+
+    def probabilities(self, runtime: Runtime, image: NDArray[np.float32]) -> NDArray[np.float16]:
         """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k)."""
-        if self.network.spatial == 2:
-            return by_slices(runtime, image, self.recipe.settings.plane)
-        shape = image.shape[1:]
-        return by_windows(runtime, image, self.window or (shape[0], shape[1], shape[2]))
+        if self.network.spatial == 3:
+            return by_windows(runtime, image, self.window)
+        first, *more = planes_of(self.recipe.settings.plane)
+        total = by_slices(runtime, image, first)
+        for plane in more:
+            total += by_slices(runtime, image, plane)
+        total /= 1 + len(more)
+        return total
 
     def inflated(
         self, inflation: Inflation | None = None, window: tuple[int, int, int] = WINDOW
@@ -129,7 +130,8 @@ class Segmenter:
         """
         if self.network.spatial == 3:
             raise ConfigError(f"{self.name} is 3D already: inflate a 2D segmenter")
-        across = (inflation or Inflation()).changed(axis=2 + AXIS[self.recipe.settings.plane])
+        plane = planes_of(self.recipe.settings.plane)[-1]
+        across = (inflation or Inflation()).changed(axis=2 + AXIS[plane])
         network = inflated(self.network, across)
         name = f"3d:{self.name}"
         return replace(self, name=name, network=network, inflation=across, window=window)
@@ -168,6 +170,11 @@ class Segmenter:
         0 where it is not known.
         """
         return float(self.training.get("reach_mm", 0.0))
+
+    @property
+    def ends_mm(self) -> float:
+        """How much of each end of a bone it was trained on, in mm; 0: on all slices alike."""
+        return float(self.training.get("ends_mm", 0.0))
 
     @classmethod
     def load(cls, folder: Path) -> Segmenter:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from condyle.predict.runtime import TorchRuntime
+from condyle.predict.runtime import Runtime
 
 __all__ = ["by_windows", "starts"]
 
@@ -16,8 +16,8 @@ STEP = 0.5
 """Windows follow one another by half their length, as in nnU-Net."""
 
 
-def starts(length: int, window: int) -> list[int]:
-    """Where windows begin along a side: evenly spread, at most half a window apart.
+def starts(length: int, window: int, step: float = STEP) -> list[int]:
+    """Where windows begin along a side: evenly spread, at most a part of a window apart.
 
     Examples
     --------
@@ -26,21 +26,29 @@ def starts(length: int, window: int) -> list[int]:
     """
     if length <= window:
         return [0]
-    count = int(np.ceil((length - window) / (window * STEP))) + 1
+    count = int(np.ceil((length - window) / (window * step))) + 1
     return sorted({round(s) for s in np.linspace(0, length - window, count)})
 
 
 def by_windows(
-    runtime: TorchRuntime, image: NDArray[np.float32], window: tuple[int, int, int]
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    window: tuple[int, int, int] | None,
+    step: float = STEP,
 ) -> NDArray[np.float16]:
     """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k).
 
     A scan that fits into one window goes through the network whole, as it is. A larger one never
     does: a network knows places by their distance from the border, and loses much in another size.
+
+    Parameters
+    ----------
+    window : voxels that the network sees at once; None: all.
+    step : from a window to the next, at most, as a part of its length.
     """
     shape = image.shape[1:]
-    size = [min(w, n) for w, n in zip(window, shape, strict=True)]
-    places = list(product(*(starts(n, w) for n, w in zip(shape, size, strict=True))))
+    size = [min(w, n) for w, n in zip(window or shape, shape, strict=True)]
+    places = list(product(*(starts(n, w, step) for n, w in zip(shape, size, strict=True))))
     weight = _towards_the_middle(size)
     total: NDArray[np.float32] | None = None
     weights = np.zeros(shape, np.float32)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.config import Plane, Preparation
+from condyle.config import Planes, Preparation
 from condyle.core import Case, Volume
 from condyle.errors import DatasetError
 from condyle.prepare.intensity import finite, sample
@@ -172,7 +172,7 @@ def _percentiles(values: NDArray[Any]) -> Three:
 
 
 def settings_for(
-    seen: Fingerprint, spatial: Literal[2, 3], plane: Plane | None = None
+    seen: Fingerprint, spatial: Literal[2, 3], plane: Planes | None = None
 ) -> Preparation:
     """The preparation that suits a data set.
 
@@ -185,17 +185,18 @@ def settings_for(
     Parameters
     ----------
     spatial : 2 for slices, 3 for volumes.
-    plane : of the slices; axial if None.
+    plane : of the slices; axial if None. For all three, pixels are square in each of them.
     """
     plane = plane or "axial"
-    through = axis_of(plane)
+    through = axis_of(plane) if plane != "all" else None
     spacing, extent = np.array(seen.spacing), np.array(seen.extent)
     if spatial == 2:
         flat = [axis for axis in range(3) if axis != through]
         longest = float(extent[flat].max())
         fewest, most = PIXELS_2D
         spacing[flat] = min(max(spacing[flat].min(), longest / most), longest / fewest)
-        spacing[through] = 0
+        if through is not None:
+            spacing[through] = 0
     else:
         voxels = float(np.prod(extent / spacing))
         spacing *= max(1.0, (voxels / VOXELS_3D) ** (1 / 3))

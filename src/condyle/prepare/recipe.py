@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.config import Preparation
+from condyle.config import Plane, Preparation
 from condyle.core import Grid, LabelMap, Volume
 from condyle.errors import GeometryError
 from condyle.prepare.intensity import finite, scaled
 from condyle.prepare.resample import most_likely, resample_image, resample_labels
-from condyle.prepare.slices import AXIS
+from condyle.prepare.slices import AXIS, planes_of
 
-__all__ = ["Prepared", "Recipe"]
+__all__ = ["Answer", "Prepared", "Recipe", "joined"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,45 @@ class Prepared:
     array: NDArray[np.float32]
     grid: Grid
     source: Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a network says of a scan: how likely each class is, where.
+
+    Parameters
+    ----------
+    probabilities : (classes, i, j, k) on `grid`, in RAS axes.
+    grid : that the network saw the scan on.
+    source : the scan's own grid.
+    weight : how much it counts among others: a number, or an array that broadcasts to the voxels
+        of the scan in RAS axes.
+    """
+
+    probabilities: NDArray[Any]
+    grid: Grid
+    source: Grid
+    weight: float | NDArray[np.float32] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.probabilities.shape[1:] != self.grid.shape:
+            raise GeometryError(
+                f"probabilities of shape {self.probabilities.shape[1:]} do not lie on the working "
+                f"grid of {self.grid.shape}"
+            )
+
+
+def joined(answers: Sequence[Answer]) -> NDArray[np.uint8]:
+    """Class indices on the scan's own grid and axes, of one answer or several, averaged.
+
+    Probabilities are interpolated first, then the largest wins; where a working grid is the
+    scan's own, they stay as they are.
+    """
+    source = answers[0].source
+    turn = source.turn_to("RAS")
+    parts = [(answer.probabilities, answer.weight) for answer in answers]
+    classes = most_likely(parts, source.turned(turn).shape)
+    return np.ascontiguousarray(turn.inverse().apply(classes))
 
 
 @dataclass(frozen=True)
@@ -51,14 +91,36 @@ class Recipe:
             pairs = zip(self.settings.spacing, ras.spacing, strict=True)
             spacing = [wanted or own for wanted, own in pairs]
         elif self.settings.size is not None:
-            flat = [axis for axis in range(3) if axis != AXIS[self.settings.plane]]
+            seen = planes_of(self.settings.plane)
+            flat = [axis for axis in range(3) if any(axis != AXIS[plane] for plane in seen)]
             longest = max(ras.shape[axis] * ras.spacing[axis] for axis in flat)
             for axis in flat:
                 spacing[axis] = longest / self.settings.size
         return ras.resized(ras.shape_at(spacing))
 
-    def apply(self, channels: tuple[Volume, ...]) -> Prepared:
+    def grid_of_slices(self, source: Grid, plane: Plane) -> Grid:
+        """The grid whose slices in a plane look to the network like those that it learnt from.
+
+        In the plane that it learnt from, the working grid. In another one, pixels have the same
+        size, and the slices the scan's own distance where it is not less than that.
+        """
+        grid = self.working_grid(source)
+        if self.settings.plane == plane:
+            return grid
+        learnt = AXIS[planes_of(self.settings.plane)[0]]
+        pixel = float(np.delete(grid.spacing, learnt).mean())
+        ras = source.turned(source.turn_to("RAS"))
+        through = AXIS[plane]
+        spacing = [pixel] * 3
+        spacing[through] = max(ras.spacing[through], pixel)
+        return ras.resized(ras.shape_at(spacing))
+
+    def apply(self, channels: tuple[Volume, ...], plane: Plane | None = None) -> Prepared:
         """The scan's channels, all on one grid, as the network sees them.
+
+        Parameters
+        ----------
+        plane : whose slices the network will see, where it is not as in training.
 
         Raises
         ------
@@ -68,7 +130,7 @@ class Recipe:
         source = channels[0].grid
         for other in channels[1:]:
             source.require_same(other.grid, "the channels of a scan")
-        grid = self.working_grid(source)
+        grid = self.grid_of_slices(source, plane) if plane else self.working_grid(source)
         ready = np.empty((len(channels), *grid.shape), np.float32)
         for n, volume in enumerate(channels):
             ras = volume.reoriented("RAS")
@@ -94,22 +156,14 @@ class Recipe:
 
         Parameters
         ----------
-        probabilities : (classes, i, j, k) on `prepared.grid`. They are interpolated first, then
-            the largest wins; where the working grid is the scan's own, they stay as they are.
+        probabilities : (classes, i, j, k) on `prepared.grid`.
 
         Raises
         ------
         GeometryError
             If the probabilities do not lie on `prepared.grid`.
         """
-        if probabilities.shape[1:] != prepared.grid.shape:
-            raise GeometryError(
-                f"probabilities of shape {probabilities.shape[1:]} do not lie on the working grid "
-                f"of {prepared.grid.shape}"
-            )
-        turn = prepared.source.turn_to("RAS")
-        answer = most_likely(probabilities, prepared.source.turned(turn).shape)
-        return np.ascontiguousarray(turn.inverse().apply(answer))
+        return joined([Answer(probabilities, prepared.grid, prepared.source)])
 
     def undo_labels(self, labels: LabelMap, prepared: Prepared) -> LabelMap:
         """A label map on the working grid, brought back to the scan's own grid and axes.

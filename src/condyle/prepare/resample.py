@@ -29,6 +29,7 @@ __all__ = [
 
 Order = Literal["linear", "cubic"]
 Shape = tuple[int, int, int]
+Weighted = tuple[NDArray[Any], float | NDArray[Any]]
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one class's probabilities on the larger grid; the other slices wait their turn."""
@@ -123,11 +124,18 @@ def resample_probabilities(probabilities: NDArray[Any], target_shape: Shape) -> 
     return _product(_tensor(probabilities), matrices).contiguous().numpy()
 
 
-def most_likely(probabilities: NDArray[Any], target_shape: Shape) -> NDArray[np.uint8]:
+def most_likely(
+    probabilities: NDArray[Any] | Sequence[Weighted], target_shape: Shape
+) -> NDArray[np.uint8]:
     """The index of the most probable class at each of `target_shape` voxels.
 
     The same as the argmax of `resample_probabilities`, but class after class in blocks of slices,
     so that the probabilities are never all there at full size. Of equal classes the first wins.
+
+    Parameters
+    ----------
+    probabilities : (classes, i, j, k); or several of them, of any size, each with its weight in
+        the sum: a number, or an array that broadcasts to `target_shape`.
 
     Raises
     ------
@@ -136,24 +144,22 @@ def most_likely(probabilities: NDArray[Any], target_shape: Shape) -> NDArray[np.
     """
     import torch
 
-    classes, depth = probabilities.shape[0], target_shape[2]
+    parts = [(probabilities, 1.0)] if isinstance(probabilities, np.ndarray) else probabilities
+    classes, depth = parts[0][0].shape[0], target_shape[2]
     if classes > 256:
         raise LabelError(f"{classes} classes do not fit; 256 with background are the most")
-    *flat, along = _matrices(probabilities.shape[1:], target_shape, "linear")
+    enlarged = [_Enlarged(array, weight, target_shape) for array, weight in parts]
     answer = np.empty(target_shape, np.uint8)
     step = max(1, BLOCK_BYTES // (4 * target_shape[0] * target_shape[1]))
     for start in range(0, depth, step):
         stop = min(start + step, depth)
-        rows, low, high = None, start, stop
-        if along is not None:
-            used = np.flatnonzero(along[start:stop].any(axis=0))
-            low, high = int(used[0]), int(used[-1]) + 1
-            rows = along[start:stop, low:high]
         best: Tensor | None = None
         winner = torch.zeros((stop - start, *target_shape[:2]), dtype=torch.uint8)
         for number in range(classes):
-            near = _tensor(probabilities[number, ..., low:high].transpose(2, 0, 1))
-            full = _product(near, [rows, *flat])
+            first, *more = enlarged
+            full = first.block(number, start, stop)
+            for other in more:
+                full = full + other.block(number, start, stop)
             if best is None:
                 best = full
             else:
@@ -161,6 +167,30 @@ def most_likely(probabilities: NDArray[Any], target_shape: Shape) -> NDArray[np.
                 best = torch.maximum(best, full)
         answer[:, :, start:stop] = winner.permute(1, 2, 0).numpy()
     return answer
+
+
+class _Enlarged:
+    """Class probabilities on another number of voxels, weighted, a class and a block at a time."""
+
+    def __init__(self, array: NDArray[Any], weight: float | NDArray[Any], shape: Shape):
+        self.array = array
+        *self.flat, self.along = _matrices(array.shape[1:], shape, "linear")
+        self.weight = weight
+        if isinstance(weight, np.ndarray):
+            self.weight = np.broadcast_to(weight, shape).transpose(2, 0, 1)
+
+    def block(self, number: int, start: int, stop: int) -> Tensor:
+        """The slices (k, i, j) of one class from `start` to `stop`."""
+        rows, low, high = None, start, stop
+        if self.along is not None:
+            used = np.flatnonzero(self.along[start:stop].any(axis=0))
+            low, high = int(used[0]), int(used[-1]) + 1
+            rows = self.along[start:stop, low:high]
+        near = _tensor(self.array[number, ..., low:high].transpose(2, 0, 1))
+        full = _product(near, [rows, *self.flat])
+        if isinstance(self.weight, np.ndarray):
+            return full * _tensor(self.weight[start:stop])
+        return full if self.weight == 1 else full * self.weight
 
 
 def resample_labels(

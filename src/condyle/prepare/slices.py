@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.config import Plane
+from condyle.config import Plane, Planes
 from condyle.core import LabelMap
 from condyle.errors import ConfigError, UnknownName
 
-__all__ = ["AXIS", "axis_of", "ends", "hard_slices", "slices"]
+__all__ = ["AXIS", "axis_of", "ends", "hard_slices", "planes_of", "slices"]
 
 AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The array axis, in RAS order, that a plane's slices follow one another along."""
@@ -23,6 +23,20 @@ def axis_of(plane: Plane) -> int:
     if plane not in AXIS:
         raise UnknownName("plane", plane, AXIS)
     return AXIS[plane]
+
+
+def planes_of(planes: Planes) -> tuple[Plane, ...]:
+    """The planes that are meant: one, or all three.
+
+    Examples
+    --------
+    >>> planes_of("all")
+    ('sagittal', 'coronal', 'axial')
+    """
+    if planes == "all":
+        return tuple(AXIS)
+    axis_of(planes)
+    return (planes,)
 
 
 def slices(array: NDArray[Any], plane: Plane) -> Iterator[NDArray[Any]]:

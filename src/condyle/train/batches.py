@@ -37,6 +37,7 @@ class Batches:
     seed : of all draws.
     share, shares : which part of each batch this process makes, and among how many it is shared.
     hard_slices : draw only the first and last so many slices of each structure.
+    turned : draw slices of all three planes.
     """
 
     cases: list[TrainingCase]
@@ -49,6 +50,7 @@ class Batches:
     share: int = 0
     shares: int = 1
     hard_slices: int | None = None
+    turned: bool = False
 
     def epoch(self, epoch: int, steps: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (B, C, i, j[, k]) and class indices (B, i, j[, k]) of an epoch's steps.
@@ -68,45 +70,51 @@ class Batches:
     def sampler(self) -> PatchSampler:
         """What draws the samples, each with some of its surroundings."""
         longest = np.max([case.labels.shape for case in self.cases], axis=0)
+        if self.turned:
+            longest[:] = longest.max()
         context = [
             side if side == 1 else max(side, min(round(side * CONTEXT), int(longest[axis])))
             for axis, side in enumerate(self.patch)
         ]
         around = context[0], context[1], context[2]
-        return PatchSampler(self.cases, around, self.foreground, self.seed, self.hard_slices)
+        return PatchSampler(
+            self.cases, around, self.foreground, self.seed, self.hard_slices, self.turned
+        )
 
     @property
     def samples(self) -> int:
         """How many samples it takes to see once all that may be drawn; for slices, their number."""
-        count = 0.0
+        count, side = 0.0, max(self.patch)
         for case, kept in zip(self.cases, self.sampler.slices, strict=True):
-            sides = np.divide(case.labels.shape, self.patch)
-            sides = np.where(np.array(self.patch) > 1, np.maximum(sides, 1), sides)
-            if kept is not None:
-                sides[self.sampler.through] = kept.size
-            count += float(np.prod(sides))
+            for around in self.sampler.patches:
+                patch = np.where(np.array(around) > 1, side, 1) if self.turned else self.patch
+                sides = np.divide(case.labels.shape, patch)
+                sides = np.where(np.array(patch) > 1, np.maximum(sides, 1), sides)
+                if kept is not None:
+                    sides[self.sampler.through] = kept.size
+                count += float(np.prod(sides))
         return math.ceil(count)
 
     def _make(self, sampler: PatchSampler, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """One batch; the axis one voxel thick, if there is one, is taken out."""
-        axes = [axis for axis, side in enumerate(self.patch) if side > 1]
-        left_right = axes.index(0) if 0 in axes else None
         images, targets, spacings, draws = [], [], [], []
         for index in range(step * self.size + self.share, (step + 1) * self.size, self.shares):
-            case, start = sampler.place(epoch, index)
-            image, labels, spacing = sampler.at(case, start)
+            case, start, around = sampler.place(epoch, index)
+            image, labels, spacing = sampler.at(case, start, around)
+            axes = [axis for axis, side in enumerate(around) if side > 1]
+            left_right = axes.index(0) if 0 in axes else None
             kept = tuple(spacing[axis] for axis in axes)
             images.append(image.squeeze(tuple(a + 1 for a in range(3) if a not in axes)))
             targets.append(labels.squeeze(tuple(a for a in range(3) if a not in axes)))
             spacings.append(kept)
             # a copy belongs to its place; a place may lie before the scan, a count may not
-            place = (case, *(s + side for s, side in zip(start, sampler.patch, strict=True)))
+            place = (case, *(s + side for s, side in zip(start, around, strict=True)))
             counts = (index,) if self.augmentation.copies is None else place
             draws.append(draw(self.augmentation, kept, left_right, self.seed, epoch, *counts))
         return augment(
             torch.from_numpy(np.stack(images)),
             torch.from_numpy(np.stack(targets)),
-            tuple(self.patch[axis] for axis in axes),
+            tuple(side for side in self.patch if side > 1),
             spacings,
             draws,
             torch.tensor(self.mirror),

@@ -19,6 +19,8 @@ __all__ = ["IGNORE", "PatchSampler", "TrainingCase", "generator"]
 
 IGNORE = 255
 """The class index of voxels that nobody labelled: no loss counts them, no sample is about them."""
+Voxels = tuple[int, int, int]
+
 MOST_PLACES = 20_000
 """Foreground voxels remembered per structure and case."""
 
@@ -51,6 +53,7 @@ class PatchSampler:
     foreground : part of the samples that are centred on a voxel of a structure, each structure
         as often as any other; the rest lie anywhere.
     seed : of all draws.
+    turned : slices of all three planes are drawn, each as often; the patch is square.
     hard_slices : draw only slices that are among the first or last so many of a structure.
 
     Raises
@@ -58,19 +61,22 @@ class PatchSampler:
     DatasetError
         If no case holds a structure.
     ConfigError
-        If there are to be hard slices, and the patches are none.
+        If there are to be hard slices, and the patches are none or lie in all planes.
     """
 
     def __init__(
         self,
         cases: list[TrainingCase],
-        patch: tuple[int, int, int],
+        patch: Voxels,
         foreground: float,
         seed: int,
         hard_slices: int | None = None,
+        turned: bool = False,
     ):
+        if turned and hard_slices is not None:
+            raise ConfigError("training.hard_slices is for slices of one plane: give --plane")
         self.cases = cases
-        self.patch = patch
+        self.patches: tuple[Voxels, ...] = _turned(patch) if turned else (patch,)
         self.foreground = foreground
         self.seed = seed
         self.through = 2 if hard_slices is None else _through(patch)
@@ -83,37 +89,49 @@ class PatchSampler:
         if not self.with_structures:
             raise DatasetError("no training case holds any structure: there is nothing to learn")
 
-    def place(self, epoch: int, index: int) -> tuple[int, tuple[int, int, int]]:
-        """Which case a sample is cut from, and its first voxel there."""
+    def place(self, epoch: int, index: int) -> tuple[int, Voxels, Voxels]:
+        """Which case a sample is cut from, its first voxel there, and its voxels along i, j, k."""
         rng = generator(self.seed, epoch, index)
+        turn = int(rng.integers(len(self.patches))) if len(self.patches) > 1 else 0
+        patch = self.patches[turn]
         if rng.random() < self.foreground:
             n = int(rng.choice(self.with_structures))
             found = self.places[n]
             places = found[int(rng.integers(len(found)))]
             centre = places[rng.integers(len(places))].astype(float)
             # spread the structure over the patch instead of always putting it in the middle
-            centre += (
-                (rng.random(3) - 0.5) * np.array(self.patch) * 0.5 * (np.array(self.patch) > 1)
-            )
+            centre += (rng.random(3) - 0.5) * np.array(patch) * 0.5 * (np.array(patch) > 1)
         else:
             among = [n for n, kept in enumerate(self.slices) if kept is None or kept.size]
             n = among[int(rng.integers(len(among)))]
             centre = rng.random(3) * self.cases[n].labels.shape
             if (kept := self.slices[n]) is not None:
                 centre[self.through] = rng.choice(kept)
-        return n, _start(centre, self.patch, self.cases[n].labels.shape)
+        return n, _start(centre, patch, self.cases[n].labels.shape), patch
 
     def at(
-        self, n: int, start: tuple[int, int, int]
+        self, n: int, start: Voxels, patch: Voxels
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[float, float, float]]:
         """Image (C, *patch), class indices (*patch) and spacing (mm) of what lies at a place."""
         case = self.cases[n]
-        image = np.stack([cut(c, start, self.patch, edge=True) for c in case.image])
-        labels = cut(case.labels, start, self.patch, edge=False)
+        image = np.stack([cut(c, start, patch, edge=True) for c in case.image])
+        labels = cut(case.labels, start, patch, edge=False)
         return image.astype(np.float32, copy=False), labels.astype(np.uint8), case.spacing
 
 
-def _through(patch: tuple[int, int, int]) -> int:
+def _turned(patch: Voxels) -> tuple[Voxels, ...]:
+    """The square slice across each of the three axes."""
+    side = max(patch)
+    across = (1, side, side), (side, 1, side), (side, side, 1)
+    if patch not in across:
+        raise ConfigError(
+            f"training.patch = {list(patch)} is no square slice: with slices of all planes, give "
+            f"[{side}, {side}, 1], or leave it out"
+        )
+    return across
+
+
+def _through(patch: Voxels) -> int:
     """The axis along which patches are slices: the one on which they are a voxel thick."""
     thin = [axis for axis, side in enumerate(patch) if side == 1]
     if len(thin) != 1:
@@ -156,9 +174,7 @@ def _places(
     return found
 
 
-def _start(
-    centre: NDArray[np.float64], patch: tuple[int, int, int], shape: tuple[int, ...]
-) -> tuple[int, int, int]:
+def _start(centre: NDArray[np.float64], patch: Voxels, shape: tuple[int, ...]) -> Voxels:
     """The first voxel of a patch about a centre, moved inside the scan where that is possible."""
     starts: list[int] = []
     for middle, side, length in zip(centre, patch, shape, strict=True):
@@ -168,9 +184,7 @@ def _start(
     return starts[0], starts[1], starts[2]
 
 
-def cut(
-    array: NDArray[Any], start: tuple[int, int, int], patch: tuple[int, int, int], edge: bool
-) -> NDArray[Any]:
+def cut(array: NDArray[Any], start: Voxels, patch: Voxels, edge: bool) -> NDArray[Any]:
     """The patch (i, j, k) from `start` on; outside the array its edge goes on, or 0 is put."""
     stops = [s + p for s, p in zip(start, patch, strict=True)]
     inside = tuple(

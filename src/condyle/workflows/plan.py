@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from condyle import networks
-from condyle.config import Experiment, Plane
+from condyle.config import Experiment, Planes
 from condyle.core import Dataset, Fold, Grid
 from condyle.errors import ConfigError, DatasetError
 from condyle.networks import NetworkName, SegmentationNetwork
@@ -19,7 +19,7 @@ from condyle.networks.device import pick_device
 from condyle.predict import Segmenter
 from condyle.prepare.fingerprint import Fingerprint, fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
-from condyle.prepare.slices import AXIS
+from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.splits import carve, default_folds
 from condyle.train.pace import memory_here, memory_of_step, seconds_of_step
 from condyle.workflows.progress import Tell, silent, told
@@ -68,7 +68,7 @@ def plan(
     experiment: Experiment,
     dataset: Dataset,
     *,
-    plane: Plane | None = None,
+    plane: Planes | None = None,
     processes: int = 1,
     tell: Tell = silent,
 ) -> Plan:
@@ -124,7 +124,7 @@ class _Scans:
 
 
 def _candidates(
-    experiment: Experiment, scans: _Scans, plane: Plane | None
+    experiment: Experiment, scans: _Scans, plane: Planes | None
 ) -> list[tuple[str, str]]:
     """The networks that come into question, the first choice first, and why each does."""
     name, weights = experiment.network.name, Path(experiment.network.weights)
@@ -148,7 +148,7 @@ def _candidates(
     return [(DEEP, f"network {DEEP}: scans of {size} voxels are seen whole"), (FLAT, flat)]
 
 
-def _with_preparation(experiment: Experiment, scans: _Scans, plane: Plane | None) -> Experiment:
+def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | None) -> Experiment:
     """With a preparation that suits the scans, or the one that earlier weights were fitted to."""
     if (given := experiment.preparation) is not None:
         return experiment.changed(preparation=given.changed(plane=plane or given.plane))
@@ -164,7 +164,7 @@ def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
     settings, inflation = experiment.preparation, experiment.network.inflation
     if settings is None or not NetworkName.parse(experiment.network.name).is_inflated:
         return experiment
-    through, kept = AXIS[settings.plane], inflation.keep_depth
+    through, kept = AXIS[planes_of(settings.plane)[-1]], inflation.keep_depth
     if kept is None:
         grid = Recipe(settings).working_grid(scans.cases[0].image().grid)
         pixel = float(np.delete(grid.spacing, through).mean())
@@ -182,9 +182,10 @@ def _with_patch(experiment: Experiment, scans: _Scans, network: SegmentationNetw
     settings, given = experiment.preparation, experiment.training.patch
     assert settings is not None
     spatial = network.spatial
-    flat = AXIS[settings.plane] if spatial == 2 else None
+    turned = settings.plane == "all"
+    flat = AXIS[planes_of(settings.plane)[-1]] if spatial == 2 else None
     if given is not None:
-        if flat is not None and given[flat] != 1:
+        if flat is not None and given[flat] != 1 and not turned:
             raise ConfigError(
                 f"training.patch = {list(given)} is not 1 voxel thick across {settings.plane} "
                 "slices: leave it out, or give the plane that it was made for"
@@ -193,6 +194,8 @@ def _with_patch(experiment: Experiment, scans: _Scans, network: SegmentationNetw
     grids = scans.working_grids(Recipe(settings))
     sides = np.median([grid.shape for grid in grids], axis=0)
     if flat is not None:
+        if turned:
+            sides[:] = sides.max()
         sides[flat] = 1
     shrink = (LARGEST_PATCH[spatial] / np.prod(sides)) ** (1 / spatial)
     if shrink < 1:

@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 
 from condyle import networks
-from condyle.config import Experiment, Plane
+from condyle.config import Experiment, Planes
 from condyle.core import Case, Dataset, Fold
 from condyle.errors import CondyleError, ConfigError, OutOfMemory, OutputError
 from condyle.io import open_dataset, write_text
@@ -27,6 +27,7 @@ from condyle.measure.overlap import count
 from condyle.predict import Segmenter
 from condyle.predict.runtime import TorchRuntime
 from condyle.prepare.recipe import Recipe
+from condyle.prepare.slices import AXIS, planes_of
 from condyle.train import (
     Batches,
     History,
@@ -67,7 +68,7 @@ def train(
     experiment: Experiment,
     out: Path,
     *,
-    plane: Plane | None = None,
+    plane: Planes | None = None,
     resume: bool = False,
     tell: Tell = silent,
 ) -> Run:
@@ -121,7 +122,7 @@ class _Work:
 
     def __init__(
         self, experiment: Experiment, dataset: Dataset, fold: Fold, out: Path,
-        plane: Plane | None, fabric: Fabric, tell: Tell,
+        plane: Planes | None, fabric: Fabric, tell: Tell,
     ):  # fmt: skip
         self.fold, self.out, self.fabric, self.tell = fold, out, fabric, tell
         self.first = fabric.is_global_zero
@@ -239,6 +240,7 @@ class _Work:
             self.fabric.global_rank,
             shares,
             settings.hard_slices,
+            self.network.spatial == 2 and self.recipe.settings.plane == "all",
         )
         return fit(
             self.network,
@@ -287,9 +289,16 @@ class _Work:
                 "validation": list(self.fold.validation),
                 "test": list(self.fold.test),
                 "reach_mm": self.reach_mm,
+                "ends_mm": self._ends_mm(),
                 **figures,
             },
         )
+
+    def _ends_mm(self) -> float:
+        """How much of each end of a bone is learnt from, in mm; 0: all slices alike."""
+        through = AXIS[planes_of(self.recipe.settings.plane)[-1]]
+        thickness = float(np.median([case.spacing[through] for case in self.training]))
+        return (self.experiment.training.hard_slices or 0) * thickness
 
     def _seconds_of_judging(self) -> float:
         """Seconds that segmenting and scoring the held-out cases will take, from the first one."""

@@ -1,0 +1,201 @@
+import numpy as np
+import pytest
+import torch
+
+from condyle.config import Preparation
+from condyle.core import KNEE, Grid, LabelScheme, Volume
+from condyle.errors import ConfigError
+from condyle.networks import build
+from condyle.predict import Ensemble, Looking, Segmenter
+from condyle.predict.specialist import share_of_specialist
+from condyle.predict.views import views
+from condyle.prepare.recipe import Answer, Recipe, joined
+
+SIDED = LabelScheme.of({"femur_left": 1, "femur_right": 2})
+
+
+class Sides(torch.nn.Module):
+    """Calls what is bright structure 1 where it lies first along an axis, 2 where it lies last."""
+
+    def __init__(self, spatial=2, axis=0, sharp=20.0):
+        super().__init__()
+        self.spatial, self.axis, self.sharp = spatial, axis, sharp
+        self.memory_format = torch.contiguous_format
+
+    def forward(self, x):
+        scores = torch.zeros(x.shape[0], 3, *x.shape[2:])
+        place = torch.linspace(1, -1, x.shape[2 + self.axis])
+        place = place.reshape([-1 if a == self.axis else 1 for a in range(self.spatial)])
+        scores[:, 1] = self.sharp * (x[:, 0] - 0.5) * (1 + 0.1 * place)
+        scores[:, 2] = self.sharp * (x[:, 0] - 0.5) * (1 - 0.1 * place)
+        return scores
+
+
+class Always(torch.nn.Module):
+    """Gives every voxel the same class."""
+
+    def __init__(self, number, spatial=2, score=5.0):
+        super().__init__()
+        self.number, self.spatial, self.score = number, spatial, score
+        self.memory_format = torch.contiguous_format
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(tuple(x.shape))
+        scores = torch.zeros(x.shape[0], 3, *x.shape[2:])
+        scores[:, self.number] = self.score
+        return scores
+
+
+class Bright(torch.nn.Module):
+    """Structure 1 is what is bright; it keeps count of the slices that it was shown."""
+
+    def __init__(self, spatial=2):
+        super().__init__()
+        self.spatial, self.memory_format, self.slices = spatial, torch.contiguous_format, 0
+
+    def forward(self, x):
+        self.slices += x.shape[0] if self.spatial == 2 else x.shape[-1]
+        scores = torch.zeros(x.shape[0], 3, *x.shape[2:])
+        scores[:, 1] = 20 * (x[:, 0] - 0.5)
+        return scores
+
+
+def segmenter(network, scheme=KNEE, window=None, training=None, **preparation):
+    preparation = {"intensity": "minmax"} | preparation
+    return Segmenter(
+        "unet-plain", network, Recipe(Preparation(**preparation)), scheme,
+        window=window, training=training or {},
+    )  # fmt: skip
+
+
+def blob(shape=(24, 20, 30), at=slice(8, 14), spacing=(1, 1, 1)):
+    array = np.zeros(shape, np.float32)
+    array[6:18, 5:15, at] = 1
+    return Volume(array, Grid.regular(shape, spacing))
+
+
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_a_mirror_image_gives_back_the_sides_it_swapped(spatial):
+    """A network that goes by the side of the picture calls both sides right in each image."""
+    volume = blob()
+    for flips in ("none", "left-right", "all"):
+        found = segmenter(Sides(spatial), SIDED).segment(volume, flips=flips)
+        assert (found.array[6:12, 5:15, 8:14] == 1).all(), flips
+        assert (found.array[12:18, 5:15, 8:14] == 2).all(), flips
+        assert set(np.unique(found.array[:, :, :8])) == {0}
+
+
+def test_the_mirror_images_of_a_plane_are_those_of_its_own_axes():
+    assert [v.mirrored for v in views("axial", "all")] == [(), (0,), (1,), (0, 1)]
+    assert [v.mirrored for v in views("sagittal", "left-right")] == [()]
+    assert len(views(None, "all")) == 8
+
+
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])
+@pytest.mark.parametrize("orientation", ["RAS", "PIR", "LPS"])
+def test_all_planes_agree_on_what_each_sees_right(plane, orientation):
+    volume = blob(spacing=(1, 1, 2))
+    turn = volume.grid.turn_to(orientation)
+    volume = Volume(turn.apply(volume.array), volume.grid.turned(turn))
+    made = segmenter(Bright(), plane=plane)
+    for planes in ("axial", "sagittal", "coronal", "all"):
+        found = made.segment(volume, planes=planes)
+        assert found.grid.same_as(volume.grid)
+        wrong = np.mean((found.array == 1) != (volume.array > 0.5))
+        assert wrong < 0.03, planes  # thick slices are interpolated in two planes
+
+
+def test_a_plane_counts_by_how_fine_its_pixels_are_in_the_scan():
+    """Of slices 5 mm apart, the plane they were taken in has the word."""
+    volume = blob(spacing=(1, 1, 5))
+
+    class ByPlane(torch.nn.Module):
+        spatial, memory_format = 2, torch.contiguous_format
+
+        def forward(self, x):
+            scores = torch.zeros(x.shape[0], 3, *x.shape[2:])
+            axial = x.shape[2:] == (24, 20)
+            scores[:, 1 if axial else 2] = 3
+            return scores
+
+    found = segmenter(ByPlane()).segment(volume, planes="all")
+    assert found.present() == (1,)
+    even = Volume(volume.array, Grid.regular(volume.array.shape, (1, 1, 1)))
+    assert segmenter(ByPlane()).segment(even, planes="all").present() == (2,)
+
+
+def test_members_are_averaged_and_the_surer_wins():
+    one, two = segmenter(Always(1, score=1.0)), segmenter(Always(2, score=4.0))
+    assert Ensemble((one, two)).segment(blob()).present() == (2,)
+    labels, votes = Ensemble((one, two, one)).look(blob(), Looking(), None, each=True)
+    assert [vote.present() for vote in votes] == [(1,), (2,), (1,)]
+    assert labels.array.shape == votes[0].array.shape
+
+
+def test_members_must_find_the_same_structures():
+    with pytest.raises(ConfigError, match="femur_left"):
+        Ensemble((segmenter(Always(1)), segmenter(Always(1), SIDED)))
+
+
+def test_one_look_after_another_sums_to_the_answer_of_all():
+    torch.manual_seed(0)
+    network, _ = build("unet-resnet18", 1, 3, "none")
+    made = segmenter(network.eval(), spacing=(1.3, 1.3, 0))
+    volume = Volume(np.random.default_rng(0).random((24, 20, 6)).astype(np.float32),
+                    Grid.regular((24, 20, 6)))  # fmt: skip
+    looking = Looking(flips="all")
+    at_once = Ensemble((made,)).segment(volume, looking)
+    one_by_one, votes = Ensemble((made,)).look(volume, looking, None, each=True)
+    assert len(votes) == 4
+    assert (at_once.array == one_by_one.array).mean() > 0.97  # but for ties in half precision
+
+
+@pytest.mark.parametrize(("spatial", "window"), [(2, None), (3, (24, 20, 16))])
+def test_a_first_look_spares_what_shows_nothing_and_changes_nothing(spatial, window):
+    volume = blob((24, 20, 200), slice(90, 120))
+    close, first = Bright(spatial), Bright(spatial)
+    whole = segmenter(close, window=window).segment(volume)
+    made = Ensemble((segmenter(first, window=window),))
+    found = made.segment(volume, Looking(first_look=True))
+    np.testing.assert_array_equal(found.array, whole.array)
+    assert first.slices < 0.9 * close.slices if spatial == 3 else first.slices < 0.5 * close.slices
+
+
+def test_a_first_look_that_finds_nothing_leaves_nothing_out():
+    volume = blob((24, 20, 60), slice(3, 4))  # between two slices of the first look
+    found = Ensemble((segmenter(Bright()),)).segment(volume, Looking(first_look=True))
+    np.testing.assert_array_equal(found.array, (volume.array > 0.5).astype(np.uint8))
+
+
+def test_the_specialist_answers_at_the_ends_of_what_the_others_find():
+    volume = blob((24, 20, 60), slice(10, 50))
+    general = segmenter(Bright())
+    special = segmenter(Always(2, score=9.0), training={"ends_mm": 6.0})
+    found = Ensemble((general,), special).segment(volume).array[10, 10]
+    assert set(found[10:16]) == set(found[44:50]) == {2}
+    assert set(found[20:40]) == {1}
+    with pytest.raises(ConfigError, match="hard_slices"):
+        Ensemble((general,), segmenter(Always(2)))
+
+
+def test_a_short_bone_is_the_specialists_alone():
+    bone = np.zeros((3, 3, 12), np.uint8)
+    bone[1, 1, 4:8] = 1
+    assert (share_of_specialist(bone, 2, 6.0)[0, 0, 4:8] == 1).all()
+    assert share_of_specialist(np.zeros((3, 3, 12), np.uint8), 2, 6.0).max() == 0
+
+
+def test_joined_answers_lie_where_each_was_seen():
+    """Two working grids of one scan: the mean of the two, each enlarged by itself."""
+    source = Grid.regular((8, 8, 8))
+    small, large = source.resized((4, 4, 4)), source.resized((16, 16, 16))
+    rng = np.random.default_rng(0)
+    answers = []
+    for grid, weight in ((small, 1.0), (large, 3.0)):
+        p = rng.random((3, *grid.shape)).astype(np.float32)
+        answers.append(Answer(p / p.sum(0), grid, source, weight))
+    from condyle.prepare.resample import resample_probabilities
+
+    whole = sum(a.weight * resample_probabilities(a.probabilities, (8, 8, 8)) for a in answers)
+    np.testing.assert_array_equal(joined(answers), whole.argmax(0))
