@@ -125,13 +125,13 @@ def test_only_the_slices_asked_for_are_looked_at(run, dataset, tmp_path):
     assert part.grid.same_as(whole.grid)
     assert not part.array[..., :middle].any()
     assert part.array[..., middle:].any()
-    done = segment(run.folder, [image], tmp_path / "c", near=middle)
+    done = segment(run.folder, [image], tmp_path / "c", near_slice=middle)
     near = condyle.read_labels(done.written["ball_0_0000"])
     assert np.flatnonzero(near.array.any(axis=(0, 1))).size >= found.size - 2
     for wrong in ({"slices": "low"}, {"slices": "1:2", "near": 3}):
         with pytest.raises(ConfigError, match="--slices"):
             segment(run.folder, [image], tmp_path / "d", **wrong)
-    done = segment(run.folder, [image], tmp_path / "e", near=999)
+    done = segment(run.folder, [image], tmp_path / "e", near_slice=999)
     assert "no slice 999" in done.failed["ball_0_0000"]
 
 

@@ -1,31 +1,45 @@
 """Segmenting into DICOM-SEG: for the scans that are DICOM, and the others say why not."""
 
+import dataclasses
 import shutil
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
+import torch
 
-from condyle.core import LabelMap, LabelScheme
+from condyle.config import Preparation
+from condyle.core import Grid, LabelScheme, Volume
+from condyle.errors import ConfigError
 from condyle.io import find_scans, read, read_labels, write
+from condyle.predict import Segmenter
+from condyle.prepare.recipe import Recipe
 from condyle.workflows import segment as workflow
 from condyle.workflows.judge import evaluate
 
 SCHEME = LabelScheme.of({"tibia": 1, "femur": 2})
 
 
-def bright(channels, device, box):
-    """A stand-in for a network: what is brighter than air is femur."""
-    array = np.where(channels[0].array > -500, 2, 0).astype(np.uint8)
-    return LabelMap(array, channels[0].grid, SCHEME)
+class Bright(torch.nn.Module):
+    """What is brighter than air is femur."""
+
+    spatial, memory_format = 2, torch.contiguous_format
+
+    def forward(self, x):
+        scores = torch.zeros(x.shape[0], 3, *x.shape[2:])
+        scores[:, 2] = 20 * (x[:, 0] - 0.5)
+        return scores
+
+
+def made_of(network):
+    recipe = Recipe(Preparation(intensity="window", window=(-501, -499)))
+    return Segmenter("unet-plain", network, recipe, SCHEME)
 
 
 @pytest.fixture
 def segmenter(monkeypatch):
-    made = SimpleNamespace(channels=1, scheme=SCHEME, segment=bright, reach_mm=0)
-    monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made)
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made_of(Bright()))
 
 
 @pytest.fixture
@@ -57,10 +71,11 @@ def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(segmenter, ser
 
 
 def test_a_scan_in_which_nothing_was_found_fails_alone(segmenter, series, tmp_path, monkeypatch):
-    def nothing(channels, device, box):
-        return LabelMap(np.zeros(channels[0].grid.shape, np.uint8), channels[0].grid, SCHEME)
+    class Nothing(Bright):
+        def forward(self, x):
+            return -super().forward(x).abs() - x.new_tensor([0, 1, 1]).reshape(3, 1, 1)
 
-    monkeypatch.setattr(workflow.Segmenter.load(""), "segment", nothing)
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made_of(Nothing()))
     done = workflow.segment(tmp_path, [series], tmp_path / "out", format="dicom-seg")
     assert "no structure was found" in done.failed["ct-3slice"]
     assert not list((tmp_path / "out").glob("*.dcm"))
@@ -75,3 +90,88 @@ def test_a_folder_of_dicom_seg_results_can_be_judged(segmenter, series, tmp_path
     (summary, *_) = evaluate(tmp_path / "out", tmp_path / "out", tmp_path / "scores")
     assert summary["dice_mean"] == 1.0
     assert summary["n"] == 2
+
+
+@pytest.fixture
+def scans(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        array = rng.integers(-1000, 500, (12, 10, 6)).astype(np.int16)
+        write(Volume(array, Grid.regular(array.shape), "CT"), tmp_path / "scans" / f"{name}.nii.gz")
+    return tmp_path / "scans"
+
+
+def test_one_broken_scan_is_named_and_the_others_finish(segmenter, scans, tmp_path):
+    whole = (scans / "b.nii.gz").read_bytes()
+    (scans / "b.nii.gz").write_bytes(whole[: len(whole) // 2])
+    done = workflow.segment(tmp_path, [scans], tmp_path / "out")
+    assert list(done.written) == ["a", "c"]
+    assert "b.nii.gz" in done.failed["b"]
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
+
+
+def test_memory_that_ends_with_one_scan_does_not_end_the_batch(scans, tmp_path, monkeypatch):
+    class Hungry(Bright):
+        calls = 0
+
+        def forward(self, x):
+            Hungry.calls += 1
+            if Hungry.calls == 1:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return super().forward(x)
+
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made_of(Hungry()))
+    done = workflow.segment(tmp_path, [scans], tmp_path / "out")
+    assert list(done.written) == ["b", "c"]
+    assert "allocate memory" in done.failed["a"]
+
+
+def test_a_batch_goes_on_where_it_was_interrupted(segmenter, scans, tmp_path):
+    out = tmp_path / "out"
+    workflow.segment(tmp_path, [scans / "a.nii.gz"], out, resume=True)
+    first = (out / "a.nii.gz").stat().st_mtime_ns
+    (out / "b.nii.gz").write_bytes(b"half of one")  # there, but never finished
+    done = workflow.segment(tmp_path, [scans], out, resume=True)
+    assert list(done.written) == ["a", "b", "c"]
+    assert (out / "a.nii.gz").stat().st_mtime_ns == first
+    np.testing.assert_array_equal(
+        read_labels(out / "b.nii.gz").array == 2, read(scans / "b.nii.gz").array > -500
+    )
+    with pytest.raises(ConfigError, match="flips"):
+        workflow.segment(tmp_path, [scans], out, resume=True, flips="all")
+    again = workflow.segment(tmp_path, [scans], out)
+    assert list(again.written) == ["a", "b", "c"]
+    assert (out / "a.nii.gz").stat().st_mtime_ns > first
+
+
+def test_a_list_of_scans_names_them_from_its_own_folder(segmenter, scans, tmp_path):
+    (tmp_path / "these.txt").write_text("scans/c.nii.gz\n\nscans/a.nii.gz\n")
+    done = workflow.segment(tmp_path, [tmp_path / "these.txt"], tmp_path / "out")
+    assert list(done.written) == ["c", "a"]
+
+
+def test_planes_flips_and_other_runs_are_joined(segmenter, scans, tmp_path):
+    done = workflow.segment(
+        tmp_path, [scans], tmp_path / "out", planes="all", flips="all", also=[tmp_path]
+    )
+    for name, path in done.written.items():
+        bright = read(scans / f"{name}.nii.gz").array > -500
+        np.testing.assert_array_equal(read_labels(path).array == 2, bright)
+
+
+def test_the_cleaning_that_was_chosen_is_done_unless_raw(scans, tmp_path, monkeypatch):
+    cleaned = dataclasses.replace(made_of(Bright()), refinement={"keep_largest": 1})
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda run: cleaned)
+    array = np.full((12, 10, 6), -1000, np.int16)
+    array[1:4, 1:4, 1:4] = array[10, 8, 5] = 300
+    write(Volume(array, Grid.regular(array.shape), "CT"), tmp_path / "one" / "d.nii.gz")
+    found = {
+        raw: read_labels(
+            workflow.segment(tmp_path, [tmp_path / "one"], tmp_path / str(raw), raw=raw).written[
+                "d"
+            ]
+        )
+        for raw in (True, False)
+    }
+    assert np.count_nonzero(found[True].array) == 28
+    assert np.count_nonzero(found[False].array) == 27

@@ -261,6 +261,14 @@ def segment(
     series: str = "",
     slices: str = "",
     near_slice: int | None = None,
+    area: Literal["whole", "auto"] = "whole",
+    planes: Literal["axial", "sagittal", "coronal", "all"] | None = None,
+    flips: Literal["none", "left-right", "all"] = "none",
+    also: Several | None = None,
+    specialist: Path | None = None,
+    raw: bool = False,
+    quality: bool = False,
+    resume: bool = False,
 ) -> int:
     """Segment scans; each result lies on its scan's own grid.
 
@@ -269,7 +277,7 @@ def segment(
     run
         The --out folder of `condyle train`.
     scans
-        Files, DICOM folders, zips, folders of these, or a data set (with --fold).
+        Files, DICOM folders, zips, folders of these, a .txt list of them, or a data set.
     fold
         Only the held-out cases of this fold of a data set.
     format
@@ -282,6 +290,23 @@ def segment(
         FIRST:LAST: look only at these slices between feet and head; either may be left out.
     near_slice
         Look only around this slice, as far as the labels of the training scans reached.
+    area
+        auto: a first look at a few slices finds those that are then looked at closely.
+    planes
+        Of the slices of a 2D network; all: the answers of the three planes are joined.
+    flips
+        Look at mirror images of the scan as well, and join the answers.
+    also
+        The --out folders of other runs (folds, seeds, planes), whose answers are joined.
+    specialist
+        The --out folder of a run trained on the ends of bones (training.hard_slices): it answers
+        there.
+    raw
+        Leave out the cleaning that `condyle refine --choose` has chosen.
+    quality
+        Write quality.csv: how far to trust each result (`condyle quality RUN` comes first).
+    resume
+        Leave out the scans that an interrupted batch into --out has finished.
     """
     from condyle.app.show import bars, show_segmented
     from condyle.workflows.segment import segment as go
@@ -289,7 +314,9 @@ def segment(
     with bars() as tell:
         done = go(
             run, scans, out, fold=fold, format=format, device=device, volume=volume,
-            series=series, slices=slices, near=near_slice, tell=tell,
+            series=series, slices=slices, near_slice=near_slice, area=area, planes=planes,
+            flips=flips, also=also or [], specialist=specialist, raw=raw, quality=quality,
+            resume=resume, tell=tell,
         )  # fmt: skip
     return show_segmented(done, out)
 

@@ -164,6 +164,8 @@ def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
 def show_segmented(done: Segmented, out: Path) -> int:
     """Print how many scans were segmented, and why the others were not; 2 if any failed."""
     say(f"{len(done.written)} label maps written into {out}")
+    for reasons in done.doubtful.values():
+        say(f"look at {reasons}")
     for name, reason in done.failed.items():
         complain(f"{name} failed: {reason}")
     return 2 if done.failed else 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
-from condyle.core import Case, Dataset, Grid, Volume
+from condyle.config import Planes
+from condyle.core import Case, Dataset, Grid, LabelMap, Volume
 from condyle.core.names import repeated
-from condyle.errors import CondyleError, ConfigError, UnknownName
+from condyle.errors import ConfigError, MissingFile, UnknownName
 from condyle.io import (
     Manifest,
     dicomseg,
@@ -23,20 +28,35 @@ from condyle.io import (
 )
 from condyle.io.frames import Header
 from condyle.io.scans import sources
-from condyle.predict import Segmenter
+from condyle.predict import Ensemble, Looking, Segmenter
+from condyle.predict.views import Flips
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
+from condyle.refine.refinement import refined
 from condyle.workflows.files import write_names
+from condyle.workflows.pipeline import ahead, failing_alone, one_behind
 from condyle.workflows.progress import Tell, silent, told
+from condyle.workflows.quality import (
+    Quality,
+    assess,
+    load_quality,
+    sentence,
+    votes_of,
+    write_quality,
+)
+from condyle.workflows.record import write_json
 
 __all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
 
 log = logging.getLogger("condyle")
 
 FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
+MADE_BY = "segmenting.json"
+"""The file of a folder of results that says how they were made, so that a batch can go on."""
 
 
 Area = Callable[[Grid], Box]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,10 +69,42 @@ class Scan:
 
 @dataclass(frozen=True)
 class Segmented:
-    """What became of a batch: the files written, and the sentence of each scan that failed."""
+    """What became of a batch.
+
+    Parameters
+    ----------
+    written : the files, also those that an earlier run of the batch had finished.
+    failed : the sentence of each scan that failed.
+    doubtful : the sentence of each scan whose result should be looked at, if that was asked.
+    """
 
     written: dict[str, Path]
     failed: dict[str, str]
+    doubtful: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """How each scan of a batch is segmented: all that decides what comes out."""
+
+    ensemble: Ensemble
+    looking: Looking
+    area: Area | None = None
+    raw: bool = False
+    quality: Quality | None = None
+
+    def labels(self, channels: tuple[Volume, ...]) -> tuple[LabelMap, list[Row]]:
+        """A scan's label map, and how far to trust it, if that was asked."""
+        box = self.area(channels[0].grid) if self.area else None
+        first = self.ensemble.members[0]
+        labels = self.ensemble.segment(channels, self.looking, box)
+        if first.refinement and not self.raw:
+            labels = refined(labels, first.refinement)
+        if self.quality is None:
+            return labels, []
+        device = self.looking.device
+        _, votes = votes_of(first, channels, device)
+        return labels, assess(first, self.quality, channels, labels, votes, device)
 
 
 def segment(
@@ -66,7 +118,15 @@ def segment(
     volume: int | None = None,
     series: str = "",
     slices: str = "",
-    near: int | None = None,
+    near_slice: int | None = None,
+    area: Literal["whole", "auto"] = "whole",
+    planes: Planes | None = None,
+    flips: Flips = "none",
+    also: Sequence[Path] = (),
+    specialist: Path | None = None,
+    raw: bool = False,
+    quality: bool = False,
+    resume: bool = False,
     tell: Tell = silent,
 ) -> Segmented:
     """Segment scans (files, DICOM folders, zips, or folders of these) into the folder `out`.
@@ -77,25 +137,59 @@ def segment(
 
     Parameters
     ----------
+    scans : a .txt file is a list of scans, a path a line.
     volume, series : which one of a scan that holds several.
     slices : 'FIRST:LAST', both counted from 0 along the body as the file has them and included;
         either may be left out. Only these slices are looked at.
-    near : instead of `slices`: an approximate slice of what is looked for. As far as the
+    near_slice : instead of `slices`: an approximate slice of what is looked for. As far as the
         labels of the training scans reached, slices on both sides of it are looked at.
+    area : auto: a first look at a few slices finds those that are then looked at closely.
+    planes, flips : see `condyle.predict.Looking`.
+    also : the folders of other runs, whose answers are averaged with the first one's.
+    specialist : the folder of a run that was trained on the ends of bones, which answers there.
+    raw : leave out the cleaning that was chosen with `condyle refine --choose`.
+    quality : say how far to trust each result, in quality.csv (`condyle quality` comes first).
+    resume : leave out the scans that an interrupted batch has finished.
     """
-    segmenter = Segmenter.load(run)
-    area = _area(segmenter, slices, near)
+    first = Segmenter.load(run)
+    special = Segmenter.load(specialist) if specialist else None
+    way = _Way(
+        Ensemble((first, *(Segmenter.load(other) for other in also)), special),
+        Looking(planes, flips, device, area == "auto"),
+        _area(first, slices, near_slice),
+        raw,
+        load_quality(run, first) if quality else None,
+    )
+    settings = {
+        "runs": [str(path) for path in (run, *also, *([specialist] if specialist else []))],
+        **asdict(way.looking), "slices": slices, "near_slice": near_slice, "area": area, "raw": raw,
+        "quality": quality, "volume": volume, "series": series,
+    }  # fmt: skip
+    batch = _batch(first, scans, fold, volume, series)
+    return _segmented(way, batch, Path(out), format, tell, settings, resume)
+
+
+def _batch(
+    segmenter: Segmenter,
+    scans: Sequence[Path],
+    fold: int | None,
+    volume: int | None,
+    series: str,
+) -> dict[str, Scan]:
+    """Base name -> scan, of all that was given."""
     if len(scans) == 1 and (fold is not None or is_dataset(scans[0])):
         dataset = open_dataset(scans[0])
         cases = dataset.cases if fold is None else held_out(dataset, fold)
         if volume is not None or series:
             raise ConfigError("--volume and --series choose in a scan, not in a data set")
-        return _segmented(segmenter, _scans(cases), out, format, device, tell, area)
+        return _scans(cases)
     if segmenter.channels != 1:
         raise ConfigError(
-            f"{run} needs {segmenter.channels} channels a scan: segment a data set instead of files"
+            f"this segmenter needs {segmenter.channels} channels a scan: segment a data set "
+            "instead of files"
         )
-    found = {path: scan_name(path) for scan in scans for path in find_scans(scan)}
+    given = [path for scan in scans for path in _listed(Path(scan))]
+    found = {path: scan_name(path) for scan in given for path in find_scans(scan)}
     if not found:
         raise ConfigError(f"there is no scan in {', '.join(map(str, scans))}")
     if twice := repeated(found.values()):
@@ -103,14 +197,24 @@ def segment(
             f"more than one scan is called {', '.join(twice)}: their results would overwrite "
             "each other; segment them into different folders"
         )
-    batch = {
+    return {
         name: Scan(
             lambda p=path: (read(p, volume=volume, series=series),),
             lambda p=path: sources(p, series=series),
         )
         for path, name in found.items()
     }
-    return _segmented(segmenter, batch, out, format, device, tell, area)
+
+
+def _listed(path: Path) -> list[Path]:
+    """The paths in a list, a line each, seen from the list's own folder; any other path itself."""
+    if path.suffix != ".txt":
+        return [path]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingFile(f"{path} cannot be read as a list of scans ({error})") from error
+    return [path.parent / line.strip() for line in lines if line.strip()]
 
 
 def _scans(cases: Sequence[Case]) -> dict[str, Scan]:
@@ -154,36 +258,81 @@ def segment_cases(
     tell: Tell = silent,
 ) -> Segmented:
     """Segment the scans of a data set's cases into the folder `out`; failures are logged."""
-    done = _segmented(segmenter, _scans(cases), out, format, device, tell)
+    way = _Way(Ensemble((segmenter,)), Looking(device=device))
+    done = _segmented(way, _scans(cases), Path(out), format, tell)
     for name, reason in done.failed.items():
         log.warning("%s failed: %s", name, reason)
     return done
 
 
 def _segmented(
-    segmenter: Segmenter,
+    way: _Way,
     batch: Mapping[str, Scan],
     out: Path,
     format: str,
-    device: str,
     tell: Tell,
-    area: Area | None = None,
+    settings: Row | None = None,
+    resume: bool = False,
 ) -> Segmented:
+    """Segment a batch; while a scan is computed, the next one is read and the last one written."""
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
-    manifest = Manifest(out)
-    written: dict[str, Path] = {}
-    failed: dict[str, str] = {}
-    for name, scan in told(tell, "segmenting", batch.items(), len(batch)):
-        try:
-            images = scan.sources() if format == "dicom-seg" else []
-            channels = scan.read()
-            labels = segmenter.segment(channels, device, area and area(channels[0].grid))
-            path = Path(out) / f"{name}{FORMATS[format]}"
-            if not written:
-                write_names(out, segmenter.scheme)
-            written[name] = dicomseg.save(path, labels, images) if images else write(labels, path)
-            manifest.add(name, path)
-        except CondyleError as error:
-            failed[name] = str(error)
-    return Segmented(written, failed)
+    manifest, done = Manifest(out), Segmented({}, {})
+    paths = {name: out / f"{name}{FORMATS[format]}" for name in batch}
+    rows = _go_on(out, settings, resume)
+    finished = {name for name in batch if resume and manifest.holds(name)}
+    done.written.update((name, paths[name]) for name in batch if name in finished)
+    rows = [row for row in rows if row["scan"] in finished]
+    left = {name: scan for name, scan in batch.items() if name not in finished}
+
+    def put(name: str, labels: LabelMap, images: list[Header], found: list[Row]) -> None:
+        path = paths[name]
+        if not (out / "labels.json").is_file() or not done.written:
+            write_names(out, way.ensemble.scheme)
+        done.written[name] = dicomseg.save(path, labels, images) if images else write(labels, path)
+        rows.extend({"scan": name, **row} for row in found)
+        if rows:
+            write_quality(out, rows)
+            done.doubtful.update({name: said} if (said := sentence(name, found)) else {})
+        manifest.add(name, path)
+
+    with one_behind(done.failed) as behind:
+        reading = {name: partial(_read, scan, format == "dicom-seg") for name, scan in left.items()}
+        for name, coming in told(tell, "segmenting", ahead(reading), len(left)):
+            with failing_alone(name, done.failed):
+                channels, images = coming.result()
+                labels, found = way.labels(channels)
+                behind(name, partial(put, name, labels, images, found))
+    ordered = {name: done.written[name] for name in batch if name in done.written}
+    return Segmented(ordered, done.failed, done.doubtful)
+
+
+def _read(scan: Scan, dicom: bool) -> tuple[tuple[Volume, ...], list[Header]]:
+    return scan.read(), scan.sources() if dicom else []
+
+
+def _go_on(out: Path, settings: Row | None, resume: bool) -> list[Row]:
+    """Say in a folder how its results are made; what is known of those that an earlier run made.
+
+    Raises
+    ------
+    ConfigError
+        If a batch that goes on was begun in another way.
+    """
+    if settings is None:
+        return []
+    path, rows = out / MADE_BY, list[Row]()
+    now: Row = json.loads(json.dumps(settings))
+    if resume and path.is_file():
+        before: Row = json.loads(path.read_text(encoding="utf-8"))
+        other = sorted(key for key in now if now[key] != before.get(key))
+        if other:
+            raise ConfigError(
+                f"the results in {out} were made with other settings ({', '.join(other)}): choose "
+                "another --out, or leave out --resume to make them anew"
+            )
+        if (out / "quality.csv").is_file():
+            with (out / "quality.csv").open(newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+    write_json(path, now)
+    return rows
