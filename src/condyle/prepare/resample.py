@@ -84,8 +84,15 @@ def _product(array: Tensor, matrices: Sequence[NDArray[np.float32] | None]) -> T
     todo = [
         (m.shape[0] / m.shape[1], axis - 3, m) for axis, m in enumerate(matrices) if m is not None
     ]
-    for _, axis, matrix in sorted(todo, key=lambda row: row[0]):
-        array = (array.movedim(axis, -1) @ torch.from_numpy(matrix).T).movedim(-1, axis)
+    for _, axis, rows in sorted(todo, key=lambda row: row[0]):
+        matrix = torch.from_numpy(rows)
+        if axis == -1:
+            array = array @ matrix.T
+        elif axis == -2:
+            array = matrix @ array
+        else:
+            sides = array.shape[-2:]
+            array = (matrix @ array.flatten(-2)).unflatten(-1, sides)
     return array
 
 
@@ -173,21 +180,28 @@ class _Enlarged:
     """Class probabilities on another number of voxels, weighted, a class and a block at a time."""
 
     def __init__(self, array: NDArray[Any], weight: float | NDArray[Any], shape: Shape):
-        self.array = array
+        self.array, self.sides = array, shape[:2]
         *self.flat, self.along = _matrices(array.shape[1:], shape, "linear")
+        self.grows = all(new >= old for old, new in zip(array.shape[1:3], self.sides, strict=True))
         self.weight = weight
         if isinstance(weight, np.ndarray):
             self.weight = np.broadcast_to(weight, shape).transpose(2, 0, 1)
 
     def block(self, number: int, start: int, stop: int) -> Tensor:
         """The slices (k, i, j) of one class from `start` to `stop`."""
+        from torch.nn.functional import interpolate
+
         rows, low, high = None, start, stop
         if self.along is not None:
             used = np.flatnonzero(self.along[start:stop].any(axis=0))
             low, high = int(used[0]), int(used[-1]) + 1
             rows = self.along[start:stop, low:high]
         near = _tensor(self.array[number, ..., low:high].transpose(2, 0, 1))
-        full = _product(near, [rows, *self.flat])
+        if self.grows and any(matrix is not None for matrix in self.flat):  # the same, but faster
+            near = _product(near, [rows, None, None])
+            full = interpolate(near[None], self.sides, mode="bilinear")[0]
+        else:
+            full = _product(near, [rows, *self.flat])
         if isinstance(self.weight, np.ndarray):
             return full * _tensor(self.weight[start:stop])
         return full if self.weight == 1 else full * self.weight
