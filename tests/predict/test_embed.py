@@ -12,7 +12,7 @@ from condyle.core import KNEE, Grid, Volume
 from condyle.errors import DatasetError
 from condyle.networks import build
 from condyle.predict import Segmenter
-from condyle.predict.embed import Bank, embedding
+from condyle.predict.embed import Bank, glance
 from condyle.prepare.recipe import Recipe
 
 
@@ -35,17 +35,17 @@ def scan(seed, shape=(24, 20, 18), flat=False):
 
 
 def test_a_scan_becomes_one_point_the_same_each_time_and_as_long_for_any_size(segmenter):
-    one = embedding(segmenter, scan(0), "cpu")
+    one = glance(segmenter, scan(0), "cpu").point
     assert one.ndim == 1
     assert np.isfinite(one).all()
-    np.testing.assert_array_equal(one, embedding(segmenter, scan(0), "cpu"))
-    assert embedding(segmenter, scan(1, (20, 28, 40)), "cpu").shape == one.shape
+    np.testing.assert_array_equal(one, glance(segmenter, scan(0), "cpu").point)
+    assert glance(segmenter, scan(1, (20, 28, 40)), "cpu").point.shape == one.shape
 
 
 def test_a_scan_of_another_kind_is_farther_than_one_of_the_same(segmenter):
-    bank = Bank.of(np.stack([embedding(segmenter, scan(n), "cpu") for n in range(8)]))
-    same = bank.distance(embedding(segmenter, scan(50), "cpu"))
-    other = bank.distance(embedding(segmenter, scan(51, flat=True), "cpu"))
+    bank = Bank.of(np.stack([glance(segmenter, scan(n), "cpu").point for n in range(8)]))
+    same = bank.distance(glance(segmenter, scan(50), "cpu").point)
+    other = bank.distance(glance(segmenter, scan(51, flat=True), "cpu").point)
     assert other > same
     assert other > bank.farthest
 
@@ -77,4 +77,4 @@ def test_one_training_scan_is_too_few():
 
 def test_a_window_larger_than_the_scan_sees_it_whole(segmenter):
     whole = replace(segmenter, window=(64, 64, 64))
-    assert np.isfinite(embedding(whole, scan(0), "cpu")).all()
+    assert np.isfinite(glance(whole, scan(0), "cpu").point).all()

@@ -44,23 +44,26 @@ class Signs:
 
     Parameters
     ----------
-    agreement : mean pairwise Dice of the votes, 0 to 1; the higher, the better. Of all others:
-        the lower, the better.
-    volume : |ln| of its volume over the median of the training set.
+    agreement : mean pairwise Dice of the votes, 0 to 1; the higher, the better.
+    confidence : the Dice that the network's own probabilities expect, 0 to 1; the higher, the
+        better.
+    volume : |ln| of its volume over the median of the training set; of this one and the
+        following, the lower, the better.
     distance : of the scan from the training set; 1 is usual there.
     rules : how many rules of anatomy it breaks.
     """
 
     agreement: float
+    confidence: float
     volume: float
     distance: float
     rules: int
 
     def row(self) -> Array:
         """The signs on scales on which more is better."""
-        agreement = float(logit(np.clip(self.agreement, 0.01, 0.99)))
+        shares = logit(np.clip([self.agreement, self.confidence], 0.01, 0.99))
         distance = np.log(max(self.distance, 0.1))
-        return np.array([agreement, -self.volume, -distance, -min(self.rules, 3)], np.float64)
+        return np.array([*shares, -self.volume, -distance, -min(self.rules, 3)], np.float64)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How far a scan lies from those a segmenter was trained on, in its encoder's own eyes.
+"""How a scan looks to a segmenter: how sure it is, and how far from what it was trained on.
 
 Each scan becomes one point: the encoder's deepest features, averaged over places and over slices or
 windows. Distance is that to the nearest training scans, after each feature is divided by its
@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from condyle.core import Volume
 from condyle.errors import DatasetError
 from condyle.networks.device import moved, pick_device
-from condyle.networks.layers import padded_to
 from condyle.predict.segmenter import Segmenter
 from condyle.prepare.slices import AXIS
 
-__all__ = ["Bank", "embedding"]
+__all__ = ["Bank", "Glance", "glance"]
 
 SLICES = 24
 """Slices of a scan that are looked at, evenly spread."""
@@ -37,12 +36,27 @@ NEIGHBOURS = 3
 Points = NDArray[np.float32]
 
 
-def embedding(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "auto") -> Points:
-    """A scan as one point (features,): the deepest features of the encoder, averaged.
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """What a segmenter makes of some slices or windows of a scan.
 
     Parameters
     ----------
-    segmenter : whose encoder looks.
+    point : (features,), the deepest features of the encoder, averaged.
+    confidence : structure -> the Dice that the network itself would expect of what it found, 0 to
+        1: that of the voxels it is likeliest at with its probabilities; 0 where it found none.
+    """
+
+    point: Points
+    confidence: dict[str, float]
+
+
+def glance(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "auto") -> Glance:
+    """A scan as one point, and how sure the network is of each structure in it.
+
+    Parameters
+    ----------
+    segmenter : whose network looks.
     channels : the scan's channels, all on one grid.
     device : auto, cpu, cuda or mps.
     """
@@ -52,12 +66,29 @@ def embedding(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = 
     together = TOGETHER if network.spatial == 2 else 1
     parts = _parts(segmenter, image)
     means: list[torch.Tensor] = []
-    with torch.inference_mode():
-        for start in range(0, len(parts), together):
-            batch = torch.from_numpy(np.stack(parts[start : start + together])).to(where)
-            deepest = network.encoder(padded_to(batch, network.multiple, network.single))[-1]
-            means.append(deepest.float().flatten(2).mean(dim=2).cpu())
-    return torch.cat(means).mean(dim=0).numpy()
+    shared = torch.zeros(len(segmenter.scheme) + 1)
+    whole = torch.zeros(len(segmenter.scheme) + 1)
+
+    def keep(_: torch.nn.Module, given: Any, levels: list[torch.Tensor]) -> None:
+        means.append(levels[-1].float().flatten(2).mean(dim=2).cpu())
+
+    hook = network.encoder.register_forward_hook(keep)
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(parts), together):
+                batch = torch.from_numpy(np.stack(parts[start : start + together])).to(where)
+                likely = network(batch).float().softmax(dim=1).transpose(0, 1).flatten(1)
+                found = likely.argmax(dim=0)
+                for number in range(len(shared)):
+                    mask = found == number
+                    shared[number] += likely[number][mask].sum().cpu()
+                    whole[number] += (likely[number].sum() + mask.sum()).cpu()
+    finally:
+        hook.remove()
+    confidence = (2 * shared / whole.clamp(min=1e-6)).clamp(max=1).tolist()
+    names = enumerate(segmenter.scheme.names, start=1)
+    point = torch.cat(means).mean(dim=0).numpy()
+    return Glance(point, {name: float(confidence[number]) for number, name in names})
 
 
 def _parts(segmenter: Segmenter, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:

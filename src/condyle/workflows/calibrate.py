@@ -17,7 +17,7 @@ from condyle.measure.anatomy import Anatomy
 from condyle.measure.expected import FEWEST, LEVEL, Calibration, Observation, Signs
 from condyle.measure.overlap import dice
 from condyle.predict import Segmenter
-from condyle.predict.embed import Bank, embedding
+from condyle.predict.embed import Bank, glance
 from condyle.prepare.degrade import DEGRADATIONS, degraded
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.quality import Channels, Quality, seen_in, store_quality, votes_of
@@ -160,7 +160,7 @@ def trained_on(
     anatomy = Anatomy.of((x.within(x.known()) for x in label_maps), segmenter.scheme)
     chosen = cases[:: -(-len(cases) // POINTS)]
     scans = told(tell, "training scans", chosen, len(chosen))
-    points = [embedding(segmenter, case.channels(), device) for case in scans]
+    points = [glance(segmenter, case.channels(), device).point for case in scans]
     return anatomy, Bank.of(np.stack(points))
 
 

@@ -17,7 +17,7 @@ from condyle.measure.agreement import agreement, disputed, look_at
 from condyle.measure.anatomy import Anatomy
 from condyle.measure.expected import Calibration, Expected, Signs
 from condyle.predict import Segmenter
-from condyle.predict.embed import Bank, embedding
+from condyle.predict.embed import Bank, glance
 from condyle.prepare.crop import lengthwise
 from condyle.workflows.record import write_csv
 
@@ -67,21 +67,20 @@ class Quality:
 def votes_of(
     segmenter: Segmenter, channels: Channels, device: str = "auto"
 ) -> tuple[LabelMap, list[LabelMap]]:
-    """The answer for a scan, and the votes: itself, and the answers for its three mirror images.
+    """The answer for a scan, and the votes: itself, and the answer for its mirror image.
 
-    A mirror image's answer is turned back; where left and right changed places, so do the names.
+    Left and right change places in the mirror, as they do in training; the answer is turned back
+    with the names that have a side. Mirrored along other axes, a body is one that no network was
+    shown: there is nothing to agree on.
     """
     answer = segmenter.segment(channels, device)
-    votes = [answer]
-    for axis in range(3):
-        turned = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
-        found = np.flip(segmenter.segment(turned, device).array, axis)
-        if answer.grid.orientation[axis] in "LR":
-            swap = np.arange(max(segmenter.scheme.ids) + 1, dtype=found.dtype)
-            for one, other in segmenter.scheme.mirrored().items():
-                swap[one] = other
-            found = swap[found]
-        votes.append(answer.with_array(np.ascontiguousarray(found)))
+    axis = answer.grid.turn_to("RAS").order[0]
+    mirrored = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
+    other = np.flip(segmenter.segment(mirrored, device).array, axis)
+    swap = np.arange(max(segmenter.scheme.ids) + 1, dtype=other.dtype)
+    for one, twin in segmenter.scheme.mirrored().items():
+        swap[one] = twin
+    votes = [answer, answer.with_array(np.ascontiguousarray(swap[other]))]
     return answer, votes
 
 
@@ -248,10 +247,15 @@ def seen_in(
     """What can be seen of the answer for a scan and of the votes for it."""
     shared = agreement(votes)
     broken = anatomy.broken(labels)
-    distance = bank.distance(embedding(segmenter, channels, device))
+    looked = glance(segmenter, channels, device)
+    distance = bank.distance(looked.point)
     signs = {
         name: Signs(
-            0.0 if np.isnan(shared[name]) else shared[name], ratio, distance, len(broken[name])
+            agreement=0.0 if np.isnan(shared[name]) else shared[name],
+            confidence=looked.confidence[name],
+            volume=ratio,
+            distance=distance,
+            rules=len(broken[name]),
         )
         for name, ratio in anatomy.volume_ratio(labels).items()
         if not np.isnan(ratio)
