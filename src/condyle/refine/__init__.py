@@ -2,7 +2,7 @@
 
 from condyle.refine.components import drop_small, keep_largest
 from condyle.refine.holes import fill_holes
-from condyle.refine.refinement import Refinement, refine
+from condyle.refine.refinement import Refinement, refine, refined
 from condyle.refine.slicewise import clean_slices
 from condyle.refine.smooth import smoothed
 
@@ -13,5 +13,6 @@ __all__ = [
     "fill_holes",
     "keep_largest",
     "refine",
+    "refined",
     "smoothed",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import label
 
 from condyle.errors import ConfigError
 
@@ -63,11 +64,16 @@ def labelled(
     """
     import cc3d
 
-    # Padded, as cc3d 4.1 fails on masks of one voxel along two axes.
-    roomy = np.pad(np.asarray(mask, dtype=bool), 1)
-    parts: Any = cc3d.connected_components(roomy, connectivity=connectivity)
-    parts = parts[(slice(1, -1),) * roomy.ndim]
-    return parts, np.bincount(parts.ravel())
+    inside = np.asarray(mask, dtype=bool)
+    if connectivity == 8:  # cc3d 4.1 joins wrongly at corners of pixels
+        numbered: Any = label(inside, np.ones((3, 3)))
+        parts = numbered[0]
+    elif sum(side == 1 for side in inside.shape) > 1:  # it fails on masks of one voxel along two
+        parts = cc3d.connected_components(np.pad(inside, 1), connectivity=connectivity)
+        parts = parts[(slice(1, -1),) * inside.ndim]
+    else:
+        parts = cc3d.connected_components(inside, connectivity=connectivity)
+    return parts, np.bincount(parts.ravel(order="K"))
 
 
 def _chosen(parts: NDArray[Any], sizes: NDArray[np.int64], numbers: NDArray[Any]) -> Mask:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self, get_args
+from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
+from typing import Any, Self, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from condyle.refine.holes import fill_holes
 from condyle.refine.slicewise import clean_slices
 from condyle.refine.smooth import TRUNCATE, smoothed
 
-__all__ = ["Refinement", "refine"]
+__all__ = ["Refinement", "refine", "refined"]
 
 ACROSS = {"sagittal": "LR", "coronal": "PA", "axial": "IS"}
 """The ends of the body between which the slices of a plane lie one behind the other."""
@@ -37,6 +38,7 @@ class Refinement:
     min_mm3 : drop connected parts of less than this volume in mm³; 0: keep all.
     keep_largest : keep only so many connected parts, the largest; 0: keep all.
     fill_holes : fill what the structure encloses in 3D.
+    structures : name -> the steps of that structure, instead of all the above.
 
     Raises
     ------
@@ -45,8 +47,11 @@ class Refinement:
 
     Examples
     --------
-    >>> Refinement.from_dict({"keep_largest": 1}).keep_largest
-    1
+    >>> steps = Refinement(keep_largest=1, structures={"fibula": Refinement(fill_holes=True)})
+    >>> steps.of("tibia").keep_largest, steps.of("fibula").keep_largest
+    (1, 0)
+    >>> steps.to_dict()
+    {'keep_largest': 1, 'structures': {'fibula': {'fill_holes': True}}}
     """
 
     slice_ratio: float = 0.0
@@ -55,11 +60,16 @@ class Refinement:
     min_mm3: float = 0.0
     keep_largest: int = 0
     fill_holes: bool = False
+    structures: Mapping[str, Refinement] = field(
+        default_factory=dict[str, "Refinement"], hash=False
+    )
 
     def __post_init__(self) -> None:
-        for name in ("slice_ratio", "smooth_mm", "min_mm3", "keep_largest"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
+        for name, nothing in NOTHING.items():
+            value, (kind, words) = getattr(self, name), KINDS[type(nothing)]
+            if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+                raise ConfigError(f"{name} must be {words}, got {value!r}")
+            if not isinstance(value, str) and not 0 <= value < float("inf"):
                 raise ConfigError(f"{name} must be 0 (leave out) or above, got {value}")
         if self.slice_ratio >= 1:
             raise ConfigError(
@@ -67,45 +77,93 @@ class Refinement:
             )
         if self.slice_plane not in ACROSS:
             raise UnknownName("plane", self.slice_plane, get_args(Plane))
+        for name, steps in self.structures.items():
+            if steps.structures:
+                raise ConfigError(f"the steps of {name} hold structures: those stand one below all")
+
+    def of(self, structure: str) -> Refinement:
+        """The steps of one structure, by its name."""
+        return self.structures.get(structure, replace(self, structures={}))
 
     def to_dict(self) -> dict[str, Any]:
-        """Name -> setting, as JSON values."""
-        return asdict(self)
+        """Name -> setting of what is done, as JSON values; empty where nothing is."""
+        done = {n: getattr(self, n) for n in NOTHING if getattr(self, n) != NOTHING[n]}
+        its = {name: steps.to_dict() for name, steps in self.structures.items()}
+        return done | ({"structures": its} if its else {})
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
         """The refinement of `to_dict`; `UnknownName` for a step that there is not."""
-        known = [field.name for field in fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise UnknownName("refinement step", name, known)
-        return cls(**settings)
+        steps = dict(settings)
+        tables = _table("structures", steps.pop("structures", {}))
+        for name in steps:
+            if name not in NOTHING:
+                raise UnknownName("refinement step", name, [*NOTHING, "structures"])
+        its = {name: cls.from_dict(_table(name, table)) for name, table in tables.items()}
+        return cls(**steps, structures=its)
+
+
+NOTHING: dict[str, Any] = {x.name: x.default for x in fields(Refinement) if x.name != "structures"}
+"""Step -> the setting by which it is left out."""
+KINDS: dict[type, tuple[type, str]] = {
+    float: (Real, "a number"),
+    int: (Integral, "a whole number"),
+    bool: (bool, "true or false"),
+    str: (str, "a name"),
+}
+
+
+def _table(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} must be a table, got {value!r}")
+    return cast("Mapping[str, Any]", value)
 
 
 def refine(labels: LabelMap, steps: Refinement) -> LabelMap:
-    """A cleaned label map on the same grid: each structure for itself, by the given steps.
+    """A cleaned label map on the same grid: each structure for itself, by its steps.
 
     What a structure gains (filled holes, rounding) comes from background only: from another
     structure no voxel is ever taken, but a voxel that another lost may be filled. Where two
     gain the same voxel, the first in the scheme has it. Absent structures stay absent; numbers
     that the scheme does not know stay as they are.
+
+    Raises
+    ------
+    UnknownName
+        If there are steps for a structure that the scheme does not know.
     """
-    before = labels.array
+    for name in steps.structures:
+        _ = labels.scheme[name]
+    before = np.ascontiguousarray(labels.array)
     boxes = find_objects(before)
     after = before.copy()
     gains: list[tuple[int, tuple[slice, ...], NDArray[np.bool_]]] = []
-    for number in labels.scheme.ids:
+    for label in labels.scheme.labels:
+        its, number = steps.of(label.name), label.id
         tight = boxes[number - 1] if number <= len(boxes) else None
-        if tight is None:
+        if tight is None or not its.to_dict():
             continue
-        box = _grown(tight, before.shape, steps.smooth_mm, labels.grid)
+        box = _grown(tight, before.shape, its.smooth_mm, labels.grid)
         mask = before[box] == number
-        wanted = _refined(mask, steps, labels.grid)
+        wanted = _refined(mask, its, labels.grid)
         after[box][mask & ~wanted] = 0
         gains.append((number, box, wanted & ~mask))
     for number, box, gained in gains:
         after[box][gained & (after[box] == 0)] = number
     return labels.with_array(after)
+
+
+def refined(labels: LabelMap, settings: Mapping[str, Any]) -> LabelMap:
+    """A label map cleaned as a segmenter's `refinement` says; as it is if that is empty.
+
+    Examples
+    --------
+    What `condyle segment` writes, by hand::
+
+        segmenter = condyle.load("runs/knees")
+        labels = refined(segmenter.segment(condyle.read("scan.nii.gz")), segmenter.refinement)
+    """
+    return refine(labels, Refinement.from_dict(settings)) if settings else labels
 
 
 def _refined(mask: NDArray[np.bool_], steps: Refinement, grid: Grid) -> NDArray[np.bool_]:

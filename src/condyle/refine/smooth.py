@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
@@ -10,6 +12,8 @@ __all__ = ["TRUNCATE", "smoothed"]
 
 TRUNCATE = 4.0
 """How many standard deviations the Gaussian reaches."""
+BLOCK = 32
+"""Voxels along the sides of the blocks that are rounded one by one, or passed over if alike."""
 
 
 def smoothed(mask: ArrayLike, sigma_mm: float, spacing: ArrayLike) -> NDArray[np.bool_]:
@@ -30,8 +34,16 @@ def smoothed(mask: ArrayLike, sigma_mm: float, spacing: ArrayLike) -> NDArray[np
     >>> smoothed(mask, sigma_mm=1, spacing=(1, 1, 1)).any(axis=(1, 2)).astype(int)
     array([1, 1, 1, 1, 0, 0, 0, 0, 0])
     """
+    inside = np.asarray(mask, dtype=bool)
     sigma = sigma_mm / np.asarray(spacing, dtype=float)
-    near = gaussian_filter(
-        np.asarray(mask, dtype=np.float32), sigma, mode="nearest", truncate=TRUNCATE
-    )
-    return near > 0.5
+    reach = np.ceil(TRUNCATE * sigma).astype(int).tolist()
+    rounded = inside.copy()
+    for start in product(*(range(0, side, BLOCK) for side in inside.shape)):
+        room = tuple(slice(max(0, a - r), a + BLOCK + r) for a, r in zip(start, reach, strict=True))
+        around = inside[room]
+        if around.all() or not around.any():
+            continue
+        near = gaussian_filter(around.astype(np.float32), sigma, mode="nearest", truncate=TRUNCATE)
+        within = near[tuple(slice(a - r.start, None) for a, r in zip(start, room, strict=True))]
+        rounded[tuple(slice(a, a + BLOCK) for a in start)] = within[:BLOCK, :BLOCK, :BLOCK] > 0.5
+    return rounded
