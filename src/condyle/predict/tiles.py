@@ -48,25 +48,28 @@ def by_windows(
     """
     shape = image.shape[1:]
     size = [min(w, n) for w, n in zip(window or shape, shape, strict=True)]
-    places = list(product(*(starts(n, w, step) for n, w in zip(shape, size, strict=True))))
-    weight = _towards_the_middle(size)
-    total: NDArray[np.float32] | None = None
-    weights = np.zeros(shape, np.float32)
-    for place in places:
-        box = tuple(slice(p, p + s) for p, s in zip(place, size, strict=True))
+    sides = [_shares(n, w, step) for n, w in zip(shape, size, strict=True)]
+    total: NDArray[np.float16] | None = None
+    for places in product(*sides):
+        box = tuple(slice(start, start + w) for (start, _), w in zip(places, size, strict=True))
+        i, j, k = (share for _, share in places)
         batch = torch.from_numpy(np.array(image[(slice(None), *box)], order="C"))[None]
         found = runtime.probabilities(batch)[0].numpy()
         if total is None:
-            total = np.zeros((found.shape[0], *shape), np.float32)
-        total[(slice(None), *box)] += found * weight
-        weights[box] += weight
+            total = np.zeros((found.shape[0], *shape), np.float16)
+        total[(slice(None), *box)] += found * (i[:, None, None] * j[:, None] * k)
     assert total is not None
-    total /= weights
-    return total.astype(np.float16)
+    return total
 
 
-def _towards_the_middle(size: list[int]) -> NDArray[np.float32]:
-    """Gaussian weights with a standard deviation of 1/8 of each side, at least a thousandth."""
-    profiles = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / max(n / 8, 1e-6)) ** 2) for n in size]
-    weight = profiles[0][:, None, None] * profiles[1][None, :, None] * profiles[2][None, None, :]
-    return np.maximum(weight / weight.max(), 1e-3).astype(np.float32)
+def _shares(length: int, window: int, step: float) -> list[tuple[int, NDArray[np.float32]]]:
+    """Where each window begins along a side, and how much it counts at each of its places.
+
+    It counts most in its middle, by a Gaussian with a standard deviation of 1/8 of its length, as
+    in nnU-Net; at each place of the side, the shares of all windows sum to 1.
+    """
+    profile = np.exp(-0.5 * ((np.arange(window) - (window - 1) / 2) / (window / 8)) ** 2)
+    places, total = starts(length, window, step), np.zeros(length)
+    for place in places:
+        total[place : place + window] += profile
+    return [(p, (profile / total[p : p + window]).astype(np.float32)) for p in places]
