@@ -242,6 +242,12 @@ def test_cases_that_were_trained_on_are_passed_over(run, home, segmenter, caplog
     assert len(quality.cases) == 14
 
 
+def test_it_is_learnt_on_answers_cleaned_as_they_will_be(run, segmenter):
+    segmenter.refinement["min_mm3"] = 1e6
+    with pytest.raises(DatasetError, match="here are 0"):  # nothing is left of any answer
+        calibrate(run, worse=0, device="cpu")
+
+
 def test_a_data_set_that_is_gone_is_named(run, segmenter, home, tmp_path):
     (run / "config.toml").write_text('dataset = "elsewhere"\n')
     with pytest.raises(DatasetError, match="elsewhere"):

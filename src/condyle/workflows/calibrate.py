@@ -19,6 +19,7 @@ from condyle.measure.overlap import dice
 from condyle.predict import Segmenter
 from condyle.predict.embed import Bank, glance
 from condyle.prepare.degrade import DEGRADATIONS, degraded
+from condyle.refine import refined
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.quality import Channels, Quality, seen_in, store_quality, votes_of
 from condyle.workflows.segment import held_out
@@ -80,7 +81,7 @@ def calibrate(
     for number, case in enumerate(told(tell, "calibrating", cases, len(cases))):
         for _, channels, truth in variants(case, (seed, number), worse):
             answer, given = votes_of(segmenter, channels, device)
-            votes = len(given)
+            answer, votes = refined(answer, segmenter.refinement), len(given)
             found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
             seen += observed(case.patient, truth, answer, found.signs)
     quality = Quality(Calibration.fit(seen), anatomy, bank, votes, tuple(x.id for x in cases))
