@@ -8,22 +8,30 @@ from typing import Literal
 from cyclopts import App
 
 from condyle.app.command import Out, app
+from condyle.errors import ConfigError
 
 
 @app.command
 def refine(
     labelmaps: list[Path],
     *,
-    out: Out,
+    out: Path | None = None,
     keep_largest: int = 0,
     min_mm3: float = 0.0,
     fill_holes: bool = False,
     slice_ratio: float = 0.0,
+    smooth_mm: float = 0.0,
+    steps: Path | None = None,
+    choose: Path | None = None,
 ) -> None:
-    """Clean label maps, structure by structure.
+    """Clean label maps, structure by structure; or find out what cleans those of a segmenter.
 
     Parameters
     ----------
+    labelmaps
+        Files, or folders of them; with --choose, the data set of the training.
+    out
+        Folder for the results.
     keep_largest
         Keep only so many connected parts of each structure; 0 keeps all.
     min_mm3
@@ -32,17 +40,50 @@ def refine(
         Fill what a structure encloses.
     slice_ratio
         Slice by slice: fill holes, and drop specks below this part of the structure's pixels there.
+    smooth_mm
+        Round structures by a Gaussian of this standard deviation in mm.
+    steps
+        Instead of flags: a TOML file of such settings, and tables [structures.NAME] of those that
+        a structure gets instead.
+    choose
+        The folder of a training: its validation cases decide which steps raise Dice, and its
+        segmenter keeps them.
     """
     from condyle.app.show import bars, say
+    from condyle.config import read_toml
     from condyle.refine import Refinement
     from condyle.workflows.refine import refine as run
 
-    steps = Refinement(
-        keep_largest=keep_largest, min_mm3=min_mm3, fill_holes=fill_holes, slice_ratio=slice_ratio
-    )
+    flags = Refinement(
+        keep_largest=keep_largest, min_mm3=min_mm3, fill_holes=fill_holes,
+        slice_ratio=slice_ratio, smooth_mm=smooth_mm,
+    )  # fmt: skip
+    if flags.to_dict() and steps:
+        raise ConfigError("give the steps either in --steps FILE or by flags, not both")
+    if choose:
+        if flags.to_dict() or steps or out or len(labelmaps) != 1:
+            raise ConfigError("it takes no more than this: condyle refine --choose RUN DATASET")
+        return _choose_steps(choose, labelmaps[0])
+    if out is None:
+        raise ConfigError("give --out DIR, a folder for the cleaned label maps")
+    wanted = Refinement.from_dict(read_toml(steps)) if steps else flags
     with bars() as tell:
-        written = run(labelmaps, out, steps, tell=tell)
+        written = run(labelmaps, out, wanted, tell=tell)
     say(f"{len(written)} label maps refined into {out}")
+
+
+def _choose_steps(run: Path, dataset: Path) -> None:
+    from condyle.app.show import bars, say, show_table
+    from condyle.workflows.refine import choose
+
+    with bars() as tell:
+        rows = choose(run, dataset, tell=tell)
+    shown = [row | {x: f"{row[x]:.4f}" for x in ("dice_before", "dice_after")} for row in rows]
+    show_table("mean Dice over validation cases, before and after each step", shown)
+    kept = [f"{row['structure']} {row['step']}" for row in rows if row["kept"] == "yes"]
+    words = f"will be cleaned by {', '.join(kept)}" if kept else "stays as it is: no step helps"
+    say(f"what {run} finds {words}")
+    say(f"more in {run / 'refinement.csv'}")
 
 
 @app.command

@@ -17,7 +17,7 @@ from condyle.errors import ConfigError, UnknownName
 from condyle.refine.components import drop_small, keep_largest
 from condyle.refine.holes import fill_holes
 from condyle.refine.slicewise import clean_slices
-from condyle.refine.smooth import TRUNCATE, smoothed
+from condyle.refine.smooth import smoothed
 
 __all__ = ["Refinement", "refine", "refined"]
 
@@ -143,7 +143,7 @@ def refine(labels: LabelMap, steps: Refinement) -> LabelMap:
         tight = boxes[number - 1] if number <= len(boxes) else None
         if tight is None or not its.to_dict():
             continue
-        box = _grown(tight, before.shape, its.smooth_mm, labels.grid)
+        box = _grown(tight, before.shape)
         mask = before[box] == number
         wanted = _refined(mask, its, labels.grid)
         after[box][mask & ~wanted] = 0
@@ -186,12 +186,9 @@ def _axis_across(plane: Plane, grid: Grid) -> int:
     return next(a for a, letter in enumerate(grid.orientation) if letter in ACROSS[plane])
 
 
-def _grown(
-    box: tuple[slice, ...], shape: tuple[int, ...], smooth_mm: float, grid: Grid
-) -> tuple[slice, ...]:
-    """A box with room for smoothing on all sides, within the array."""
-    room = np.ceil(TRUNCATE * smooth_mm / np.array(grid.spacing)).astype(int) + 1
+def _grown(box: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """A box with a voxel of room on all sides, within the array: no step reaches further."""
     return tuple(
-        slice(max(0, side.start - r), min(n, side.stop + r))
-        for side, r, n in zip(box, room.tolist(), shape, strict=True)
+        slice(max(0, side.start - 1), min(n, side.stop + 1))
+        for side, n in zip(box, shape, strict=True)
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["TRUNCATE", "smoothed"]
+__all__ = ["smoothed"]
 
 TRUNCATE = 4.0
 """How many standard deviations the Gaussian reaches."""
