@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from condyle.core import KNEE, Grid, LabelMap
 from condyle.errors import ConfigError, UnknownName
-from condyle.refine import Refinement, clean_slices, fill_holes, keep_largest, refine
+from condyle.refine import Refinement, clean_slices, fill_holes, keep_largest, refine, refined
 
 ARRAYS = hnp.arrays(np.uint8, (5, 6, 7), elements=st.integers(0, 3))
 STEPS = st.builds(
@@ -113,9 +116,61 @@ def test_smoothing_does_not_round_off_a_bone_at_the_end_of_the_scan():
     assert 0 < rounded.sum() < array.sum()
 
 
-@given(STEPS)
-def test_steps_are_written_and_read_again(steps):
-    assert Refinement.from_dict(steps.to_dict()) == steps
+def test_a_structures_own_steps_replace_those_of_all():
+    array = np.zeros((20, 20, 20), np.uint8)
+    for number, first in ((1, 2), (2, 12)):
+        array[first : first + 5, 2:7, 2:7] = number
+        array[first + 2, 4, 4] = 0
+        array[first, 15, 15] = number
+    steps = Refinement(keep_largest=1, structures={"femur": Refinement(fill_holes=True)})
+    cleaned = refine(knee(array), steps).array
+    assert (cleaned[2, 15, 15], cleaned[4, 4, 4]) == (0, 0)
+    assert (cleaned[12, 15, 15], cleaned[14, 4, 4]) == (2, 2)
+    alone = Refinement(keep_largest=1, structures={"femur": Refinement()})
+    np.testing.assert_array_equal(refine(knee(array), alone).array == 2, array == 2)
+
+
+def test_steps_for_a_structure_that_is_not_there_name_those_that_are():
+    with pytest.raises(UnknownName, match="did you mean 'femur'"):
+        refine(knee(block()), Refinement(structures={"femour": Refinement(keep_largest=1)}))
+
+
+def test_what_a_segmenter_stores_is_what_is_done():
+    array = block()
+    array[15, 15, 15] = 1
+    labels = knee(array)
+    assert refined(labels, {}) is labels
+    cleaned = refined(labels, {"structures": {"tibia": {"keep_largest": 1}}})
+    np.testing.assert_array_equal(cleaned.array, block())
+
+
+@given(STEPS, st.dictionaries(st.text(min_size=1), STEPS, max_size=3))
+def test_steps_are_written_and_read_again(steps, structures):
+    steps = replace(steps, structures=structures)
+    assert Refinement.from_dict(json.loads(json.dumps(steps.to_dict()))) == steps
+
+
+def test_no_steps_are_nothing():
+    assert Refinement().to_dict() == {}
+    assert Refinement.from_dict({}) == Refinement()
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"keep_largest": 1.5}, "keep_largest must be a whole number"),
+        ({"keep_largest": True}, "keep_largest must be a whole number"),
+        ({"fill_holes": 1}, "fill_holes must be true or false"),
+        ({"smooth_mm": "1"}, "smooth_mm must be a number"),
+        ({"structures": 3}, "structures must be a table"),
+        ({"structures": {"tibia": 3}}, "tibia must be a table"),
+        ({"structures": {"tibia": {"structures": {"femur": {}}}}}, "tibia"),
+        ({"tibia": {"keep_largest": 1}}, "refinement step 'tibia'"),
+    ],
+)
+def test_files_with_wrong_settings_are_refused_in_a_sentence(bad, words):
+    with pytest.raises(ConfigError, match=words):
+        Refinement.from_dict(bad)
 
 
 @pytest.mark.parametrize(

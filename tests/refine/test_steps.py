@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -84,6 +84,12 @@ def test_cleaned_slices_follow_the_lower_limb_rule(mask, axis, ratio):
     np.testing.assert_array_equal(mask, before)
 
 
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=24)))
+def test_parts_that_touch_at_a_corner_are_one(image):
+    cleaned = clean_slices(image[:, :, None], ratio=0.2)[:, :, 0]
+    np.testing.assert_array_equal(cleaned, clean_slice_by_scipy(image, 0.2))
+
+
 def test_a_speck_of_exactly_the_ratio_stays():
     mask = np.zeros((40, 40, 1), bool)
     mask[:11, :9] = True  # 99 pixels and one: the speck is 1 %
@@ -99,6 +105,17 @@ def test_smoothing_keeps_flat_faces_and_takes_off_specks():
     flat = mask.copy()
     mask[15, 15, 12:14] = mask[5, 5, 25] = True
     np.testing.assert_array_equal(smoothed(mask, 2.0, (1, 1, 1)), flat)
+
+
+@settings(deadline=None, max_examples=30)
+@given(hnp.arrays(bool, (70, 3, 34)), st.floats(0.3, 2.0))
+def test_smoothing_in_blocks_is_smoothing(mask, sigma):
+    near = ndimage.gaussian_filter(
+        mask.astype(np.float64), sigma / np.array([1, 2, 1.5]), mode="nearest"
+    )
+    rounded = smoothed(mask, sigma, (1, 2, 1.5))
+    clear = np.abs(near - 0.5) > 1e-4
+    np.testing.assert_array_equal(rounded[clear], (near > 0.5)[clear])
 
 
 def test_empty_masks_stay_empty():
