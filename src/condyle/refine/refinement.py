@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any, Self, cast, get_args
@@ -20,6 +20,8 @@ from condyle.refine.slicewise import clean_slices
 from condyle.refine.smooth import smoothed
 
 __all__ = ["Refinement", "refine", "refined"]
+
+Mask = NDArray[np.bool_]
 
 ACROSS = {"sagittal": "LR", "coronal": "PA", "axial": "IS"}
 """The ends of the body between which the slices of a plane lie one behind the other."""
@@ -137,7 +139,7 @@ def refine(labels: LabelMap, steps: Refinement) -> LabelMap:
     before = np.ascontiguousarray(labels.array)
     boxes = find_objects(before)
     after = before.copy()
-    gains: list[tuple[int, tuple[slice, ...], NDArray[np.bool_]]] = []
+    gains: list[tuple[int, tuple[slice, ...], Mask]] = []
     for label in labels.scheme.labels:
         its, number = steps.of(label.name), label.id
         tight = boxes[number - 1] if number <= len(boxes) else None
@@ -166,18 +168,25 @@ def refined(labels: LabelMap, settings: Mapping[str, Any]) -> LabelMap:
     return refine(labels, Refinement.from_dict(settings)) if settings else labels
 
 
-def _refined(mask: NDArray[np.bool_], steps: Refinement, grid: Grid) -> NDArray[np.bool_]:
-    """One structure after all steps."""
+def _refined(mask: Mask, steps: Refinement, grid: Grid) -> Mask:
+    """One structure after all steps, each within the box of what is left."""
+    doing: list[Callable[[Mask], Mask]] = []
     if steps.slice_ratio:
-        mask = clean_slices(mask, _axis_across(steps.slice_plane, grid), steps.slice_ratio)
+        across = _axis_across(steps.slice_plane, grid)
+        doing.append(lambda part: clean_slices(part, across, steps.slice_ratio))
     if steps.smooth_mm:
-        mask = smoothed(mask, steps.smooth_mm, grid.spacing)
+        doing.append(lambda part: smoothed(part, steps.smooth_mm, grid.spacing))
     if steps.min_mm3:
-        mask = drop_small(mask, steps.min_mm3, grid.voxel_volume)
+        doing.append(lambda part: drop_small(part, steps.min_mm3, grid.voxel_volume))
     if steps.keep_largest:
-        mask = keep_largest(mask, steps.keep_largest)
+        doing.append(lambda part: keep_largest(part, steps.keep_largest))
     if steps.fill_holes:
-        mask = fill_holes(mask)
+        doing.append(fill_holes)
+    mask = mask.copy()
+    for do in doing:
+        for tight in find_objects(mask.view(np.uint8)):  # one, or none if nothing is left
+            box = _grown(tight, mask.shape)
+            mask[box] = do(mask[box])
     return mask
 
 
