@@ -72,16 +72,17 @@ def by_condyle(given):
 
     import condyle
     from condyle.io import read, write
-    from condyle.predict import runtime
+    from condyle.predict import openvino, runtime
     from condyle.prepare.recipe import Recipe
 
     segmenter = condyle.load(given.run)
     settings = segmenter.recipe.settings.changed(size=given.size, spacing=None)
     segmenter = replace(segmenter, recipe=Recipe(settings))
     spent = Clock()
-    runtime.TorchRuntime.probabilities = spent.around(runtime.TorchRuntime.probabilities)
+    for kind in (runtime.TorchRuntime, openvino.OpenVinoRuntime):
+        kind.probabilities = spent.around(kind.probabilities)
     started = time.monotonic()
-    labels = segmenter.segment(read(given.scan))
+    labels = segmenter.segment(read(given.scan), runtime=given.runtime)
     write(labels, given.out / "condyle.nii.gz")
     say("condyle", given, time.monotonic() - started, spent.seconds)
 

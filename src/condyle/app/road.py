@@ -264,6 +264,7 @@ def segment(
     area: Literal["whole", "auto"] = "whole",
     planes: Literal["axial", "sagittal", "coronal", "all"] | None = None,
     flips: Literal["none", "left-right", "all"] = "none",
+    runtime: Literal["auto", "torch", "openvino"] = "auto",
     also: Several | None = None,
     specialist: Path | None = None,
     raw: bool = False,
@@ -296,6 +297,8 @@ def segment(
         Of the slices of a 2D network; all: the answers of the three planes are joined.
     flips
         Look at mirror images of the scan as well, and join the answers.
+    runtime
+        What computes; auto: the fastest whose labels are those of PyTorch in float32.
     also
         The --out folders of other runs (folds, seeds, planes), whose answers are joined.
     specialist
@@ -315,8 +318,8 @@ def segment(
         done = go(
             run, scans, out, fold=fold, format=format, device=device, volume=volume,
             series=series, slices=slices, near_slice=near_slice, area=area, planes=planes,
-            flips=flips, also=also or [], specialist=specialist, raw=raw, quality=quality,
-            resume=resume, tell=tell,
+            flips=flips, runtime=runtime, also=also or [], specialist=specialist, raw=raw,
+            quality=quality, resume=resume, tell=tell,
         )  # fmt: skip
     return show_segmented(done, out)
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from condyle.config import Plane, Planes
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
@@ -15,7 +17,7 @@ from condyle.errors import ConfigError
 from condyle.predict.planes import by_slices, slabs
 from condyle.predict.runtime import Runtime
 from condyle.predict.specialist import handed_over, share_of_specialist
-from condyle.predict.tiles import by_windows
+from condyle.predict.tiles import by_windows, starts
 from condyle.predict.views import Averaged, Flips, View, views
 from condyle.prepare.crop import Box, restore
 from condyle.prepare.recipe import Answer, Prepared, joined
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ensemble", "Looking"]
 
+SAMPLES = 16
+"""Slices that runtimes are compared on."""
 LOOK_MM = 8.0
 """Distance between the slices of a first look."""
 MARGIN_MM = 16.0
@@ -42,13 +46,17 @@ class Looking:
         by how fine its pixels are in the scan; None: as the network was trained.
     flips : none, left-right or all: look at mirror images too, sides swapped back, and average.
     device : auto, cpu, cuda or mps.
+    runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
     first_look : look at a few slices first, and closely only where they show something.
+    scans : how many there are to come: what is worth its start for many is not for one.
     """
 
     planes: Planes | None = None
     flips: Flips = "none"
     device: str = "auto"
+    runtime: str = "auto"
     first_look: bool = False
+    scans: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,13 +179,13 @@ class _Work:
         self, segmenter: Segmenter, channels: tuple[Volume, ...], looking: Looking, each: bool
     ):
         self.segmenter, self.channels, self.looking = segmenter, channels, looking
-        self.runtime = segmenter.runtime(looking.device)
         own = segmenter.recipe.settings.plane
         flat = segmenter.network.spatial == 2
         self.planes = planes_of(looking.planes or own) if flat else (None,)
         ways = [views(plane, looking.flips) for plane in self.planes]
         self.looks = [(way,) for plane in ways for way in plane] if each else ways
         self.span: tuple[float, float] | None = None
+        self.runtime: Runtime | None = None
 
     @property
     def is_streamed(self) -> bool:
@@ -219,9 +227,16 @@ class _Work:
             yield Answer(probabilities, prepared.grid, prepared.source, weight)
 
     def _prepared(self, view: View) -> Prepared:
-        return self.segmenter.recipe.apply(self.channels, view.plane)
+        prepared = self.segmenter.recipe.apply(self.channels, view.plane)
+        if self.runtime is None:
+            count, samples = _samples(prepared.array, view, self.segmenter.window)
+            ahead = count * sum(len(look) for look in self.looks) * self.looking.scans
+            kind, device = self.looking.runtime, self.looking.device
+            self.runtime = self.segmenter.runtime(kind, device, samples, ahead)
+        return prepared
 
     def _through(self, look: Sequence[View]) -> Runtime:
+        assert self.runtime is not None
         ways = [view.through(self.runtime, self.segmenter.scheme) for view in look]
         return ways[0] if len(ways) == 1 else Averaged(ways)
 
@@ -254,15 +269,16 @@ class _Work:
         None where they show none: then no place is left out.
         """
         spacing, depth = prepared.grid.spacing, prepared.grid.shape[2]
+        runtime = self._through((view,))
         if view.plane is None:
-            found = by_windows(self.runtime, prepared.array, self.segmenter.window, step=1.0)
+            found = by_windows(runtime, prepared.array, self.segmenter.window, step=1.0)
             step = 1
             there = (found.argmax(axis=0) > 0).any(axis=(0, 1))
         else:
             axis = AXIS[view.plane]
             step = max(1, round(LOOK_MM / spacing[axis]))
             some = tuple(slice(None, None, step if a == axis + 1 else None) for a in range(4))
-            found = by_slices(self.runtime, prepared.array[some], view.plane)
+            found = by_slices(runtime, prepared.array[some], view.plane)
             there = (found.argmax(axis=0) > 0).any(axis=(0, 1))
             step = step if axis == 2 else 1
         slices = np.flatnonzero(there) * step
@@ -271,6 +287,21 @@ class _Work:
         margin = MARGIN_MM / spacing[2]
         low, high = slices[0] - margin, slices[-1] + 1 + margin
         return max(float(low), 0.0) / depth, min(float(high), float(depth)) / depth
+
+
+def _samples(
+    image: NDArray[np.float32], view: View, window: tuple[int, int, int] | None
+) -> tuple[int, Tensor]:
+    """How many slices or windows a prepared scan (C, i, j, k) has, and some of them, spread."""
+    if view.plane is not None:
+        stack = np.moveaxis(image, AXIS[view.plane] + 1, 0)
+        some = np.unique(np.linspace(0, len(stack) - 1, SAMPLES).round().astype(int))
+        return len(stack), torch.from_numpy(np.array(stack[some], order="C"))
+    shape = image.shape[1:]
+    size = [min(w, n) for w, n in zip(window or shape, shape, strict=True)]
+    count = int(np.prod([len(starts(n, w)) for n, w in zip(shape, size, strict=True)]))
+    middle = tuple(slice((n - w) // 2, (n - w) // 2 + w) for n, w in zip(shape, size, strict=True))
+    return count, torch.from_numpy(np.array(image[(slice(None), *middle)], order="C"))[None]
 
 
 def _cut(grid: Grid, axis: int, start: int, stop: int) -> Grid:

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from condyle.config import Inflation, Planes, Preparation
 from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.whole import sha256, whole_or_absent, write_text
 from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
+from condyle.predict.choose import runtime_for
 from condyle.predict.ensemble import Ensemble, Looking
 from condyle.predict.planes import by_slices
-from condyle.predict.runtime import Runtime, TorchRuntime
+from condyle.predict.runtime import Runtime
 from condyle.predict.tiles import by_windows
 from condyle.predict.views import Flips
 from condyle.prepare.crop import Box
@@ -48,6 +50,7 @@ class Segmenter:
     refinement : the cleaning steps that helped on validation cases (`condyle refine --choose`),
         as `condyle.refine.Refinement` takes them; empty: none were chosen.
     training : where it came from: data set, settings, figures.
+    folder : that it was loaded from, where what is learnt of its runtimes is kept.
 
     Examples
     --------
@@ -66,6 +69,10 @@ class Segmenter:
     inflation: Inflation = field(default_factory=Inflation)
     refinement: dict[str, Any] = field(default_factory=dict[str, Any])
     training: dict[str, Any] = field(default_factory=dict[str, Any])
+    folder: Path | None = field(default=None, repr=False)
+    runtimes: dict[tuple[str, str], Runtime] = field(
+        default_factory=dict[tuple[str, str], Runtime], init=False, repr=False
+    )
 
     def segment(
         self,
@@ -75,6 +82,7 @@ class Segmenter:
         *,
         planes: Planes | None = None,
         flips: Flips = "none",
+        runtime: str = "auto",
     ) -> LabelMap:
         """The structures of a scan, on the scan's own grid.
 
@@ -87,17 +95,21 @@ class Segmenter:
         planes : of the slices of a 2D network: one, or all, whose answers are averaged; None: as
             it was trained.
         flips : none, left-right or all: mirror images are looked at too.
+        runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
 
         Raises
         ------
         ConfigError
             If the scan has another number of channels than the network was trained on.
         """
-        return Ensemble((self,)).segment(scan, Looking(planes, flips, device), area)
+        return Ensemble((self,)).segment(scan, Looking(planes, flips, device, runtime), area)
 
-    def runtime(self, device: str = "auto") -> Runtime:
-        """What runs the network."""
-        return TorchRuntime.of(self.network, device)
+    def runtime(self, kind: str, device: str, samples: Tensor, ahead: int) -> Runtime:
+        """What runs the network, found once; see `condyle.predict.choose.runtime_for`."""
+        if (kind, device) not in self.runtimes:
+            found = runtime_for(self.network, kind, device, samples, self.folder, ahead)
+            self.runtimes[kind, device] = found
+        return self.runtimes[kind, device]
 
     def probabilities(self, runtime: Runtime, image: NDArray[np.float32]) -> NDArray[np.float16]:
         """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k)."""
@@ -134,11 +146,13 @@ class Segmenter:
         across = (inflation or Inflation()).changed(axis=2 + AXIS[plane])
         network = inflated(self.network, across)
         name = f"3d:{self.name}"
-        return replace(self, name=name, network=network, inflation=across, window=window)
+        return replace(
+            self, name=name, network=network, inflation=across, window=window, folder=None
+        )
 
     def with_network(self, network: SegmentationNetwork) -> Segmenter:
         """The same segmenter over other weights of the same network."""
-        return replace(self, network=network)
+        return replace(self, network=network, folder=None)
 
     def save(self, folder: Path) -> Path:
         """Write `model.safetensors` and `segmenter.json` into a folder; gives back the folder."""
@@ -220,6 +234,7 @@ class Segmenter:
             window=tuple(card["window"]) if card["window"] else None,
             refinement=card.get("refinement", {}),
             training=card["training"],
+            folder=home,
         )
 
 

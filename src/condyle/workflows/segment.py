@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -122,6 +122,7 @@ def segment(
     area: Literal["whole", "auto"] = "whole",
     planes: Planes | None = None,
     flips: Flips = "none",
+    runtime: str = "auto",
     also: Sequence[Path] = (),
     specialist: Path | None = None,
     raw: bool = False,
@@ -144,7 +145,7 @@ def segment(
     near_slice : instead of `slices`: an approximate slice of what is looked for. As far as the
         labels of the training scans reached, slices on both sides of it are looked at.
     area : auto: a first look at a few slices finds those that are then looked at closely.
-    planes, flips : see `condyle.predict.Looking`.
+    planes, flips, runtime : see `condyle.predict.Looking`.
     also : the folders of other runs, whose answers are averaged with the first one's.
     specialist : the folder of a run that was trained on the ends of bones, which answers there.
     raw : leave out the cleaning that was chosen with `condyle refine --choose`.
@@ -153,19 +154,19 @@ def segment(
     """
     first = Segmenter.load(run)
     special = Segmenter.load(specialist) if specialist else None
+    batch = _batch(first, scans, fold, volume, series)
     way = _Way(
         Ensemble((first, *(Segmenter.load(other) for other in also)), special),
-        Looking(planes, flips, device, area == "auto"),
+        Looking(planes, flips, device, runtime, area == "auto", len(batch)),
         _area(first, slices, near_slice),
         raw,
         load_quality(run, first) if quality else None,
     )
     settings = {
         "runs": [str(path) for path in (run, *also, *([specialist] if specialist else []))],
-        **asdict(way.looking), "slices": slices, "near_slice": near_slice, "area": area, "raw": raw,
-        "quality": quality, "volume": volume, "series": series,
+        **asdict(replace(way.looking, scans=1)), "slices": slices, "near_slice": near_slice,
+        "area": area, "raw": raw, "quality": quality, "volume": volume, "series": series,
     }  # fmt: skip
-    batch = _batch(first, scans, fold, volume, series)
     return _segmented(way, batch, Path(out), format, tell, settings, resume)
 
 
@@ -258,7 +259,7 @@ def segment_cases(
     tell: Tell = silent,
 ) -> Segmented:
     """Segment the scans of a data set's cases into the folder `out`; failures are logged."""
-    way = _Way(Ensemble((segmenter,)), Looking(device=device))
+    way = _Way(Ensemble((segmenter,)), Looking(device=device, runtime="torch"))
     done = _segmented(way, _scans(cases), Path(out), format, tell)
     for name, reason in done.failed.items():
         log.warning("%s failed: %s", name, reason)
