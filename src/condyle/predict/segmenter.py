@@ -48,7 +48,7 @@ class Segmenter:
     window : voxels that a 3D network sees at once.
     inflation : how a pretrained 2D network became this 3D one.
     refinement : the cleaning steps that helped on validation cases (`condyle refine --choose`),
-        as `condyle.refine.Refinement` takes them; empty: none were chosen.
+        as `condyle.refine.refined` takes them; empty: none were chosen.
     training : where it came from: data set, settings, figures.
     folder : that it was loaded from, where what is learnt of its runtimes is kept.
 
