@@ -75,10 +75,10 @@ def observations(given):
         place = held.index(case.id)
         for kind, channels, truth in variants(case, (given.seed, place), given.worse):
             answer, votes = votes_of(segmenter, channels, given.device)
-            seen = seen_in(segmenter, anatomy, bank, channels, answer, votes, given.device)
+            looked = seen_in(segmenter, anatomy, bank, channels, answer, votes, given.device)
             rows += [
                 {"kind": kind, **asdict(x)}
-                for x in observed(case.patient, truth, answer, seen.signs)
+                for x in observed(case.patient, truth, answer, looked.signs)
             ]
         (kept / f"{case.id}.json").write_text(json.dumps(rows))
         print(f"{number + 1}/{len(todo)} {case.id}", flush=True)

@@ -87,12 +87,12 @@ class Expected:
 
 @dataclass(frozen=True)
 class Curve:
-    """A logistic curve, and how far the Dice scatters about it: less where it is high."""
+    """A logistic curve, and how far the Dice scatters about it: most in the middle."""
 
     weights: tuple[float, ...]
     """The intercept, then one a sign, none below 0."""
     scatter: tuple[float, float]
-    """ln of the scatter where the curve is at 0.5, and its slope over the curve's log odds."""
+    """ln of the scatter is the first, and the second times ln of Dice x (1 - Dice)."""
 
     @classmethod
     def fitted(cls, x: Array, y: Array, weight: Array) -> Self:
@@ -113,17 +113,17 @@ class Curve:
         ).x
         slopes = found[1:] / spread
         weights = (float(found[0] - slopes @ middle), *(float(s) for s in slopes))
-        odds = np.clip(x @ slopes + weights[0], -6, 6)
-        away = np.log(np.abs(y - expit(odds)) + 0.01)
-        centred = odds - weight @ odds
+        dice = expit(np.clip(x @ slopes + weights[0], -6, 6))
+        away, middling = np.log(np.abs(y - dice) + 0.01), np.log(dice * (1 - dice))
+        centred = middling - weight @ middling
         steep = float(weight @ (centred * away) / (weight @ centred**2 + 1e-3))
-        steep = min(steep, 0.0)
-        return cls(weights, (float(weight @ (away - steep * odds)), steep))
+        steep = max(steep, 0.0)
+        return cls(weights, (float(weight @ (away - steep * middling)), steep))
 
     def at(self, x: Array) -> tuple[Array, Array]:
         """The Dice (n,) at signs (n, signs), and its scatter there."""
-        odds = np.clip(x @ np.array(self.weights[1:]) + self.weights[0], -6, 6)
-        return expit(odds), np.exp(self.scatter[0] + self.scatter[1] * odds)
+        dice = expit(np.clip(x @ np.array(self.weights[1:]) + self.weights[0], -6, 6))
+        return dice, np.exp(self.scatter[0] + self.scatter[1] * np.log(dice * (1 - dice)))
 
 
 @dataclass(frozen=True)

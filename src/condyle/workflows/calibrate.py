@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from condyle.config import Experiment
+from condyle.config import read_toml
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError, DatasetError
 from condyle.io import open_dataset
@@ -117,7 +117,7 @@ def observed(
 def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
     """The data set that holds the cases trained on."""
     settings = Path(run) / "config.toml"
-    named = [Path(Experiment.read(settings).dataset)] if settings.is_file() else []
+    named = [Path(str(read_toml(settings)["dataset"]))] if settings.is_file() else []
     trained = set(segmenter.training.get("train", ()))
     for path in [*named, *([given] if given is not None else [])]:
         if path.is_dir():
