@@ -1,0 +1,69 @@
+"""Little data, and a disk that is full at the wrong moment: what a user is left with."""
+
+import errno
+
+import numpy as np
+import pytest
+
+import condyle
+from condyle.config import Experiment
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.errors import OutputError
+from condyle.io import open_dataset, write_nnunet
+from condyle.predict import segmenter as predict
+from condyle.workflows.train import train
+
+SCHEME = LabelScheme.of({"cube": 1})
+
+
+def cube(seed):
+    """A bright cube in noise."""
+    rng = np.random.default_rng(seed)
+    grid = Grid.regular((24, 24, 8))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[6:18, 6:18, 2:6] = 1
+    image = (100 * labels + 10 * rng.normal(size=grid.shape)).astype(np.float32)
+    return Volume(image, grid), LabelMap(labels, grid, SCHEME)
+
+
+def dataset(folder, count):
+    pairs = ((f"cube_{n}", (cube(n)[0],), cube(n)[1]) for n in range(count))
+    return write_nnunet(folder / "cubes", "cubes", pairs, SCHEME, ("MRI",))
+
+
+def experiment(data):
+    training = {"epochs": 2, "steps": 3, "batch": 2}
+    return Experiment.parse(
+        {"dataset": str(data), "network": {"name": "unet-plain"}, "training": training}
+    )
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(1, 0), (2, 1)])
+def test_one_training_case_trains_and_what_stays_unknown_is_said(tmp_path, caplog, count, held_out):
+    data = dataset(tmp_path, count)
+    run = train(experiment(data), tmp_path / "run")
+    known = run.segmenter.training
+    assert (len(known["train"]), len(known["validation"]), len(known["test"])) == (1, 0, held_out)
+    assert "no case is left to choose the best weights by" in caplog.text
+    assert ("nothing will say how good this segmenter is" in caplog.text) == (not held_out)
+    found = condyle.load(tmp_path / "run").segment(cube(5)[0])
+    assert found.grid.same_as(cube(5)[0].grid)
+    assert len(open_dataset(data)) == count
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_learning(tmp_path, monkeypatch):
+    data, out = dataset(tmp_path, 6), tmp_path / "run"
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "save_file", full)
+        with pytest.raises(OutputError, match="No space left"):
+            train(experiment(data), out)
+    assert not (out / "segmenter" / "model.safetensors").exists()
+    learnt = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").iterdir()}
+    run = train(experiment(data), out, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in learnt} == learnt  # nothing was done again
+    assert run.summary[-1]["n"] == len(run.segmenter.training["test"]) > 0
+    assert (out / "report.html").is_file()
