@@ -162,6 +162,12 @@ def segment(
         raw,
         load_quality(run, first) if quality else None,
     )
+    plain = Looking(device=device, runtime=runtime, scans=len(batch))
+    if quality and (way.looking != plain or also or specialist or raw):
+        log.warning(
+            "quality was learnt on what this run answers alone, in its own planes, and cleaned: "
+            "with other looks, take its figures with care"
+        )
     settings = {
         "runs": [str(path) for path in (run, *also, *([specialist] if specialist else []))],
         **asdict(replace(way.looking, scans=1)), "slices": slices, "near_slice": near_slice,
