@@ -1,4 +1,4 @@
-"""The verbs beside the road: refine, mesh, inflate, import-weights, networks, presets, doctor."""
+"""The verbs beside the road: refine, mesh, inflate, import-weights, export, networks and others."""
 
 from __future__ import annotations
 
@@ -168,6 +168,38 @@ def import_weights(
     done = run(files, out, network=network, unsafe_pickle=unsafe_pickle)
     show_table("tensors", done.rows)
     say(f"{done.summary} (SHA-256 of what was read: {done.sha256})")
+
+
+@app.command
+def export(
+    run: Path,
+    *,
+    to: Literal["openvino", "onnx"],
+    precision: Literal["fp32", "int8"] = "fp32",
+    calibrate: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Write a trained network for other programs, with a card that says how to use it.
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    precision
+        int8 is faster and changes a few labels; `segment --runtime auto` takes it if they are few.
+    calibrate
+        The data set whose scans int8 is fitted to; the run's own, if left out.
+    out
+        Folder for the results; beside the run's weights, if left out.
+    """
+    from condyle.app.show import bars, say
+    from condyle.workflows.export import export as run_export
+
+    with bars() as tell:
+        written = run_export(
+            run, to=to, precision=precision, calibrate=calibrate, out=out, tell=tell
+        )
+    say(f"{run} written for {to} into {written}")
 
 
 @app.command

@@ -80,6 +80,11 @@ def _steps(multiple: int | Sequence[int], spatial: int) -> list[int]:
     return [multiple] * spatial if isinstance(multiple, int) else list(multiple)
 
 
+def _last(error: Exception) -> str:
+    """The last line of an error, which says what was wrong."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip(" -")
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A network as OpenVINO's operations.
@@ -118,9 +123,9 @@ class Graph:
                 warnings.simplefilter("ignore")
                 traced = torch.jit.trace(scored, x, check_trace=False)
                 model = openvino.convert_model(traced, example_input=x)
-        except (RuntimeError, TypeError) as error:
+        except Exception as error:  # of many kinds, OpenVINO's and PyTorch's
             raise ConfigError(
-                f"OpenVINO cannot run this network ({error}): choose --runtime torch"
+                f"OpenVINO cannot run this network ({_last(error)}): choose --runtime torch"
             ) from error
         model.reshape([-1, network.channels, *[-1] * network.spatial])
         return cls(model, network.multiple, network.single)

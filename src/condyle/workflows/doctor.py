@@ -14,6 +14,7 @@ from condyle.networks.cost import cost
 from condyle.networks.device import bf16_pays, pick_device
 from condyle.networks.encoders import SCRATCH, weights_of
 from condyle.networks.weights import torch_home, weights_row
+from condyle.predict.openvino import bf16_here, version
 from condyle.workflows.record import environment
 
 __all__ = ["doctor_rows", "network_rows"]
@@ -53,8 +54,16 @@ def doctor_rows() -> list[dict[str, Any]]:
         "fast numbers": "bfloat16"
         if bf16_pays(device)
         else "float32 only (no AVX512-BF16, no GPU)",
+        "runtimes": _runtimes(),
         "torch threads": torch.get_num_threads(),
         "weights cache": torch_home(),
         "free disk here": f"{free:.0f} GiB",
     }
     return [{"what": key, "here": value} for key, value in found.items()]
+
+
+def _runtimes() -> str:
+    """What can run a network here."""
+    if not version():
+        return "torch alone (OpenVINO is missing: pip install openvino)"
+    return f"torch, OpenVINO {version()} in {'bfloat16' if bf16_here() else 'float32'}"
