@@ -312,11 +312,13 @@ def _cut(grid: Grid, axis: int, start: int, stop: int) -> Grid:
 
 
 def _fineness(source: Grid, plane: Plane | None) -> float:
-    """How much a plane counts: 1 over the area of the scan's own pixels in it; 1 for volumes."""
+    """How much a plane counts: 1 over the side (mm) of a square as large as a pixel of the scan's
+    own in it; 1 for volumes.
+    """
     if plane is None:
         return 1.0
     ras = source.turned(source.turn_to("RAS"))
-    return ras.spacing[AXIS[plane]] / float(np.prod(ras.spacing))
+    return float((ras.spacing[AXIS[plane]] / np.prod(ras.spacing)) ** 0.5)
 
 
 def _add(answers: list[Answer], new: Answer) -> None:
