@@ -8,11 +8,14 @@ BIN := $(VENV)/bin
 demo: $(VENV)/installed
 	$(BIN)/condyle demo --out demo
 
+# A file a worker, a thread each: most tests are too small to use several.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
+
 test: $(VENV)/developer
-	$(BIN)/pytest -q
+	$(PYTEST)
 
 test-all: $(VENV)/developer
-	$(BIN)/pytest -q -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: $(VENV)/developer
 	$(BIN)/ruff check .

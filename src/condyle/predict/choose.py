@@ -275,7 +275,7 @@ class _Choice:
         return []
 
     def _keep(self, trials: Mapping[str, Trial]) -> None:
-        """Write down what was measured, unless not all was, or one was refused for seeing little."""
+        """Write down what was measured, unless something was not, or was refused for too little."""
         whole = trials.keys() == self.makers.keys()
         if self.folder is None or not whole or not all(x.is_certain for x in trials.values()):
             return

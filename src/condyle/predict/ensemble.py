@@ -312,9 +312,7 @@ def _cut(grid: Grid, axis: int, start: int, stop: int) -> Grid:
 
 
 def _fineness(source: Grid, plane: Plane | None) -> float:
-    """How much a plane counts: 1 over the side (mm) of a square as large as a pixel of the scan's
-    own in it; 1 for volumes.
-    """
+    """How much a plane counts: 1 over the mean side (mm) of the scan's pixels in it; else 1."""
     if plane is None:
         return 1.0
     ras = source.turned(source.turn_to("RAS"))
