@@ -47,7 +47,7 @@ NEARLY = 1e-3
 """With fewer of them: how far probabilities may be apart."""
 PATIENCE = 6.0
 """Seconds that PyTorch may take for the samples; of more samples, some are left out."""
-START = 10.0
+START = 5.0
 """Seconds, about, to convert a network for OpenVINO."""
 BRIEF = 0.5
 """Seconds below which a time is taken again."""
