@@ -100,7 +100,7 @@ def test_segmenting_files_writes_whole_results_and_names_what_failed(run, datase
     labels = condyle.read_labels(done.written["new_1"])
     assert labels.grid.same_as(scan(1)[0].grid, 1e-4)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "labels.json", "manifest.jsonl", "new_0.nii.gz", "new_1.nii.gz",
+        "labels.json", "manifest.jsonl", "new_0.nii.gz", "new_1.nii.gz", "segmenting.json",
     ]  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_only_the_slices_asked_for_are_looked_at(run, dataset, tmp_path):
     done = segment(run.folder, [image], tmp_path / "c", near_slice=middle)
     near = condyle.read_labels(done.written["ball_0_0000"])
     assert np.flatnonzero(near.array.any(axis=(0, 1))).size >= found.size - 2
-    for wrong in ({"slices": "low"}, {"slices": "1:2", "near": 3}):
+    for wrong in ({"slices": "low"}, {"slices": "1:2", "near_slice": 3}):
         with pytest.raises(ConfigError, match="--slices"):
             segment(run.folder, [image], tmp_path / "d", **wrong)
     done = segment(run.folder, [image], tmp_path / "e", near_slice=999)

@@ -252,7 +252,7 @@ def _downloaded(source: Source, tried: list[str]) -> Iterator[Found]:
             path = _from_hub(source.hub)
     except Exception as error:  # every client raises its own kind when there is no network
         cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:200] or type(cause).__name__
+        reason = " ".join(str(cause).split())[:400] or type(cause).__name__
         tried.append(f"the download of {name} failed: {reason}")
         return
     yield Found(path, "download")
