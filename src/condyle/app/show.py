@@ -163,7 +163,8 @@ def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
 
 def show_segmented(done: Segmented, out: Path) -> int:
     """Print how many scans were segmented, and why the others were not; 2 if any failed."""
-    say(f"{len(done.written)} label maps written into {out}")
+    by = f", computed by {' and '.join(done.computed_by)}" if done.computed_by else ""
+    say(f"{len(done.written)} label maps written into {out}{by}")
     for reasons in done.doubtful.values():
         say(f"look at {reasons}")
     for name, reason in done.failed.items():

@@ -26,12 +26,14 @@ from condyle.predict.openvino import CARD, Graph, OpenVinoRuntime, bf16_here, ve
 from condyle.predict.runtime import Runtime, TorchRuntime
 
 __all__ = [
-    "EXPORTED", "RUNTIMES", "Trial", "agreement", "fastest", "processor", "runtime_for", "tried",
+    "EXPORTED", "RUNTIMES", "Computing", "Trial", "agreement", "fastest", "processor",
+    "runtime_for", "tried",
 ]  # fmt: skip
 
 log = logging.getLogger("condyle")
 
-Maker = Callable[[], TorchRuntime | OpenVinoRuntime]
+Computing = TorchRuntime | OpenVinoRuntime
+Maker = Callable[[], Computing]
 
 RUNTIMES = ("auto", "torch", "openvino")
 EXPORTED = "runtime"
@@ -137,7 +139,7 @@ def runtime_for(
     samples: Tensor,
     folder: Path | None = None,
     ahead: int = 0,
-) -> TorchRuntime | OpenVinoRuntime:
+) -> Computing:
     """What runs a network: as asked, or the fastest whose labels are PyTorch's in float32.
 
     Where OpenVINO is not installed, PyTorch; the log says so.
@@ -231,7 +233,7 @@ class _Choice:
         assert self.quantised is not None
         return OpenVinoRuntime(Graph.read(self.quantised, self.key["weights"]), "int8")
 
-    def made(self, samples: Tensor, ahead: int) -> TorchRuntime | OpenVinoRuntime:
+    def made(self, samples: Tensor, ahead: int) -> Computing:
         """The runtime that is done first."""
         voxels = float(ahead * samples[0, 0].numel()) if ahead else math.inf
         trials = self._known()

@@ -17,7 +17,7 @@ from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.whole import sha256, whole_or_absent, write_text
 from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
-from condyle.predict.choose import runtime_for
+from condyle.predict.choose import Computing, runtime_for
 from condyle.predict.ensemble import Ensemble, Looking
 from condyle.predict.planes import by_slices
 from condyle.predict.runtime import Runtime
@@ -70,8 +70,8 @@ class Segmenter:
     refinement: dict[str, Any] = field(default_factory=dict[str, Any])
     training: dict[str, Any] = field(default_factory=dict[str, Any])
     folder: Path | None = field(default=None, repr=False)
-    runtimes: dict[tuple[str, str], Runtime] = field(
-        default_factory=dict[tuple[str, str], Runtime], init=False, repr=False
+    runtimes: dict[tuple[str, str], Computing] = field(
+        default_factory=dict[tuple[str, str], Computing], init=False, repr=False
     )
 
     def segment(
@@ -104,7 +104,7 @@ class Segmenter:
         """
         return Ensemble((self,)).segment(scan, Looking(planes, flips, device, runtime), area)
 
-    def runtime(self, kind: str, device: str, samples: Tensor, ahead: int) -> Runtime:
+    def runtime(self, kind: str, device: str, samples: Tensor, ahead: int) -> Computing:
         """What runs the network, found once; see `condyle.predict.choose.runtime_for`."""
         if (kind, device) not in self.runtimes:
             found = runtime_for(self.network, kind, device, samples, self.folder, ahead)

@@ -76,11 +76,13 @@ class Segmented:
     written : the files, also those that an earlier run of the batch had finished.
     failed : the sentence of each scan that failed.
     doubtful : the sentence of each scan whose result should be looked at, if that was asked.
+    computed_by : the runtimes: 'torch fp32', 'openvino bf16', ...
     """
 
     written: dict[str, Path]
     failed: dict[str, str]
     doubtful: dict[str, str] = field(default_factory=dict[str, str])
+    computed_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,7 +313,8 @@ def _segmented(
                 labels, found = way.labels(channels)
                 behind(name, partial(put, name, labels, images, found))
     ordered = {name: done.written[name] for name in batch if name in done.written}
-    return Segmented(ordered, done.failed, done.doubtful)
+    used = {each.name for one in way.ensemble.members for each in one.runtimes.values()}
+    return Segmented(ordered, done.failed, done.doubtful, tuple(sorted(used)))
 
 
 def _read(scan: Scan, dicom: bool) -> tuple[tuple[Volume, ...], list[Header]]:
