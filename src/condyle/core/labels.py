@@ -121,6 +121,17 @@ class LabelScheme:
         by_name = {label.name: label.id for label in self.labels}
         return {x.id: by_name.get(_twin_name(x.name) or "", x.id) for x in self.labels}
 
+    def mirrored_classes(self) -> tuple[int, ...]:
+        """The same for class indices: 0 is background, the structures follow in their order.
+
+        Examples
+        --------
+        >>> LabelScheme.of({"hip_left": 7, "spine": 8, "hip_right": 9}).mirrored_classes()
+        (0, 3, 2, 1)
+        """
+        ids, mirror = [0, *self.ids], self.mirrored()
+        return tuple(ids.index(mirror.get(number, number)) for number in ids)
+
     def is_sided(self) -> bool:
         """Whether any structure's name says left or right."""
         return any(_twin_name(name) for name in self.names)

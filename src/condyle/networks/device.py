@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -9,7 +12,7 @@ from torch import nn
 
 from condyle.errors import ConfigError
 
-__all__ = ["DEVICES", "bf16_pays", "moved", "pick_device"]
+__all__ = ["DEVICES", "bf16_pays", "moved", "pick_device", "processor"]
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -45,6 +48,15 @@ def bf16_pays(device: torch.device) -> bool:
             torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]  no public name
         )
     return False
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def moved(network: N, device: torch.device) -> N:

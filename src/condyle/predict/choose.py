@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,12 +20,12 @@ from torch import Tensor
 from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName, UnreadableFile
 from condyle.io.whole import sha256, write_text
 from condyle.networks import SegmentationNetwork
-from condyle.networks.device import bf16_pays, pick_device
+from condyle.networks.device import bf16_pays, pick_device, processor
 from condyle.predict.openvino import CARD, Graph, OpenVinoRuntime, bf16_here, version
 from condyle.predict.runtime import Runtime, TorchRuntime
 
 __all__ = [
-    "EXPORTED", "RUNTIMES", "Computing", "Trial", "agreement", "fastest", "processor",
+    "EXPORTED", "RUNTIMES", "Computing", "Trial", "agreement", "fastest",
     "runtime_for", "tried",
 ]  # fmt: skip
 
@@ -342,12 +341,3 @@ def _timed(runtime: Runtime, samples: Tensor) -> tuple[float, Tensor]:
         spans.append(time.perf_counter() - started)
         if sum(spans) > BRIEF or len(spans) == 3:
             return max(min(spans), 1e-6), found
-
-
-def processor() -> str:
-    """The processor's name."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

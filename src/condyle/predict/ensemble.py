@@ -270,18 +270,16 @@ class _Work:
         """
         spacing, depth = prepared.grid.spacing, prepared.grid.shape[2]
         runtime = self._through((view,))
+        steps = [1, 1, 1]
         if view.plane is None:
             found = by_windows(runtime, prepared.array, self.segmenter.window, step=1.0)
-            step = 1
-            there = (found.argmax(axis=0) > 0).any(axis=(0, 1))
         else:
             axis = AXIS[view.plane]
-            step = max(1, round(LOOK_MM / spacing[axis]))
-            some = tuple(slice(None, None, step if a == axis + 1 else None) for a in range(4))
+            steps[axis] = max(1, round(LOOK_MM / spacing[axis]))
+            some = tuple(slice(None, None, step) for step in (1, *steps))
             found = by_slices(runtime, prepared.array[some], view.plane)
-            there = (found.argmax(axis=0) > 0).any(axis=(0, 1))
-            step = step if axis == 2 else 1
-        slices = np.flatnonzero(there) * step
+        there = (found.argmax(axis=0) > 0).any(axis=(0, 1))
+        slices = np.flatnonzero(there) * steps[2]
         if not slices.size:
             return None
         margin = MARGIN_MM / spacing[2]

@@ -27,7 +27,7 @@ from condyle.prepare.crop import Box
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
 
-__all__ = ["Segmenter", "load"]
+__all__ = ["Segmenter", "home_of", "load"]
 
 FORMAT = 1
 WINDOW = (96, 96, 96)
@@ -199,8 +199,7 @@ class Segmenter:
         MissingFile, UnreadableFile
             If there is none, or its weights are not those that its card names.
         """
-        folder = Path(folder)
-        home = folder if (folder / "segmenter.json").is_file() else folder / "segmenter"
+        home = home_of(folder)
         if not (home / "segmenter.json").is_file():
             raise MissingFile(
                 f"{folder} holds no segmenter: give the --out folder of condyle train"
@@ -236,6 +235,11 @@ class Segmenter:
             training=card["training"],
             folder=home,
         )
+
+
+def home_of(run: Path) -> Path:
+    """The folder of the weights in a run folder, or that folder itself."""
+    return Path(run) if (Path(run) / "segmenter.json").is_file() else Path(run) / "segmenter"
 
 
 def load(run: Path | str) -> Segmenter:

@@ -46,7 +46,7 @@ class View:
         """The runtime that looks at the scan in this way."""
         if not self.mirrored:
             return runtime
-        twins = _twins(scheme) if 0 in self.mirrored else None
+        twins = scheme.mirrored_classes() if 0 in self.mirrored else None
         return Mirrored(runtime, tuple(self.seen.index(axis) for axis in self.mirrored), twins)
 
 
@@ -63,12 +63,6 @@ def views(plane: Plane | None, flips: Flips) -> tuple[View, ...]:
     axes = [axis for axis in FLIPS[flips] if axis in View(plane).seen]
     ways = chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1))
     return tuple(View(plane, way) for way in ways)
-
-
-def _twins(scheme: LabelScheme) -> tuple[int, ...]:
-    """The class index that each class has in a left-right mirror image."""
-    ids, mirror = [0, *scheme.ids], scheme.mirrored()
-    return tuple(ids.index(mirror.get(number, number)) for number in ids)
 
 
 @dataclass(frozen=True)

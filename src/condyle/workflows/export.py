@@ -28,6 +28,7 @@ from condyle.networks.layers import padded_to
 from condyle.predict import Segmenter
 from condyle.predict.choose import EXPORTED
 from condyle.predict.openvino import CARD, Graph, example, library
+from condyle.predict.segmenter import home_of
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.workflows.progress import Tell, silent, told
 
@@ -69,7 +70,7 @@ def export(
     if to == "onnx" and precision != "fp32":
         raise ConfigError("int8 is written for OpenVINO: take --to openvino, or --precision fp32")
     segmenter = Segmenter.load(run)
-    home = run if (run / "segmenter.json").is_file() else run / "segmenter"
+    home = home_of(run)
     folder = out or home / EXPORTED / f"{to}-{precision}"
     card = _card(segmenter, sha256(home / "model.safetensors"))
     if to == "onnx":

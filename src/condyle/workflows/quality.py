@@ -18,6 +18,7 @@ from condyle.measure.anatomy import Anatomy
 from condyle.measure.expected import Calibration, Expected, Signs
 from condyle.predict import Segmenter
 from condyle.predict.embed import Bank, glance
+from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import lengthwise
 from condyle.workflows.record import write_csv
 
@@ -65,7 +66,7 @@ class Quality:
 
 
 def votes_of(
-    segmenter: Segmenter, channels: Channels, device: str = "auto"
+    segmenter: Segmenter, channels: Channels, device: str = "auto", runtime: str = "auto"
 ) -> tuple[LabelMap, list[LabelMap]]:
     """The answer for a scan, and the votes: itself, and the answer for its mirror image.
 
@@ -73,10 +74,10 @@ def votes_of(
     with the names that have a side. Mirrored along other axes, a body is one that no network was
     shown: there is nothing to agree on.
     """
-    answer = segmenter.segment(channels, device)
+    answer = segmenter.segment(channels, device, runtime=runtime)
     axis = answer.grid.turn_to("RAS").order[0]
     mirrored = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
-    other = np.flip(segmenter.segment(mirrored, device).array, axis)
+    other = np.flip(segmenter.segment(mirrored, device, runtime=runtime).array, axis)
     swap = np.arange(max(segmenter.scheme.ids) + 1, dtype=other.dtype)
     for one, twin in segmenter.scheme.mirrored().items():
         swap[one] = twin
@@ -166,7 +167,7 @@ def load_quality(run: Path, segmenter: Segmenter) -> Quality:
     ConfigError
         If it was, with other weights, or other steps of cleaning.
     """
-    home = _folder(run)
+    home = home_of(run)
     path = home / NAME
     if not path.is_file():
         raise MissingFile(f"{run} was not calibrated: run `condyle quality {run}` first")
@@ -194,7 +195,7 @@ def load_quality(run: Path, segmenter: Segmenter) -> Quality:
 
 def store_quality(run: Path, segmenter: Segmenter, quality: Quality) -> Path:
     """Write `quality.json` beside a run's weights, with their hash; gives back its path."""
-    home = _folder(run)
+    home = home_of(run)
     found = {
         "format": FORMAT,
         "weights": _weights(home),
@@ -206,11 +207,6 @@ def store_quality(run: Path, segmenter: Segmenter, quality: Quality) -> Path:
         "bank": quality.bank.to_dict(),
     }
     return write_text(home / NAME, json.dumps(found) + "\n")
-
-
-def _folder(run: Path) -> Path:
-    """The folder of the weights in a run folder, or that folder itself."""
-    return Path(run) if (Path(run) / "segmenter.json").is_file() else Path(run) / "segmenter"
 
 
 def _weights(home: Path) -> str:

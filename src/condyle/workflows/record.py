@@ -29,13 +29,15 @@ LIBRARIES = (
 
 def environment() -> dict[str, Any]:
     """Versions, hardware, commit and time, as JSON values; no user name, no host name."""
+    from condyle.networks.device import processor  # brings torch in, which tables do without
+
     found: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "condyle": condyle.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(_memory_bytes() / 2**30, 1),
     }
@@ -54,14 +56,6 @@ def _commit() -> str:
         asked = ["git", "-C", str(home), "describe", "--always", "--dirty"]
         return subprocess.run(asked, capture_output=True, text=True, timeout=5).stdout.strip()
     return ""
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int:

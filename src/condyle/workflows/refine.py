@@ -19,6 +19,7 @@ from condyle.errors import ConfigError
 from condyle.io import Manifest, open_dataset, write
 from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
+from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import bounding_box
 from condyle.refine import Refinement
 from condyle.refine import refine as cleaned
@@ -148,8 +149,8 @@ def choose(
         rows += [{"structure": name, **row} for row in tried]
         if steps.to_dict():
             chosen[name] = steps
-    home = run if (run / "segmenter.json").is_file() else run / "segmenter"
-    replace(segmenter, refinement=Refinement(structures=chosen).to_dict()).save(home)
+    refinement = Refinement(structures=chosen).to_dict()
+    replace(segmenter, refinement=refinement).save(home_of(run))
     write_csv(run / "refinement.csv", rows)
     return rows
 

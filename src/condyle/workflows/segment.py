@@ -97,16 +97,28 @@ class _Way:
 
     def labels(self, channels: tuple[Volume, ...]) -> tuple[LabelMap, list[Row]]:
         """A scan's label map, and how far to trust it, if that was asked."""
-        box = self.area(channels[0].grid) if self.area else None
-        first = self.ensemble.members[0]
-        labels = self.ensemble.segment(channels, self.looking, box)
-        if first.refinement and not self.raw:
-            labels = refined(labels, first.refinement)
         if self.quality is None:
-            return labels, []
-        device = self.looking.device
-        _, votes = votes_of(first, channels, device)
+            return self._cleaned(self._joint(channels)), []
+        first, device = self.ensemble.members[0], self.looking.device
+        answer, votes = votes_of(first, channels, device, self.looking.runtime)
+        labels = self._cleaned(answer if self.is_plain else self._joint(channels))
         return labels, assess(first, self.quality, channels, labels, votes, device)
+
+    def _joint(self, channels: tuple[Volume, ...]) -> LabelMap:
+        box = self.area(channels[0].grid) if self.area else None
+        return self.ensemble.segment(channels, self.looking, box)
+
+    def _cleaned(self, labels: LabelMap) -> LabelMap:
+        return labels if self.raw else refined(labels, self.ensemble.members[0].refinement)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one segmenter looks at whole scans once, as quality was learnt."""
+        usual = Looking(
+            device=self.looking.device, runtime=self.looking.runtime, scans=self.looking.scans
+        )
+        alone = len(self.ensemble.members) == 1 and self.ensemble.specialist is None
+        return alone and self.looking == usual and self.area is None
 
 
 def segment(
@@ -164,8 +176,7 @@ def segment(
         raw,
         load_quality(run, first) if quality else None,
     )
-    plain = Looking(device=device, runtime=runtime, scans=len(batch))
-    if quality and (way.looking != plain or also or specialist or raw):
+    if quality and (raw or not way.is_plain):
         log.warning(
             "quality was learnt on what this run answers alone, in its own planes, and cleaned: "
             "with other looks, take its figures with care"

@@ -227,14 +227,12 @@ class _Work:
                 f"give --batch {math.ceil(size / shares) * shares}"
             )
         assert settings.patch is not None
-        ids = [0, *self.scheme.ids]
-        mirror = self.scheme.mirrored()
         batches = Batches(
             self.training,
             settings.patch,
             size,
             self.experiment.augmentation,
-            tuple(ids.index(mirror.get(i, i)) for i in ids),
+            self.scheme.mirrored_classes(),
             settings.foreground,
             settings.seed,
             self.fabric.global_rank,
