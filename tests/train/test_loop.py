@@ -164,18 +164,24 @@ def test_a_single_bad_step_is_passed_over(tmp_path):
     assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
 
 
+def ask_to_stop_at(step):
+    """What a signal does at that step."""
+
+    def ask(moment):
+        if moment.step == step:
+            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+
+    return ask
+
+
 def test_a_signal_pauses_and_resume_ends_with_the_same_weights(tmp_path):
     whole, batches, training = setting()
     fit(whole, batches, training, Network(), steps=4, seconds=None, folder=tmp_path / "whole")
 
-    def ask(moment):
-        if moment.step == 6:
-            signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
-
     rules = {"steps": 4, "seconds": None, "folder": tmp_path / "cut"}
     cut, batches, training = setting()
     with pytest.raises(TrainingPaused, match="--resume"):
-        fit(cut, batches, training, Network(), on_step=ask, **rules)
+        fit(cut, batches, training, Network(), on_step=ask_to_stop_at(6), **rules)
     seen = []
     again, batches, training = setting()
     fit(again, batches, training, Network(), resume=True, on_step=seen.append, **rules)
@@ -203,14 +209,24 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, monkeyp
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, caplog):
-    network, batches, training = setting()
-    fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
-    last = tmp_path / "last.safetensors"
+    whole, batches, training = setting()
+    fit(whole, batches, training, Network(), steps=2, seconds=None, folder=tmp_path / "whole")
+    rules = {"steps": 2, "seconds": None, "folder": tmp_path / "cut"}
+    cut, batches, training = setting()
+    with pytest.raises(TrainingPaused):
+        fit(cut, batches, training, Network(), on_step=ask_to_stop_at(3), **rules)
+    last = tmp_path / "cut" / "last.safetensors"
     last.write_bytes(last.read_bytes()[:1000])
     again, batches, training = setting()
-    fit(again, batches, training, Network(), steps=2, seconds=None, folder=tmp_path, resume=True)
+    fit(again, batches, training, Network(), resume=True, **rules)
     assert "the one before it" in caplog.text
-    assert torch.equal(weights(network), weights(again))
+    assert torch.equal(weights(whole), weights(again))
+
+
+def test_a_training_that_has_ended_keeps_one_checkpoint(tmp_path):
+    network, batches, training = setting()
+    fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
 
 
 def test_too_large_a_batch_is_said_with_its_size(tmp_path):

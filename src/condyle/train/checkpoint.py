@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from condyle.errors import UnreadableFile
 from condyle.io.whole import whole_or_absent
 
-__all__ = ["LAST", "load", "load_last", "save", "save_last"]
+__all__ = ["LAST", "drop_earlier", "load", "load_last", "save", "save_last"]
 
 log = logging.getLogger("condyle")
 
@@ -41,6 +41,11 @@ def save_last(
             shutil.copyfile(last, spare)
         spare.replace(earlier)
     save(last, networks, optimizer, progress)
+
+
+def drop_earlier(folder: Path) -> None:
+    """Remove the checkpoint before the last: a training that has ended needs one alone."""
+    (folder / EARLIER).unlink(missing_ok=True)
 
 
 def load_last(

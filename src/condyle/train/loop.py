@@ -195,6 +195,9 @@ class _Saver:
             checkpoint.save_last(self.folder, self.networks, self.step.optimizer, at.note())
         except OutputError as error:
             log.warning("%s; the training goes on, and the checkpoint before is kept", error)
+        else:
+            if at.history.stopped:
+                checkpoint.drop_earlier(self.folder)
 
     def resumed(self) -> _Place:
         """Where the last checkpoint was, its weights loaded; the start, if there is none."""
