@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,52 +15,76 @@ from condyle.config import Experiment
 from condyle.core import Case, LabelMap
 from condyle.errors import CondyleError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
-from condyle.io.whole import write_text
+from condyle.io.whole import Manifest, write_text
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.mesh import surfaces
-from condyle.predict import Segmenter
 from condyle.report import Picture, Report, figures, tables, write_report
 from condyle.workflows.files import read_named
 from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import environment, write_csv
-from condyle.workflows.segment import held_out, segment_cases
+from condyle.workflows.record import environment, write_csv, write_json
+from condyle.workflows.segment import held_out
 
-__all__ = ["evaluate", "judge", "scored"]
+__all__ = ["Learnt", "evaluate", "judge", "scored"]
 
 log = logging.getLogger("condyle")
 
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """What a training knows of itself, for its report.
+
+    Parameters
+    ----------
+    data : names and values: cases of each part of the fold, where the weights came from, ...
+    history : a row an epoch, as in history.csv.
+    parameters : how many numbers of the network are learnt; None where nobody can say.
+    seconds : of fitting and choosing, over all the times that the training was gone on with.
+    seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
+    warnings : everything the run warned of.
+    """
+
+    data: Mapping[str, Any]
+    history: Sequence[Mapping[str, float]]
+    parameters: int | None
+    seconds: float
+    seconds_a_case: float | None
+    warnings: Sequence[str]
+
+
 def judge(
-    segmenter: Segmenter,
     cases: Sequence[Case],
+    predictions: dict[str, Path],
     out: Path,
     experiment: Experiment,
-    history: list[dict[str, float]],
-    warnings: list[str],
+    learnt: Learnt,
     tell: Tell,
 ) -> list[Row]:
-    """Segment and score held-out cases into a run folder; gives back the summary's rows."""
-    done = segment_cases(segmenter, cases, out / "predictions", device=experiment.device, tell=tell)
+    """Score what a run predicted for held-out cases, into its folder; gives the summary's rows.
+
+    The last file written is run.json, with what the run cost; a run that has it is finished.
+    """
     truths = {case.id: case.labels for case in cases}
-    rows, summary = scored(truths, done.written, tell)
+    rows, summary = scored(truths, predictions, tell)
     write_scores(rows, summary, out)
-    (out / "curves.png").write_bytes(figures.curves(history))
+    (out / "curves.png").write_bytes(figures.curves(learnt.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"{len(cases)} held-out cases, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
-        data=segmenter.training,
+        data=learnt.data,
         rows=rows,
         summary=summary,
-        history=history,
-        pictures=_pictures(cases, rows, done.written, tell),
+        history=learnt.history,
+        pictures=_pictures(cases, rows, predictions, tell),
         environment=environment(),
-        warnings=list(warnings),
+        warnings=list(learnt.warnings),
         files={name: name for name in ("metrics.csv", "summary.csv", "history.csv", "config.toml")},
     )
     write_report(report, out / "report.html")
+    cost = {key: value for key, value in vars(learnt).items() if key not in ("data", "history")}
+    Manifest(out).add("run", write_json(out / "run.json", cost))
     return summary
 
 

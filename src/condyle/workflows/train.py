@@ -22,7 +22,6 @@ from condyle.config import Experiment, Planes
 from condyle.core import Case, Dataset, Fold
 from condyle.errors import CondyleError, ConfigError, OutOfMemory, OutputError
 from condyle.io import open_dataset, write_text
-from condyle.io.whole import whole_or_absent
 from condyle.measure.overlap import count
 from condyle.predict import Segmenter
 from condyle.predict.runtime import TorchRuntime
@@ -32,7 +31,6 @@ from condyle.train import (
     Batches,
     History,
     Moment,
-    TrainingCase,
     build_loss,
     class_weights,
     fabric_for,
@@ -40,10 +38,12 @@ from condyle.train import (
     steps_per_epoch,
 )
 from condyle.train.sampling import IGNORE
-from condyle.workflows.judge import judge
+from condyle.workflows.judge import Learnt, judge
 from condyle.workflows.plan import fold_of, plan
+from condyle.workflows.prepared import mapped, prepare, reach_mm
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import environment, logged, write_csv, write_json
+from condyle.workflows.segment import segment_cases
 
 __all__ = ["Run", "train"]
 
@@ -146,10 +146,10 @@ class _Work:
         self._build()
         cases = dataset.select((*fold.train, *fold.validation))
         self._once(lambda: self._prepare(cases))
-        ready = {case.id: _mapped(case.id, out / "prepared") for case in cases}
+        ready = {case.id: mapped(case.id, out / "prepared") for case in cases}
         self.training = [ready[i] for i in fold.train]
         self.validation = [ready[i] for i in fold.validation]
-        self.reach_mm = max(_reach_mm(case) for case in self.training)
+        self.reach_mm = max(reach_mm(case) for case in self.training)
 
     def _once(self, make: Callable[[], T]) -> T:
         """What the first process makes, in all of them."""
@@ -177,7 +177,7 @@ class _Work:
 
     def _prepare(self, cases: Sequence[Case]) -> None:
         for case in told(self.tell, "preparing", cases, len(cases)):
-            _prepare(case, self.recipe, self.out / "prepared")
+            prepare(case, self.recipe, self.out / "prepared")
 
     def run(self, started: float, resume: bool, warnings: list[str]) -> Run:
         """Fit, judge and write; what other processes than the first one know is not judged."""
@@ -187,10 +187,22 @@ class _Work:
         if self.first:
             write_csv(self.out / "history.csv", history.rows)
             segmenter.save(self.out / "segmenter")
-            summary = judge(
-                segmenter, self.held_out, self.out, self.experiment, history.rows, warnings,
-                self.tell,
+            trained = time.monotonic()
+            done = segment_cases(
+                segmenter, self.held_out, self.out / "predictions",
+                device=self.experiment.device, tell=self.tell,
             )  # fmt: skip
+            learnt = Learnt(
+                data=segmenter.training,
+                history=history.rows,
+                parameters=sum(p.numel() for p in segmenter.network.parameters()),
+                seconds=history.rows[-1]["seconds"],
+                seconds_a_case=(time.monotonic() - trained) / max(len(self.held_out), 1),
+                warnings=warnings,
+            )
+            summary = judge(
+                self.held_out, done.written, self.out, self.experiment, learnt, self.tell
+            )
             shutil.rmtree(self.out / "prepared", ignore_errors=True)
         return Run(self.out, segmenter, history, summary)
 
@@ -354,38 +366,6 @@ def _say_what_is_odd(fold: Fold) -> None:
             "no case is left to choose the best weights by (%d for training): the last ones are "
             "taken", len(fold.train),
         )  # fmt: skip
-
-
-def _prepare(case: Case, recipe: Recipe, folder: Path) -> None:
-    """Write a case as the network sees it: what `_mapped` reads."""
-    channels, labels = case.pair()
-    ready, scheme = recipe.apply(channels), labels.scheme
-    index_of = np.zeros(max(scheme.to_dict().values()) + 1, np.uint8)
-    index_of[list(scheme.ids)] = np.arange(1, len(scheme) + 1)
-    if scheme.ignore is not None:
-        index_of[scheme.ignore] = IGNORE
-    truth = index_of[recipe.apply_labels(labels).array]
-    spacing = np.array(ready.grid.spacing)
-    for name, array in (("image", ready.array), ("labels", truth), ("spacing", spacing)):
-        path = folder / f"{case.id}.{name}.npy"
-        with whole_or_absent(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, array)
-
-
-def _mapped(case: str, folder: Path) -> TrainingCase:
-    """A case as the network sees it, kept on disk and mapped into memory."""
-    image, labels = (
-        np.load(folder / f"{case}.{name}.npy", mmap_mode="r") for name in ("image", "labels")
-    )
-    i, j, k = (float(mm) for mm in np.load(folder / f"{case}.spacing.npy"))
-    return TrainingCase(case, image, labels, (i, j, k))
-
-
-def _reach_mm(case: TrainingCase) -> float:
-    """How far the labels of a case stretch from feet to head, in mm; 0 without any."""
-    there = (case.labels != 0) & (case.labels != IGNORE)
-    slices = np.flatnonzero(there.any(axis=(0, 1)))  # RAS axes: the last runs to the head
-    return float((slices[-1] - slices[0] + 1) * case.spacing[2]) if slices.size else 0.0
 
 
 def _mean(values: Iterable[float]) -> float:
