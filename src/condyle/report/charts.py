@@ -6,24 +6,72 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from condyle.core.labels import PALETTE
 from condyle.report import tables
 
-__all__ = ["DPI", "QUIET", "WIDTH", "box_plot", "colour_of", "curves", "encoded"]
+__all__ = [
+    "ACCENT",
+    "DPI",
+    "FAINT",
+    "INK",
+    "QUIET",
+    "WIDTH",
+    "Style",
+    "as_written",
+    "box_plot",
+    "colour_of",
+    "column",
+    "curves",
+    "encoded",
+    "narrow",
+    "plain",
+    "style",
+]
 
 DPI = 100
 WIDTH = 1200
 """Pixels across, at the most; a phone shows a third of them, a page in print all."""
 INK, QUIET, FAINT = "#3d4450", "#8a919c", "#e4e7eb"
 ACCENT = "#0072b2"
+
+NARROW_IN, NARROW_DPI = 5.0, 144
+"""Width and density of a chart that a phone shows whole, letters and all."""
+
+COLOURS = (ACCENT, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+"""Okabe and Ito's, which colour-blind readers tell apart; their yellow fades on white."""
+DASHES = ("-", "--", ":", "-.")
+
+
+class Style(NamedTuple):
+    """How a line is told from others: by its colour, then by its dashes."""
+
+    color: str
+    linestyle: str
+
+
+def style(n: int) -> Style:
+    """The style of the n-th line of a chart; 28 are told apart."""
+    return Style(COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)])
+
+
+def narrow(height_in: float) -> Figure:
+    """An empty figure, 5 in wide, for a chart that is read on a phone without moving it."""
+    return Figure((NARROW_IN, height_in), NARROW_DPI, facecolor="white", layout="constrained")
+
+
+def as_written(text: Text, name: str, letters: int = 40) -> None:
+    """Make a text show a name as it is, signs of mathematics too, cut to so many letters."""
+    text.set_parse_math(False)
+    text.set_text(name if len(name) <= letters else name[: letters - 1] + "…")
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
@@ -36,20 +84,20 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     """
     figure = Figure(figsize=(WIDTH / DPI, 4.4), dpi=DPI, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2)
-    epochs = _column(history, "epoch", range(len(history)))
+    epochs = column(history, "epoch", range(len(history)))
     keys = list(dict.fromkeys(key for row in history for key in row))
     keys = [k for k in keys if k not in ("epoch", "seconds", "rate", "step")]
     losses = [k for k in keys if "loss" in k]
-    scores = [k for k in keys if "loss" not in k and _is_score(_column(history, k))]
+    scores = [k for k in keys if "loss" not in k and _is_score(column(history, k))]
     scores.sort(key=lambda k: k != "validation_dice")
     for axes, names, title in (
         (left, losses, "Loss"),
         (right, scores, "Scores on validation cases"),
     ):
-        _plain(axes, title)
+        plain(axes, title)
         for n, key in enumerate(names):
             colour = ACCENT if n == 0 else colour_of(PALETTE[(n - 1) % len(PALETTE)])
-            values = _column(history, key)
+            values = column(history, key)
             kept = np.isfinite(values)
             few = np.count_nonzero(kept) < 60
             axes.plot(epochs[kept], values[kept], color=colour, linewidth=2.2 if n == 0 else 1.2,
@@ -64,12 +112,12 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
             axes.text(0.5, 0.5, "nothing recorded", transform=axes.transAxes, ha="center",
                       va="center", color=QUIET)  # fmt: skip
     if scores:
-        _mark_best(right, epochs, _column(history, scores[0]))
-    _minutes(left, epochs, _column(history, "seconds"))
+        _mark_best(right, epochs, column(history, scores[0]))
+    _minutes(left, epochs, column(history, "seconds"))
     return encoded(figure)
 
 
-def _column(
+def column(
     history: Sequence[Mapping[str, Any]], key: str, default: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
     """A column's numbers; nan where a row has none."""
@@ -90,7 +138,8 @@ def _is_score(values: NDArray[np.float64]) -> bool:
     return bool(finite.size and finite.min() >= -0.01 and finite.max() <= 1.01)
 
 
-def _plain(axes: Axes, title: str) -> None:
+def plain(axes: Axes, title: str) -> None:
+    """Give axes a title, and take off them what is not needed."""
     axes.set_title(title, loc="left", fontsize=12, color=INK, fontweight="bold", pad=10)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
@@ -132,11 +181,11 @@ def box_plot(rows: Sequence[Mapping[str, Any]], metric: str = "dice") -> bytes:
                     facecolor="white", layout="constrained")  # fmt: skip
     axes = figure.subplots()
     title, unit, _ = tables.METRICS.get(metric, (metric, "", 3))
-    _plain(axes, f"{title} ({unit})" if unit else title)
+    plain(axes, f"{title} ({unit})" if unit else title)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     for at, name in enumerate(names):
-        values = _column([row for row in rows if str(row["structure"]) == name], metric)
+        values = column([row for row in rows if str(row["structure"]) == name], metric)
         finite = values[np.isfinite(values)]
         if finite.size:
             quiet: dict[str, Any] = {"color": QUIET, "linewidth": 1.1}
@@ -175,7 +224,7 @@ def encoded(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         # a name in a script that the font lacks shows as boxes here; the page writes it in full
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(stream, format="png", dpi=figure.dpi, metadata={"Software": None})
     return stream.getvalue()
 
 
