@@ -4,12 +4,13 @@ What an empty mask, or a mask of which a part is unknown, does, throughout:
 
 - absent from truth and prediction: every metric is nan; left out of means, counted in `n_absent`;
 - missed (there, not predicted) or invented (predicted, not there): overlaps are 0 and distances
-  infinite; counted in `n_failed`, and in means with the diagonal of the scan for a distance;
+  infinite; counted in `n_failed`;
 - voxels that the truth marks as labelled by nobody (its scheme's `ignore`) are background in
   both masks: whatever is predicted there is neither right nor wrong, volumes are those of the
   rest, and surfaces close where nobody labelled further;
-- a case without any prediction (`failed_case`) has the worst figures for each structure that is
-  there: overlaps 0, distances the diagonal of the scan. Nobody gains by failing.
+- a case without any prediction (`failed_case`) has the worst figures for each structure of the
+  scheme, there or not, as nobody knows what would have been predicted;
+- in means all three count as the worst (`counted`): nobody gains by failing.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from condyle.core import Grid, LabelMap
-from condyle.errors import DatasetError, LabelError
+from condyle.errors import DatasetError
 from condyle.measure.overlap import Counts, count
+from condyle.measure.pairs import pairs
 from condyle.measure.surface import SurfaceDistances, surface_distances
 from condyle.measure.volume import signed_similarity
 
-__all__ = ["METRICS", "Metric", "failed_case", "score_case", "summarise"]
+__all__ = ["FAILURES", "METRICS", "Metric", "counted", "failed_case", "score_case", "summarise"]
 
 Row = dict[str, Any]
 
@@ -37,8 +38,9 @@ Row = dict[str, Any]
 class Metric:
     """What a figure means: its unit, which way is better, its best and its worst value.
 
-    `better` is 'nearer' where the figure has a sign and the best lies between two bad ends.
-    A worst value of inf stands for the diagonal of the scan; None, for less all of the truth.
+    `better` is 'nearer' where the figure has a sign and the best lies between two bad ends; the
+    worst is then as far on the other side. A worst value of inf stands for the diagonal of the
+    scan, in mm; None for its volume, in cm³.
     """
 
     unit: str
@@ -52,7 +54,9 @@ METRICS: dict[str, Metric] = {
     "iou": Metric("", "higher", 1, 0),
     "precision": Metric("", "higher", 1, 0),
     "recall": Metric("", "higher", 1, 0),
+    "accuracy": Metric("", "higher", 1, 0),
     "volume_similarity": Metric("", "nearer", 1, 0),
+    "abs_volume_similarity": Metric("", "higher", 1, 0),
     "volume_error_cm3": Metric("cm³", "nearer", 0, None),
     "hd95_mm": Metric("mm", "lower", 0, math.inf),
     "assd_mm": Metric("mm", "lower", 0, math.inf),
@@ -74,8 +78,9 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
 
     Returns
     -------
-    Rows with the keys structure, those of `METRICS`, volume_truth_cm3, volume_predicted_cm3,
-    diagonal_mm (of the scan) and note: '', 'absent in both', 'missed' or 'invented'.
+    Rows with the keys structure, those of `METRICS`, tp, fp, fn and tn (voxels), volume_truth_cm3,
+    volume_predicted_cm3, diagonal_mm and scan_cm3 (of the scan) and note: '', 'absent in both',
+    'missed' or 'invented'.
 
     Raises
     ------
@@ -93,34 +98,48 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     >>> row["structure"], row["dice"], row["hd95_mm"]
     ('label_1', 1.0, 0.0)
     """
-    truth.grid.require_same(predicted.grid, "truth and prediction")
     known = truth.known()
-    truth, predicted = truth.within(known), predicted.within(known)
-    lacking = [name for name in truth.scheme.names if name not in predicted.scheme.names]
-    if lacking:
-        raise LabelError(
-            f"the prediction knows no {', '.join(lacking)} (it knows "
-            f"{', '.join(predicted.scheme.names)}); read it with the truth's scheme"
-        )
-    boxes, others = find_objects(truth.array), find_objects(predicted.array)
-    rows: list[Row] = []
-    for label in truth.scheme.labels:
-        number = predicted.scheme[label.name].id
-        box = _union(_nth(boxes, label.id), _nth(others, number))
-        a, b = truth.array[box] == label.id, predicted.array[box] == number
-        distances = surface_distances(a, b, truth.spacing)
-        rows.append(_row(label.name, truth.grid, count(a, b), distances, tolerance_mm))
-    return rows
+    judged = truth.array.size if known is None else int(np.count_nonzero(known))
+    return [
+        _row(one.name, truth.grid, judged, count(one.truth, one.predicted),
+             surface_distances(one.truth, one.predicted, truth.spacing), tolerance_mm)
+        for one in pairs(truth, predicted)
+    ]  # fmt: skip
 
 
 def failed_case(truth: LabelMap) -> list[Row]:
     """The rows of a case that has no prediction: for each structure the worst figures there are.
 
     Overlaps are 0, all of the volume is missing, and distances are the diagonal of the scan in
-    mm. The note is 'failed', or 'absent in both' (and nan) where there was nothing to find.
+    mm. The note is 'failed'.
     """
     rows = score_case(truth, truth.with_array(np.zeros_like(truth.array)))
-    return [_finite(row) | {"note": "failed"} if row["note"] == "missed" else row for row in rows]
+    signed = ("volume_similarity", "volume_error_cm3")
+    return [
+        {**row, **counted(row | {"note": "failed"}, -1), "note": "failed"}
+        | {name: row[name] for name in signed}
+        for row in rows
+    ]
+
+
+def counted(row: Mapping[str, Any], side: Literal[-1, 1]) -> dict[str, float]:
+    """The figures of a row as they count in a mean: those of a failure are the worst there are.
+
+    Parameters
+    ----------
+    row : of `score_case` or `failed_case`.
+    side : on which the worst value of a figure with a sign lies. A mean over cases takes the side
+        that takes it further from the best, so that failures never make up for other errors.
+    """
+    if row["note"] not in FAILURES:
+        return {name: row[name] for name in METRICS}
+    spans = {math.inf: row["diagonal_mm"], None: row["scan_cm3"]}
+    figures: dict[str, float] = {}
+    for name, metric in METRICS.items():
+        worst = spans.get(metric.worst, metric.worst)
+        figures[name] = metric.best + side * abs(worst - metric.best) if (
+            metric.better == "nearer") else float(worst)  # fmt: skip
+    return figures
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -133,18 +152,18 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     Returns
     -------
     Rows with the keys structure, n (cases in the figures), n_absent (left out: nothing there,
-    nothing predicted), n_failed (missed, invented or failed; they are in the figures), and for
-    each metric its name with _mean, _sd (of a sample; nan for one case) and _median. Infinite
-    distances count as the scan's diagonal. The row 'mean' is over the cases' own means over
-    structures; its n counts cases, its n_absent and n_failed count rows.
+    nothing predicted), n_failed (missed, invented or failed; in the figures as the worst, see
+    `counted`), and for each metric its name with _mean, _sd (of a sample; nan for one case) and
+    _median. The row 'mean' is over the cases' own means over structures; its n counts cases, its
+    n_absent and n_failed count rows.
 
     Raises
     ------
     DatasetError
         If a structure of a case comes twice.
     """
-    structures: dict[str, list[Row]] = {}
-    cases: dict[str, list[Row]] = {}
+    structures: dict[str, list[Mapping[str, Any]]] = {}
+    cases: dict[str, list[Mapping[str, Any]]] = {}
     seen: set[tuple[str, str]] = set()
     for row in rows:
         case, structure = str(row.get("case", "")), str(row["structure"])
@@ -153,27 +172,32 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
                 f"case {case!r} has two rows for {structure}: give the rows of each case its name"
             )
         seen.add((case, structure))
-        structures.setdefault(structure, []).append(_finite(row))
-        cases.setdefault(case, []).append(_finite(row))
-    means = [{m: _mean([row[m] for row in group]) for m in METRICS} for group in cases.values()]
-    summary = [_summary(name, group, group) for name, group in structures.items()]
-    return [*summary, _summary("mean", means, rows)]
+        structures.setdefault(structure, []).append(row)
+        cases.setdefault(case, []).append(row)
+    summary = [_summary(name, [[row] for row in group]) for name, group in structures.items()]
+    return [*summary, _summary("mean", list(cases.values()))]
 
 
 def _row(
-    name: str, grid: Grid, counts: Counts, distances: SurfaceDistances, tolerance_mm: float
-) -> Row:
+    name: str, grid: Grid, judged: int, counts: Counts, distances: SurfaceDistances,
+    tolerance_mm: float,
+) -> Row:  # fmt: skip
+    """A row of `score_case`; so many voxels of the grid are judged."""
     cm3 = grid.voxel_volume / 1000.0
     error = (counts.predicted - counts.truth) * cm3
     there = bool(counts.truth), bool(counts.predicted)
     notes = {(False, False): "absent in both", (True, False): "missed", (False, True): "invented"}
+    wrong = counts.truth + counts.predicted - 2 * counts.both
+    similarity = signed_similarity(counts)
     return {
         "structure": name,
         "dice": counts.dice,
         "iou": counts.iou,
         "precision": counts.precision,
         "recall": counts.recall,
-        "volume_similarity": signed_similarity(counts),
+        "accuracy": 1 - wrong / judged if any(there) else math.nan,
+        "volume_similarity": similarity,
+        "abs_volume_similarity": 1 - abs(1 - similarity),
         "volume_truth_cm3": counts.truth * cm3,
         "volume_predicted_cm3": counts.predicted * cm3,
         "volume_error_cm3": error if any(there) else math.nan,
@@ -181,28 +205,14 @@ def _row(
         "assd_mm": distances.assd(),
         "nsd": distances.nsd(tolerance_mm),
         "hausdorff_mm": distances.hausdorff(),
+        "tp": counts.both,
+        "fp": counts.predicted - counts.both,
+        "fn": counts.truth - counts.both,
+        "tn": judged - counts.truth - counts.predicted + counts.both,
         "diagonal_mm": float(np.linalg.norm(np.array(grid.shape) * grid.spacing)),
+        "scan_cm3": math.prod(grid.shape) * cm3,
         "note": notes.get(there, ""),
     }
-
-
-def _nth(boxes: list[Any], number: int) -> tuple[slice, ...] | None:
-    """The box that `find_objects` gave a label number, or None."""
-    return boxes[number - 1] if number <= len(boxes) else None
-
-
-def _union(a: tuple[slice, ...] | None, b: tuple[slice, ...] | None) -> tuple[slice, ...]:
-    """The smallest box that holds both; no voxels at all if there is neither."""
-    if a is None or b is None:
-        return a or b or (slice(0, 0),) * 3
-    return tuple(
-        slice(min(x.start, y.start), max(x.stop, y.stop)) for x, y in zip(a, b, strict=True)
-    )
-
-
-def _finite(row: Mapping[str, Any]) -> Row:
-    """The row with the diagonal of the scan for each infinite distance."""
-    return {k: row["diagonal_mm"] if v == math.inf else v for k, v in row.items()}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -210,19 +220,24 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(known)) if known else math.nan
 
 
-def _summary(
-    name: str, figures: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
-) -> Row:
-    """One row of the summary: figures over cases, and counts of the rows that they come from."""
+def _summary(name: str, groups: Sequence[Sequence[Mapping[str, Any]]]) -> Row:
+    """One row of the summary; each group of rows gives one figure, their mean."""
+    rows = [row for group in groups for row in group]
     summary: Row = {
         "structure": name,
-        "n": sum(not math.isnan(row["dice"]) for row in figures),
+        "n": sum(any(not math.isnan(row["dice"]) for row in group) for group in groups),
         "n_absent": sum(row["note"] == "absent in both" for row in rows),
         "n_failed": sum(row["note"] in FAILURES for row in rows),
     }
-    for metric in METRICS:
-        known = [row[metric] for row in figures if not math.isnan(row[metric])]
-        summary[f"{metric}_mean"] = _mean(known)
-        summary[f"{metric}_sd"] = float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
-        summary[f"{metric}_median"] = float(np.median(known)) if known else math.nan
+    sides = [[[counted(row, side) for row in group] for group in groups] for side in (-1, 1)]
+    for metric, meaning in METRICS.items():
+        known = [
+            [value for group in side if not math.isnan(value := _mean([r[metric] for r in group]))]
+            for side in sides
+        ]
+        further = max(known, key=lambda values: abs(_mean(values) - meaning.best))
+        medians = [float(np.median(values)) if values else math.nan for values in known]
+        summary[f"{metric}_mean"] = _mean(further)
+        summary[f"{metric}_sd"] = float(np.std(further, ddof=1)) if further[1:] else math.nan
+        summary[f"{metric}_median"] = max(medians, key=lambda value: abs(value - meaning.best))
     return summary

@@ -1,0 +1,67 @@
+"""The masks of each structure in two label maps, cut to the box that holds both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from condyle.core import LabelMap
+from condyle.errors import LabelError
+
+__all__ = ["Pair", "pairs"]
+
+
+class Pair(NamedTuple):
+    """A structure's two masks, (i, j, k) booleans, and the box of the grid that they are cut to."""
+
+    name: str
+    truth: NDArray[np.bool_]
+    predicted: NDArray[np.bool_]
+    box: tuple[slice, ...]
+
+
+def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
+    """Both masks of each structure of the truth's scheme, matched by name.
+
+    Voxels that the truth marks as labelled by nobody are in neither. Where a structure is in
+    neither map, its masks have no voxels.
+
+    Raises
+    ------
+    GridMismatch
+        If the grids differ.
+    LabelError
+        If the prediction's scheme lacks a structure of the truth's.
+    """
+    truth.grid.require_same(predicted.grid, "truth and prediction")
+    known = truth.known()
+    truth, predicted = truth.within(known), predicted.within(known)
+    lacking = [name for name in truth.scheme.names if name not in predicted.scheme.names]
+    if lacking:
+        raise LabelError(
+            f"the prediction knows no {', '.join(lacking)} (it knows "
+            f"{', '.join(predicted.scheme.names)}); read it with the truth's scheme"
+        )
+    boxes, others = find_objects(truth.array), find_objects(predicted.array)
+    for label in truth.scheme.labels:
+        number = predicted.scheme[label.name].id
+        box = _union(_nth(boxes, label.id), _nth(others, number))
+        yield Pair(label.name, truth.array[box] == label.id, predicted.array[box] == number, box)
+
+
+def _nth(boxes: list[Any], number: int) -> tuple[slice, ...] | None:
+    """The box that `find_objects` gave a label number, or None."""
+    return boxes[number - 1] if number <= len(boxes) else None
+
+
+def _union(a: tuple[slice, ...] | None, b: tuple[slice, ...] | None) -> tuple[slice, ...]:
+    """The smallest box that holds both; no voxels at all if there is neither."""
+    if a is None or b is None:
+        return a or b or (slice(0, 0),) * 3
+    return tuple(
+        slice(min(x.start, y.start), max(x.stop, y.stop)) for x, y in zip(a, b, strict=True)
+    )
