@@ -325,7 +325,14 @@ def segment(
 
 
 @app.command
-def evaluate(predictions: Path, labels: Path, *, out: Out, fold: int | None = None) -> None:
+def evaluate(
+    predictions: Path,
+    labels: Path,
+    *,
+    out: Out,
+    fold: int | None = None,
+    tolerance_mm: float = 2.0,
+) -> None:
     """Score predictions against the truth, case by case and structure by structure.
 
     Parameters
@@ -336,10 +343,12 @@ def evaluate(predictions: Path, labels: Path, *, out: Out, fold: int | None = No
         The true label maps: a folder, a file, or a data set.
     fold
         Only the held-out cases of this fold of the data set.
+    tolerance_mm
+        How far apart surfaces may lie to agree, for NSD.
     """
     from condyle.app.show import bars, show_summary
     from condyle.workflows.judge import evaluate as run
 
     with bars() as tell:
-        summary = run(predictions, labels, out, fold=fold, tell=tell)
+        summary = run(predictions, labels, out, fold=fold, tolerance_mm=tolerance_mm, tell=tell)
     show_summary(summary, out / "metrics.csv")

@@ -1,4 +1,4 @@
-"""Predictions against the truth: a table, pictures, and one page that shows them."""
+"""Predictions against the truth: tables, pictures, and one page that shows them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from condyle.config import Experiment
 from condyle.core import Case, LabelMap
-from condyle.errors import CondyleError, DatasetError
+from condyle.errors import CondyleError, ConfigError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
 from condyle.io.whole import Manifest, write_text
 from condyle.measure.evaluate import failed_case, score_case, summarise
+from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
-from condyle.report import Picture, Report, figures, tables, write_report
+from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.workflows.files import read_named
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import environment, write_csv, write_json
 from condyle.workflows.segment import held_out
 
-__all__ = ["Learnt", "evaluate", "judge", "scored"]
+__all__ = ["Learnt", "Scores", "evaluate", "judge", "scored", "write_scores"]
 
 log = logging.getLogger("condyle")
 
@@ -66,18 +69,18 @@ def judge(
     The last file written is run.json, with what the run cost; a run that has it is finished.
     """
     truths = {case.id: case.labels for case in cases}
-    rows, summary = scored(truths, predictions, tell)
-    write_scores(rows, summary, out)
+    scores = scored(truths, predictions, tell)
+    write_scores(scores, out)
     (out / "curves.png").write_bytes(figures.curves(learnt.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"{len(cases)} held-out cases, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
         data=learnt.data,
-        rows=rows,
-        summary=summary,
+        rows=scores.rows,
+        summary=scores.summary,
         history=learnt.history,
-        pictures=_pictures(cases, rows, predictions, tell),
+        pictures=_pictures(cases, scores.rows, predictions, tell),
         environment=environment(),
         warnings=list(learnt.warnings),
         files={name: name for name in ("metrics.csv", "summary.csv", "history.csv", "config.toml")},
@@ -85,39 +88,63 @@ def judge(
     write_report(report, out / "report.html")
     cost = {key: value for key, value in vars(learnt).items() if key not in ("data", "history")}
     Manifest(out).add("run", write_json(out / "run.json", cost))
-    return summary
+    return scores.summary
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Figures of predictions: a row a case and structure, a row a slice of these, a summary."""
+
+    rows: list[Row]
+    slices: list[Row]
+    summary: list[Row]
+    nnunet: dict[str, Any]
+    """The same as nnU-Net writes it into its summary.json."""
 
 
 def scored(
-    truths: dict[str, Callable[[], LabelMap]], predictions: dict[str, Path], tell: Tell
-) -> tuple[list[Row], list[Row]]:
-    """A row a case and structure, and their summary; a case without prediction counts as failed."""
+    truths: Mapping[str, Callable[[], LabelMap]],
+    predictions: Mapping[str, Path],
+    tell: Tell,
+    tolerance_mm: float = 2.0,
+) -> Scores:
+    """The scores of all cases; a case without prediction counts as failed."""
     rows: list[Row] = []
+    slices: list[Row] = []
+    cases: list[Row] = []
     for name, truth_of in told(tell, "scoring", truths.items(), len(truths)):
         truth = truth_of()
         try:
             if name not in predictions:
                 raise CondyleError("there is no prediction")
             predicted = read_labels(predictions[name], truth.scheme)
-            found = score_case(truth, predicted)
+            found = score_case(truth, predicted, tolerance_mm)
         except CondyleError as error:
             log.warning("case %s counts as failed: %s", name, error)
+            predicted = truth.with_array(np.zeros_like(truth.array))
             found = failed_case(truth)
         rows += [{"case": name, **row} for row in found]
-    return rows, summarise(rows)
+        slices += [{"case": name, **row} for row in score_slices(truth, predicted)]
+        cases.append(nnunet.case(name, predictions.get(name), truth.scheme, found))
+    order = {name: at for at, name in enumerate(_worst_first(rows))}
+    rows.sort(key=lambda row: order[row["case"]])
+    return Scores(rows, slices, summarise(rows), nnunet.summary(cases))
 
 
 def evaluate(
-    predictions: Path, labels: Path, out: Path, *, fold: int | None = None, tell: Tell = silent
-) -> list[Row]:
+    predictions: Path, labels: Path, out: Path, *, fold: int | None = None,
+    tolerance_mm: float = 2.0, tell: Tell = silent,
+) -> list[Row]:  # fmt: skip
     """Score a folder of predictions against the truth; gives back the summary's rows.
 
     Parameters
     ----------
     predictions : a folder of label maps named as the cases, or one label map.
     labels : the truth: a folder of label maps, one label map, or a data set.
-    out : for metrics.csv, summary.csv and summary.md.
+    out : for metrics.csv (a row a case and structure, the worst case first), slices.csv (a row a
+        slice of these), summary.csv, summary.md, summary.tex, and summary.json as nnU-Net has it.
     fold : only the held-out cases of this fold of the data set `labels`.
+    tolerance_mm : how far apart surfaces may lie to agree, for NSD.
 
     A case that has no prediction counts as failed: its scores are the worst there are.
     """
@@ -133,9 +160,11 @@ def evaluate(
         )
     if strangers:
         log.warning("predictions of no case here are passed over: %s", _some(strangers))
-    rows, summary = scored(truths, files, tell)
-    write_scores(rows, summary, Path(out))
-    return summary
+    if tolerance_mm <= 0:
+        raise ConfigError(f"a tolerance of {tolerance_mm:g} mm is none: give more than 0")
+    scores = scored(truths, files, tell, tolerance_mm)
+    write_scores(scores, Path(out))
+    return scores.summary
 
 
 def _truths(labels: Path, fold: int | None) -> dict[str, Callable[[], LabelMap]]:
@@ -156,11 +185,15 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
 
 
-def write_scores(rows: list[Row], summary: list[Row], out: Path) -> None:
-    """Write metrics.csv, summary.csv and summary.md into a folder."""
-    write_csv(out / "metrics.csv", rows)
-    write_csv(out / "summary.csv", summary)
-    write_text(out / "summary.md", tables.markdown(tables.metrics_table(summary)))
+def write_scores(scores: Scores, out: Path) -> None:
+    """Write metrics.csv, slices.csv and the summary in four forms into a folder."""
+    write_csv(out / "metrics.csv", scores.rows)
+    write_csv(out / "slices.csv", scores.slices)
+    write_csv(out / "summary.csv", scores.summary)
+    table = tables.metrics_table(scores.summary)
+    write_text(out / "summary.md", tables.markdown(table))
+    write_text(out / "summary.tex", tables.latex(table))
+    write_json(out / "summary.json", scores.nnunet)
 
 
 def _pictures(
