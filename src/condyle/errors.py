@@ -14,6 +14,7 @@ CondyleError                     the root; the command line shows its sentence a
 ├── WeightsError       (OSError)            weights that are missing, damaged, or of another shape
 ├── OutputError        (OSError)            a result that could not be written whole
 ├── MissingExtra       (ImportError)        an optional library that is not installed
+├── EngineFailed       (RuntimeError)       another program that failed; exits 1
 ├── TrainingFailed     (RuntimeError)       training that cannot go on; exits 1
 │   └── OutOfMemory    (MemoryError)        a batch that does not fit into memory
 └── TrainingPaused     (RuntimeError)       training that was asked to stop; exits 0
@@ -26,6 +27,7 @@ __all__ = [
     "CondyleError",
     "ConfigError",
     "DatasetError",
+    "EngineFailed",
     "GeometryError",
     "GridMismatch",
     "LabelError",
@@ -111,6 +113,12 @@ class OutputError(CondyleError, OSError):
 
 class MissingExtra(CondyleError, ImportError):
     """An optional library that is not installed."""
+
+
+class EngineFailed(CondyleError, RuntimeError):
+    """Another program, such as nnU-Net, that crashed, hung or was killed."""
+
+    exit_code = 1
 
 
 class TrainingFailed(CondyleError, RuntimeError):

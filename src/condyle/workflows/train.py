@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from condyle import networks
 from condyle.config import Experiment, Planes
 from condyle.core import Case, Dataset, Fold
+from condyle.engines import is_engine
 from condyle.errors import CondyleError, ConfigError, OutOfMemory, OutputError
 from condyle.io import open_dataset, write_text
 from condyle.measure.overlap import count
@@ -38,6 +39,7 @@ from condyle.train import (
     steps_per_epoch,
 )
 from condyle.train.sampling import IGNORE
+from condyle.workflows import engines
 from condyle.workflows.judge import Learnt, judge
 from condyle.workflows.plan import fold_of, plan
 from condyle.workflows.prepared import mapped, prepare, reach_mm
@@ -71,7 +73,7 @@ def train(
     plane: Planes | None = None,
     resume: bool = False,
     tell: Tell = silent,
-) -> Run:
+) -> Run | engines.EngineRun:
     """Train a segmenter as the experiment says, into the run folder `out`.
 
     Parameters
@@ -88,6 +90,8 @@ def train(
     DatasetError, SplitError, ConfigError, WeightsError
         If the data set, the fold or the network cannot be had, before anything is written.
     """
+    if is_engine(experiment.network.name):
+        return engines.train(experiment, out, tell=tell)
     started = time.monotonic()
     out = Path(out)
     fabric = fabric_for(experiment.device)

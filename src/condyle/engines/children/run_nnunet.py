@@ -1,0 +1,248 @@
+"""nnU-Net's side of the engine: plan, preprocess, train by time or epochs, predict.
+
+    python run_nnunet.py JOB.json
+
+Network, plans, augmentation, loss and optimizer are nnU-Net's own. Its trainer is changed in what
+it lacks: a training that ends by the clock. Its learning rate then falls by the share of the time
+that is used, so that the schedule is whole whatever else the machine does.
+"""
+
+import json
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Original
+from speech import run, say
+
+ROUNDS = 30
+"""Epochs of a training by the clock: rows of its history."""
+CHECKPOINT = "checkpoint_final.pth"
+WORKERS = "nnUNet_n_proc_DA"
+LOGGED = {
+    "rate": "lrs",
+    "loss": "train_losses",
+    "validation_loss": "val_losses",
+    "validation_dice": "mean_fg_dice",
+}
+"""Our columns -> nnU-Net's names."""
+
+
+class TooLittleTime(Exception):
+    """A budget that leaves nothing to train in."""
+
+
+class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own commands find it again
+    """nnU-Net's trainer, that also ends by the clock."""
+
+    seconds = None
+    started = 0.0
+
+    def used(self):
+        """The part of the training that is over, from 0 to 1."""
+        if self.seconds is None:
+            return self.current_epoch / self.num_epochs
+        return min((time.monotonic() - self.started) / self.seconds, 1.0)
+
+    def run_training(self):
+        """Train until the epochs, or the seconds, are over."""
+        self.rows = []
+        plot, self.logger.plot_progress_png = self.logger.plot_progress_png, lambda *_: None
+        self.started = time.monotonic()
+        while self.used() < 1:
+            self.on_epoch_start()
+            self.on_train_epoch_start()
+            losses = self.trained_epoch()
+            self.on_train_epoch_end(losses)
+            with torch.no_grad():
+                self.on_validation_epoch_start()
+                looks = self.num_val_iterations_per_epoch
+                if self.seconds is not None:
+                    looks = max(2, len(losses) // 20)
+                seen = [self.validation_step(next(self.dataloader_val)) for _ in range(looks)]
+                self.on_validation_epoch_end(seen)
+            self.on_epoch_end()
+            self.note()
+        self.num_epochs = self.current_epoch
+        plot(self.output_folder)
+        self.on_train_end()
+
+    def trained_epoch(self):
+        """The losses of one epoch's steps."""
+        losses = []
+        while not self.epoch_is_over(len(losses)):
+            if self.seconds is not None:
+                for group in self.optimizer.param_groups:
+                    group["lr"] = self.rate_of(group) * (1 - self.used()) ** 0.9
+            losses.append(self.train_step(next(self.dataloader_train)))
+            done = self.used()
+            if self.seconds is None:
+                done += len(losses) / self.num_iterations_per_epoch / self.num_epochs
+            say("training", min(done, 0.999), f"loss {float(losses[-1]['loss']):.3f}")
+        return losses
+
+    def rate_of(self, group):
+        """The learning rate that a group of parameters begins with."""
+        return self.initial_lr * group.get("share", 1.0)
+
+    def epoch_is_over(self, steps):
+        """Whether an epoch ends after so many steps."""
+        if self.seconds is None:
+            return steps >= self.num_iterations_per_epoch
+        return steps > 0 and self.used() >= min((self.current_epoch + 1) / ROUNDS, 1.0)
+
+    def note(self):
+        """Add what the last epoch gave to the history."""
+        values = {name: float(self.logger.get_value(key, step=-1)) for name, key in LOGGED.items()}
+        seconds = time.monotonic() - self.started
+        self.rows.append({"epoch": self.current_epoch - 1, "seconds": round(seconds, 2), **values})
+
+
+def main(job):
+    """Do what the job says: train and predict, or predict."""
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):
+        seeded(job.get("seed", 0))
+    device = torch.device(job["device"] if job["device"] != "auto" else best_device())
+    if job["do"] == "predict":
+        predictor = predictor_of(Path(job["model"]), job["folds"], device, job["mirror"])
+        return predicted(predictor, job)
+    return trained(job, device)
+
+
+def best_device():
+    """The fastest kind of device here."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def trained(job, device):
+    """Plan, preprocess, train, and predict the held-out cases."""
+    folder, plans = prepared(job)
+    trainer = nnUNetTrainer(
+        plans={**plans, "continue_training": False},
+        configuration=job["configuration"],
+        fold=0,
+        dataset_json=json.loads((folder / "dataset.json").read_text()),
+        device=device,
+    )
+    trainer.num_epochs = job["epochs"] or trainer.num_epochs
+    trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
+    trainer.on_train_start()
+    if job["deadline"]:
+        trainer.seconds = seconds_for_fitting(trainer, job)
+    trainer.run_training()
+    home = Path(trainer.output_folder)
+    for name in ("checkpoint_best.pth", "checkpoint_latest.pth"):
+        (home / name).unlink(missing_ok=True)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    rows, fitting = trainer.rows, trainer.rows[-1]["seconds"]
+    del trainer
+    predictor = predictor_of(home.parent, [0], device, True)
+    return {
+        "model": str(home.parent),
+        "history": rows,
+        "parameters": parameters,
+        "seconds": fitting,
+        **predicted(predictor, job),
+    }
+
+
+def prepared(job):
+    """The folder of the preprocessed data set, and its plans."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
+        extract_fingerprints,
+        plan_experiments,
+        preprocess,
+    )
+
+    number, workers = job["dataset"], job["workers"]
+    (raw,) = Path(nnUNet_raw).glob(f"Dataset{number:03d}_*")
+    folder = Path(nnUNet_preprocessed) / raw.name
+    say("looking at the scans")
+    extract_fingerprints([number], num_processes=workers)
+    say("planning")
+    augmenting = os.environ[WORKERS]
+    os.environ[WORKERS] = str(max(1, int(augmenting)))  # the planner fails on 0
+    name = plan_experiments([number], job["planner"])
+    os.environ[WORKERS] = augmenting
+    say("preprocessing")
+    preprocess([number], name, [job["configuration"]], [workers])
+    shutil.copy(raw / "splits_final.json", folder)
+    return folder, json.loads((folder / f"{name}.json").read_text())
+
+
+def seconds_for_fitting(trainer, job):
+    """What the deadline leaves for fitting, in seconds, once predicting was timed."""
+    say("timing a prediction")
+    first = next(iter(job["cases"].values()), None)
+    reserve = 0.0
+    if first:
+        predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
+        network, parameters = trainer.network, trainer.network.state_dict()
+        trainer.set_deep_supervision_enabled(False)
+        predictor.manual_initialization(
+            network, trainer.plans_manager, trainer.configuration_manager, [parameters],
+            trainer.dataset_json, "nnUNetTrainer", trainer.inference_allowed_mirroring_axes,
+        )  # fmt: skip
+        seconds = faster_threads(
+            lambda: predictor.predict_from_files_sequential([first], None), job
+        )
+        trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
+        reserve = 1.3 * seconds * len(job["cases"])
+    left = job["deadline"] - time.time() - reserve
+    if left < 0.2 * job["budget"]:
+        raise TooLittleTime(
+            f"a budget of {job['budget']:g} s leaves {max(left, 0):.0f} s for fitting after "
+            f"preprocessing and predicting {len(job['cases'])} cases ({reserve:.0f} s)"
+        )
+    return left
+
+
+def faster_threads(work, job):
+    """The seconds that some work takes with all threads or with one, whichever is faster here.
+
+    Where other programs use the cores as well, threads of small networks wait for one another.
+    """
+    spans = {}
+    for threads in (torch.get_num_threads(), 1):
+        torch.set_num_threads(threads)
+        for _ in range(1 if spans else 2):  # the first time, libraries start
+            begun = time.monotonic()
+            work()
+            spans[threads] = time.monotonic() - begun
+    torch.set_num_threads(max(spans))
+    job["threads"] = min(spans, key=spans.get)
+    return min(spans.values())
+
+
+def predictor_of(model, folds, device, mirror):
+    """nnU-Net's predictor with its own defaults, from a trained model's folder."""
+    predictor = nnUNetPredictor(use_mirroring=mirror, device=device, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(model), folds, CHECKPOINT)
+    return predictor
+
+
+def predicted(predictor, job):
+    """Write a label map a case; which cases failed and why, and the seconds a case."""
+    out, failed, begun = Path(job["predictions"]), {}, time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(job.get("threads", torch.get_num_threads()))
+    for number, (name, files) in enumerate(job["cases"].items()):
+        say("segmenting", number / len(job["cases"]), f"{number}/{len(job['cases'])}")
+        try:
+            predictor.predict_from_files_sequential([files], [str(out / name)])
+        except Exception as error:  # one bad case does not cost the others
+            failed[name] = f"{type(error).__name__}: {error}"
+    seconds = (time.monotonic() - begun) / max(len(job["cases"]), 1)
+    return {"failed": failed, "seconds_a_case": seconds}
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+"""The names of the engines: `nnunet:2d`, `totalsegmentator:total`, ..."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from condyle.errors import UnknownName
+
+__all__ = ["NNUNET", "EngineName", "is_engine", "names"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What nnU-Net is told: which of its planners, and which of the planner's configurations."""
+
+    planner: str
+    configuration: str
+
+
+NNUNET = {
+    "2d": Plan("ExperimentPlanner", "2d"),
+    "3d_fullres": Plan("ExperimentPlanner", "3d_fullres"),
+    "resenc-m": Plan("nnUNetPlannerResEncM", "3d_fullres"),
+}
+"""What stands after `nnunet:` -> the plan."""
+
+PACKAGES = {"nnunet": "nnunetv2", "totalsegmentator": "TotalSegmentator"}
+"""Engine -> the package on PyPI."""
+
+FINETUNE = "finetune"
+
+
+@dataclass(frozen=True)
+class EngineName:
+    """The parts of an engine's name.
+
+    Parameters
+    ----------
+    engine : nnunet or totalsegmentator.
+    what : a plan of nnU-Net, a task of TotalSegmentator, or 'finetune'.
+
+    Examples
+    --------
+    >>> EngineName.parse("nnunet:2d")
+    EngineName(engine='nnunet', what='2d')
+    >>> EngineName.parse("totalsegmentator").what
+    'total'
+    """
+
+    engine: str
+    what: str
+
+    @classmethod
+    def parse(cls, name: str) -> EngineName:
+        """The parts of a name; one that is unknown is named."""
+        engine, _, what = name.partition(":")
+        if engine not in PACKAGES or (engine == "nnunet" and what not in NNUNET):
+            raise UnknownName("network", name, names())
+        return cls(engine, what or "total")
+
+    @property
+    def package(self) -> str:
+        """The package that it needs."""
+        return PACKAGES[self.engine]
+
+    def __str__(self) -> str:
+        return f"{self.engine}:{self.what}"
+
+
+def is_engine(name: str) -> bool:
+    """Whether a network's name is one of another program's.
+
+    Examples
+    --------
+    >>> is_engine("nnunet:2d"), is_engine("3d:unet-plain")
+    (True, False)
+    """
+    return name.partition(":")[0] in PACKAGES
+
+
+def names() -> list[str]:
+    """The engines' names; any of TotalSegmentator's tasks may stand after its name."""
+    own = [f"nnunet:{what}" for what in NNUNET]
+    return [*own, "totalsegmentator", f"totalsegmentator:{FINETUNE}"]

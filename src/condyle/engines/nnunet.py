@@ -1,0 +1,221 @@
+"""nnU-Net in a process of its own: our data set and fold in, its model and label maps out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condyle.core import Case, Dataset, Fold, Label, LabelMap, LabelScheme, Volume
+from condyle.engines.names import NNUNET
+from condyle.engines.process import Child, Tell, fitted, require
+from condyle.errors import LabelError
+from condyle.io import read_labels, write, write_nnunet
+
+__all__ = ["Space", "Trained", "numbered", "predict", "renumbered", "train"]
+
+ROOTS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+IGNORE = "ignore"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where nnU-Net keeps its things: its three folders, and the number of our data set there.
+
+    Parameters
+    ----------
+    folder : for what is not set in the environment.
+    """
+
+    folder: Path
+    number: int
+    roots: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, folder: Path, given: Mapping[str, str]) -> Space:
+        """The folders that the environment names; within `folder` those that it does not.
+
+        The number is the first that is free in all of them.
+        """
+        roots = {
+            name: Path(given.get(name) or folder / name.removeprefix("nnUNet_")) for name in ROOTS
+        }
+        taken = {path.name[7:10] for root in roots.values() for path in root.glob("Dataset*")}
+        number = next(n for n in range(1, 1000) if f"{n:03d}" not in taken)
+        return cls(folder, number, roots)
+
+    @property
+    def name(self) -> str:
+        """Of our data set's folder."""
+        return f"Dataset{self.number:03d}_condyle"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which nnU-Net finds its folders."""
+        return {name: str(path.resolve()) for name, path in self.roots.items()}
+
+    def clear(self, *names: str) -> None:
+        """Remove our data set from some of the folders; all that others put there stays."""
+        for name in names:
+            shutil.rmtree(self.roots[name] / self.name, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What nnU-Net made.
+
+    Parameters
+    ----------
+    model : its folder: plans.json, dataset.json, fold_0.
+    history : a row an epoch.
+    predictions : of the held-out cases, in their data set's numbers.
+    failed : the reason, for a case that has none.
+    """
+
+    model: Path
+    history: list[dict[str, float]]
+    predictions: dict[str, Path]
+    failed: dict[str, str]
+    parameters: int
+    seconds: float
+    seconds_a_case: float
+
+
+def numbered(scheme: LabelScheme) -> LabelScheme:
+    """The scheme with the numbers that nnU-Net needs: 1, 2, ..., and 'ignore' last."""
+    found = [Label(n, label.name, label.colour) for n, label in enumerate(scheme.labels, 1)]
+    return LabelScheme(tuple(found), ignore=None if scheme.ignore is None else len(found) + 1)
+
+
+def renumbered(labels: LabelMap, old: Sequence[int], new: LabelScheme) -> LabelMap:
+    """A label map whose numbers `old`, in their order, become those of the labels in `new`."""
+    table = np.zeros(max([*old, int(labels.array.max(initial=0))]) + 1, np.uint16)
+    ids = [*new.ids, *([new.ignore] if new.ignore is not None else [])]
+    table[list(old)] = ids[: len(old)]
+    return LabelMap(table[labels.array], labels.grid, new)
+
+
+def train(
+    dataset: Dataset,
+    fold: Fold,
+    what: str,
+    space: Space,
+    out: Path,
+    settings: Mapping[str, Any],
+    tell: Tell,
+) -> Trained:
+    """Export, plan, preprocess, train and predict the held-out cases into the folder `out`.
+
+    Parameters
+    ----------
+    what : of `names.NNUNET`.
+    settings : device, seed, epochs, steps, budget (seconds) and deadline (seconds since 1970).
+    """
+    interpreter = require("nnunetv2")
+    cases = export(dataset, fold, space, tell)
+    environment = fitted(os.environ, settings["device"])
+    child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
+                  interpreter)  # fmt: skip
+    plan, answers = NNUNET[what], space.folder / "answers"
+    done = child.run(
+        {
+            "do": "train",
+            "dataset": space.number,
+            "planner": plan.planner,
+            "configuration": plan.configuration,
+            "workers": int(environment["nnUNet_def_n_proc"]),
+            "cases": cases,
+            "predictions": str(answers.resolve()),
+            **settings,
+        },
+        tell,
+    )
+    space.clear("nnUNet_raw", "nnUNet_preprocessed")
+    return Trained(
+        model=Path(done["model"]),
+        history=done["history"],
+        predictions=collected(answers, out, dataset.scheme, cases),
+        failed=done["failed"],
+        parameters=done["parameters"],
+        seconds=done["seconds"],
+        seconds_a_case=done["seconds_a_case"],
+    )
+
+
+def predict(
+    model: Path, cases: Mapping[str, Sequence[Path]], folder: Path, scheme: LabelScheme, out: Path,
+    *, device: str, mirror: bool, folds: Sequence[int | str] = (0,), tell: Tell,
+) -> tuple[dict[str, Path], dict[str, str]]:  # fmt: skip
+    """Label maps of scans by nnU-Net's own predictor; and the reason, for those that failed.
+
+    Parameters
+    ----------
+    cases : base name -> its files, one a channel, in a format that nnU-Net reads.
+    folder : for its job and what it says.
+    scheme : of the labels 1, 2, ... in the model's order.
+    """
+    answers = folder / "answers"
+    child = Child("nnU-Net", "run_nnunet.py", folder, fitted(os.environ, device),
+                  require("nnunetv2"))  # fmt: skip
+    files = {name: [str(Path(x).resolve()) for x in paths] for name, paths in cases.items()}
+    done = child.run(
+        {"do": "predict", "model": str(model.resolve()), "folds": list(folds), "device": device,
+         "mirror": mirror, "cases": files, "predictions": str(answers.resolve())},
+        tell,
+    )  # fmt: skip
+    return collected(answers, out, scheme, files), done["failed"]
+
+
+def export(dataset: Dataset, fold: Fold, space: Space, tell: Tell) -> dict[str, list[str]]:
+    """Write our cases and our fold in nnU-Net's form; gives case -> files of those to predict."""
+    scheme = numbered(dataset.scheme)
+    learnt = (*fold.train, *fold.validation)
+    where = space.roots["nnUNet_raw"] / space.name
+    old = [*dataset.scheme.ids]
+    if dataset.scheme.ignore is not None:
+        old.append(dataset.scheme.ignore)
+
+    def pairs() -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
+        every: tuple[Case, ...] = dataset.select((*learnt, *fold.test))
+        for number, case in enumerate(every):
+            tell("writing for nnU-Net", number / len(every), f"{number}/{len(every)}")
+            if number < len(learnt):
+                channels, labels = case.pair()
+                yield case.id, channels, renumbered(labels, old, scheme)
+            else:
+                yield case.id, case.channels(), None
+
+    # nnU-Net wants a case to watch; it chooses nothing by it
+    own = Fold(fold.train, fold.validation or fold.train[:1])
+    write_nnunet(where, dataset.name, pairs(), scheme, dataset.channel_names, [own])
+    channels = len(dataset.channel_names)
+    images = where.resolve() / "imagesTs"
+    return {
+        case: [str(images / f"{case}_{n:04d}.nii.gz") for n in range(channels)]
+        for case in fold.test
+    }
+
+
+def collected(
+    answers: Path, out: Path, scheme: LabelScheme, cases: Mapping[str, Any]
+) -> dict[str, Path]:
+    """Put label maps numbered 1, 2, ... into `out`, in the numbers of a scheme."""
+    written: dict[str, Path] = {}
+    structures = LabelScheme(scheme.labels)
+    for name in cases:
+        file = answers / f"{name}.nii.gz"
+        if not file.is_file():
+            continue
+        labels = read_labels(file)
+        strange = set(labels.present()) - set(range(1, len(structures) + 1))
+        if strange:
+            raise LabelError(f"{file} holds labels {sorted(strange)} that nobody asked for")
+        old = range(1, len(structures) + 1)
+        written[name] = write(renumbered(labels, old, structures), out / file.name)
+    shutil.rmtree(answers, ignore_errors=True)
+    return written
