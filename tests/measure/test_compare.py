@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from condyle.errors import DatasetError
-from condyle.measure.compare import differences, holm, standings
+from condyle.measure.compare import differences, holm, of_patients, standings
 
 
 def table(*rows):
@@ -102,3 +102,29 @@ def test_two_copies_of_a_model_differ_significantly_no_more_often_than_chance_sa
         copies = np.clip(drawn + 0.02 * rng.standard_t(4, (2, 20)), 0, 1)
         called += differences(table(*copies))[0].significant
     assert 0.02 <= called / 200 <= 0.08
+
+
+def row(patient, structure, dice, note="", case="scan"):
+    figures = {"dice": dice, "volume_similarity": dice, "note": note}
+    return {"patient": patient, "case": patient + case, "structure": structure, **figures}
+
+
+def test_a_patient_counts_once_however_many_scans_and_seeds():
+    rows = [row("a", "tibia", 0.8), row("a", "tibia", 0.6), row("a", "femur", 0.9)]
+    rows += [row("a", "tibia", 0.5, case="other"), row("b", "tibia", 0.4)]
+    scores = of_patients({"model": rows}, "dice")
+    assert scores == {"model": {"a": pytest.approx(((0.7 + 0.9) / 2 + 0.5) / 2), "b": 0.4}}
+
+
+def test_who_rightly_finds_nothing_is_better_than_who_invents():
+    right = [row("a", "tibia", 0.8), row("a", "femur", math.nan, "absent in both")]
+    wrong = [row("a", "tibia", 0.8), row("a", "femur", 0, "invented")]
+    scores = of_patients({"right": right, "wrong": wrong}, "dice")
+    assert scores == {"right": {"a": 0.9}, "wrong": {"a": 0.4}}
+    assert of_patients({"right": right}, "dice") == {"right": {"a": 0.8}}
+
+
+def test_a_failure_does_not_make_up_for_other_errors():
+    rows = [row("a", "tibia", 1.2), row("b", "tibia", 0, "missed")]
+    up, down = (of_patients({"m": rows}, "volume_similarity", side)["m"] for side in (1, -1))
+    assert (up["b"], down["b"]) == (2, 0)

@@ -24,8 +24,18 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, wilcoxon
 
 from condyle.errors import DatasetError
+from condyle.measure.evaluate import METRICS, counted
 
-__all__ = ["FEWEST", "LEVEL", "Difference", "Standing", "differences", "holm", "standings"]
+__all__ = [
+    "FEWEST",
+    "LEVEL",
+    "Difference",
+    "Standing",
+    "differences",
+    "holm",
+    "of_patients",
+    "standings",
+]
 
 Floats = NDArray[np.float64]
 Scores = Mapping[str, Mapping[str, float]]
@@ -82,6 +92,51 @@ class Difference:
     def significant(self) -> bool:
         """Whether chance alone would hardly make the difference, all pairs considered."""
         return self.holm < 1 - LEVEL
+
+
+def of_patients(
+    rows: Mapping[str, Sequence[Mapping[str, Any]]], metric: str, side: Literal[-1, 1] = -1
+) -> dict[str, dict[str, float]]:
+    """Model -> patient -> figure: the mean over a patient's cases, of each over its structures.
+
+    Failures count as the worst (`condyle.measure.evaluate.counted`). Where a model rightly found
+    nothing, and another one something, it has the best figure; where all found nothing and
+    nothing was there, nothing is counted.
+
+    Parameters
+    ----------
+    rows : model -> rows with patient, case, structure and figures; several rows of a structure
+        of a case (seeds, slices) are averaged first.
+    metric : one of `METRICS`.
+    side : on which the worst value of a figure with a sign lies.
+    """
+    found = {model: _by_case(some, metric, side) for model, some in rows.items()}
+    asked = list(dict.fromkeys(key for figures in found.values() for key in figures))
+    counts = [k for k in asked if any(np.isfinite(f.get(k, ())).any() for f in found.values())]
+    best = METRICS[metric].best
+    scores: dict[str, dict[str, float]] = {}
+    for model, figures in found.items():
+        patients: dict[str, dict[str, list[float]]] = {}
+        for patient, case, structure in counts:
+            values = np.array(figures.get((patient, case, structure), [best]))
+            figure = float(np.where(np.isnan(values), best, values).mean())
+            patients.setdefault(patient, {}).setdefault(case, []).append(figure)
+        scores[model] = {
+            patient: float(np.mean([np.mean(some) for some in cases.values()]))
+            for patient, cases in patients.items()
+        }
+    return scores
+
+
+def _by_case(
+    rows: Sequence[Mapping[str, Any]], metric: str, side: Literal[-1, 1]
+) -> dict[tuple[str, str, str], list[float]]:
+    """(patient, case, structure) -> its figures as they count."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        key = str(row["patient"]), str(row["case"]), str(row["structure"])
+        found.setdefault(key, []).append(counted(row, side)[metric])
+    return found
 
 
 def standings(

@@ -127,15 +127,17 @@ def counted(row: Mapping[str, Any], side: Literal[-1, 1]) -> dict[str, float]:
 
     Parameters
     ----------
-    row : of `score_case` or `failed_case`.
+    row : of `score_case`, `failed_case` or `score_slices`; figures that it lacks are left out.
     side : on which the worst value of a figure with a sign lies. A mean over cases takes the side
         that takes it further from the best, so that failures never make up for other errors.
     """
     if row["note"] not in FAILURES:
-        return {name: row[name] for name in METRICS}
-    spans = {math.inf: row["diagonal_mm"], None: row["scan_cm3"]}
+        return {name: row[name] for name in METRICS if name in row}
+    spans: dict[float | None, Any] = {math.inf: row.get("diagonal_mm"), None: row.get("scan_cm3")}
     figures: dict[str, float] = {}
     for name, metric in METRICS.items():
+        if name not in row:
+            continue
         worst = spans.get(metric.worst, metric.worst)
         figures[name] = metric.best + side * abs(worst - metric.best) if (
             metric.better == "nearer") else float(worst)  # fmt: skip

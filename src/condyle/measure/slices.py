@@ -7,7 +7,6 @@ the truth has it: the "heads" of a bone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,7 +40,8 @@ def score_slices(truth: LabelMap, predicted: LabelMap, ends: int = ENDS) -> list
     Returns
     -------
     Rows with the keys structure, slice (from 0 at the feet's end), end (1 in the first and last
-    slices in which the truth has it), tp, fp, fn (pixels) and those of `SLICE_METRICS`.
+    slices in which the truth has it), tp, fp, fn (pixels), those of `SLICE_METRICS`, and note:
+    '', 'missed' or 'invented'.
 
     Raises
     ------
@@ -97,5 +97,10 @@ def _figures(counts: Counts) -> Row:
         "precision": counts.precision,
         "recall": counts.recall,
         "volume_similarity": similarity,
-        "abs_volume_similarity": math.nan if math.isnan(similarity) else 1 - abs(1 - similarity),
+        "abs_volume_similarity": 1 - abs(1 - similarity),
+        "note": ""
+        if counts.truth and counts.predicted
+        else "missed"
+        if counts.truth
+        else "invented",
     }
