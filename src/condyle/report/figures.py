@@ -6,10 +6,11 @@ Drawn without any global state, so that threads may draw at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,11 +19,27 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from condyle.core import LabelMap, Volume
+from condyle.measure.offset import offsets_mm
 from condyle.report import render, tables
 from condyle.report.charts import DPI, QUIET, WIDTH, box_plot, colour_of, curves, encoded
-from condyle.report.render import Surface
+from condyle.report.models import box_plot_of_models, curves_of_runs, intervals, ranks
+from condyle.report.probability import calibration, precision_recall
+from condyle.report.render import Painted, Surface
 
-__all__ = ["PLANES", "box_plot", "curves", "overlay", "surfaces"]
+__all__ = [
+    "PLANES",
+    "box_plot",
+    "box_plot_of_models",
+    "calibration",
+    "curves",
+    "curves_of_runs",
+    "distances",
+    "intervals",
+    "overlay",
+    "precision_recall",
+    "ranks",
+    "surfaces",
+]
 
 HEIGHT = 1000
 CT_WINDOW = (-250.0, 900.0)
@@ -30,6 +47,11 @@ CT_WINDOW = (-250.0, 900.0)
 MARGIN_MM = 30.0
 """Kept around the labels when the picture is cut to them."""
 MOST_NAMES = 12
+
+SCALES_MM = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
+"""Ends that the scale of distances may have."""
+STRANGE = (148, 103, 189)
+"""Colour of a surface that has no true one to be far from."""
 
 Entry = tuple[Patch | Line2D, str]
 """A mark of a legend and its name."""
@@ -156,7 +178,11 @@ def _outline(
 
 
 def _panels(
-    sizes: Sequence[Any], entries: Sequence[Entry], background: str, headings: int = 0
+    sizes: Sequence[Any],
+    entries: Sequence[Entry],
+    background: str,
+    headings: int = 0,
+    foot: int = 0,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a row of panels of given (width, height), all on one scale in mm."""
     gap, legend = 12, 14 + 24 * _legend_rows(entries)
@@ -164,12 +190,12 @@ def _panels(
     scale = min((WIDTH - gap * (len(sizes) + 1)) / across, HEIGHT / up)
     width = max(math.ceil(across * scale) + gap * (len(sizes) + 1), 480)
     tall = math.ceil(up * scale)
-    height = tall + 2 * gap + headings + legend
+    height = tall + 2 * gap + headings + legend + foot
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=background)
     left = (width - across * scale - gap * (len(sizes) - 1)) / 2
     panels: list[Axes] = []
     for w, h in sizes:
-        bottom = legend + gap + (tall - h * scale) / 2
+        bottom = foot + legend + gap + (tall - h * scale) / 2
         place = (left / width, bottom / height, w * scale / width, h * scale / height)
         axes = figure.add_axes(place)
         axes.set_axis_off()
@@ -220,15 +246,17 @@ def _legend_rows(entries: Sequence[Entry]) -> int:
     return max(1, math.ceil(sum(8 * len(name) + 50 for _, name in entries) / (0.75 * WIDTH)))
 
 
-def _write_legend(figure: Figure, entries: Sequence[Entry], colour: str) -> None:
-    """A row (or rows) of handles with names at the figure's foot; names are shown as they are."""
+def _write_legend(
+    figure: Figure, entries: Sequence[Entry], colour: str, bottom: float = 0.0
+) -> None:
+    """Rows of handles with names, `bottom` (0 to 1) above the figure's foot, shown as they are."""
     if not entries:
         return
     legend = figure.legend(
         [handle for handle, _ in entries], ["name"] * len(entries), loc="lower center",
-        ncol=math.ceil(len(entries) / _legend_rows(entries)), frameon=False, fontsize=11,
-        handlelength=1.2, handleheight=0.9, columnspacing=1.6, handletextpad=0.6,
-        borderaxespad=0.3, labelcolor=colour,
+        bbox_to_anchor=(0.5, bottom), ncol=math.ceil(len(entries) / _legend_rows(entries)),
+        frameon=False, fontsize=11, labelcolor=colour, handlelength=1.2, handleheight=0.9,
+        columnspacing=1.6, handletextpad=0.6, borderaxespad=0.3,
     )  # fmt: skip
     for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
         text.set_parse_math(False)
@@ -241,22 +269,103 @@ def surfaces(meshes: Sequence[Surface], truth: Sequence[Surface] = ()) -> bytes:
     With `truth`, its views stand to the left of those of `meshes`. The background is clear.
     """
     groups = {"truth": truth, "prediction": meshes} if truth else {"": meshes}
-    box = render.bounds([*meshes, *truth])
+    figure, _ = _views(groups, [])
+    return encoded(figure)
+
+
+def distances(predicted: Sequence[Surface], truth: Sequence[Surface]) -> bytes:
+    """A PNG of the true surfaces and, beside them, the predicted ones by their distance to these.
+
+    The colour at each vertex of a predicted surface is its distance in mm to the nearest point of
+    the true surface of the same name: blue inside it, grey on it, red outside. The scale ends
+    where 95 % of the vertices do, at 1, 2, 3, 5, 10, 20 or 50 mm. A structure that the truth
+    lacks is violet; what was missed is seen in the truth alone.
+    """
+    true = {mesh.name: mesh for mesh in truth}
+    lighter = [(mesh, *render.simpler(mesh.vertices, mesh.faces)) for mesh in predicted]
+    offsets = [
+        offsets_mm(vertices, true[mesh.name].vertices, true[mesh.name].faces)
+        if mesh.name in true
+        else np.full(len(vertices), np.nan)
+        for mesh, vertices, _ in lighter
+    ]
+    known = np.abs(np.concatenate([*offsets, np.zeros(1)]))
+    usual = float(np.nanpercentile(known, 95))
+    limit = next((mm for mm in SCALES_MM if usual <= mm), SCALES_MM[-1])
+    painted = [
+        Painted(vertices, faces, mesh.colour, mesh.name, _by_distance(offset, limit))
+        for (mesh, vertices, faces), offset in zip(lighter, offsets, strict=True)
+    ]
+    invented = [mesh for mesh in predicted if mesh.name not in true]
+    entries: list[Entry] = (
+        [(Patch(facecolor=colour_of(STRANGE)), "not there in truth")] if invented else []
+    )
+    figure, foot = _views({"truth": truth, "prediction": painted}, entries, SCALE_PIXELS)
+    _write_scale(figure, limit, foot)
+    return encoded(figure)
+
+
+SCALE_PIXELS = 62
+"""Height of the scale of distances and what is written at it."""
+
+
+def _by_distance(offsets: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
+    """A colour, 0 to 255, for each distance; the scale's ends for what lies beyond them."""
+    known = np.isfinite(offsets)
+    part = np.clip(np.where(known, offsets, 0) / limit, -1, 1) / 2 + 0.5
+    colours = np.asarray(colormaps["coolwarm"](part))[:, :3] * 255
+    colours[~known] = STRANGE
+    return colours
+
+
+def _write_scale(figure: Figure, limit: float, foot: float) -> None:
+    """The scale of distances, in the lowest part of a figure that is left free for it."""
+    pixels = figure.get_figheight() * DPI
+    width = min(0.6, 460 / (figure.get_figwidth() * DPI))
+    axes = figure.add_axes((0.5 - width / 2, foot - 26 / pixels, width, 14 / pixels))
+    colours = _by_distance(np.linspace(-limit, limit, 256), limit) / 255
+    axes.imshow(colours[None], aspect="auto", extent=(-limit, limit, 0, 1))
+    axes.set_yticks([])
+    ticks = (-limit, -limit / 2, 0.0, limit / 2, limit)
+    words = (f"{limit:g} or more", f"{limit / 2:g}", "0 mm", f"{limit / 2:g}", f"{limit:g} or more")
+    axes.set_xticks(ticks, words, fontsize=11, color=QUIET)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for x, side, text in ((-0.02, "right", "inside"), (1.02, "left", "outside")):
+        axes.text(x, 0.5, text, transform=axes.transAxes, ha=side, va="center", fontsize=11,
+                  color=QUIET)  # fmt: skip
+
+
+def _views(
+    groups: Mapping[str, Sequence[Surface]], more: Sequence[Entry], foot: int = 0
+) -> tuple[Figure, float]:
+    """A figure of groups of surfaces from all sides; and how high its free foot is, 0 to 1.
+
+    Parameters
+    ----------
+    groups : title -> surfaces. All are drawn on one scale.
+    more : what the legend names beside the structures.
+    foot : pixels left free below the legend.
+    """
+    meshes = [mesh for group in groups.values() for mesh in group]
+    box = render.bounds(meshes)
     pad = 0.07 * float(np.ptp(box, axis=0).max())
     box = box + np.array([[-pad], [pad]])
     shown = [(title, view, group) for title, group in groups.items() for view in render.VIEWS]
     sizes = [np.ptp(render.VIEWS[view].of(box), axis=0)[:2] for _, view, _ in shown]
-    names = {mesh.name: colour_of(mesh.colour) for mesh in [*truth, *meshes]}
+    names = {m.name: colour_of(m.colour) for m in meshes if not isinstance(m, Painted)}
     entries: list[Entry] = [
         (Patch(facecolor=colour), tables.words(name)[:24])
         for name, colour in list(names.items())[:MOST_NAMES]
     ]
-    figure, panels = _panels(sizes, entries, "none", headings=30)
+    entries += more
+    figure, panels = _panels(sizes, entries, "none", headings=30, foot=foot)
     for axes, (title, name, group), (width, _) in zip(panels, shown, sizes, strict=True):
         view = render.VIEWS[name]
         pixels = axes.get_position().width * figure.get_figwidth() * DPI
         axes.imshow(render.draw(group, view, box, pixels / width), aspect="auto")
         _letters(axes, view.left + view.right, QUIET)
         axes.set_title(f"{title}, {name}" if title else name, fontsize=11, color=QUIET)
-    _write_legend(figure, entries, QUIET)
-    return encoded(figure)
+    part = foot / (figure.get_figheight() * DPI)
+    _write_legend(figure, entries, QUIET, part)
+    return figure, part

@@ -146,7 +146,8 @@ def intervals(rows: Sequence[Row], metric: str = "dice") -> bytes:
     metric : whose means they are, for the title: see `condyle.report.tables.METRICS`.
     """
     title = f"{_title(metric)}, mean and 95 % interval"
-    return _forest(rows, "mean", title, tables.METRICS.get(metric, ("", "", 3))[2])
+    digits = tables.METRICS.get(metric, ("", "", 3))[2]
+    return _forest(rows, ("mean", "low", "high"), title, digits)
 
 
 def ranks(rows: Sequence[Row]) -> bytes:
@@ -154,17 +155,18 @@ def ranks(rows: Sequence[Row]) -> bytes:
 
     Parameters
     ----------
-    rows : model, rank, low, high; in the order in which they are shown.
+    rows : model, rank, rank_low, rank_high; in the order in which they are shown.
     """
-    return _forest(rows, "rank", "Rank (1 is the best) and 95 % interval", 1)
+    keys = ("rank", "rank_low", "rank_high")
+    return _forest(rows, keys, "Rank (1 is the best) and 95 % interval", 1)
 
 
-def _forest(rows: Sequence[Row], middle: str, title: str, digits: int) -> bytes:
+def _forest(rows: Sequence[Row], keys: tuple[str, str, str], title: str, digits: int) -> bytes:
     """A dot and the line of its interval for each row."""
     figure, axes = _rows(title, len(rows))
     for at, row in enumerate(rows):
-        value, low, high = (_number(row.get(key)) for key in (middle, "low", "high"))
-        words = tables.shown(value, digits)
+        value, low, high = (_number(row.get(key)) for key in keys)
+        words = tables.shown(None if row.get(keys[0]) in (None, "") else value, digits)
         if math.isfinite(low) and math.isfinite(high):
             axes.plot([low, high], [at, at], color=ACCENT, linewidth=3, solid_capstyle="butt")
             words += f"  [{tables.shown(low, digits)}, {tables.shown(high, digits)}]"
@@ -172,7 +174,7 @@ def _forest(rows: Sequence[Row], middle: str, title: str, digits: int) -> bytes:
             axes.plot(value, at, "o", color=ACCENT, markersize=9, markeredgecolor="white",
                       markeredgewidth=1.4, zorder=3)  # fmt: skip
         _names(axes, at, str(row["model"]), words)
-    if middle == "rank":
+    if keys[0] == "rank":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return _finished(figure, axes, len(rows))
 

@@ -32,12 +32,12 @@ def precision_recall(counts: Mapping[str, Likelihood]) -> bytes:
     """
     figure, axes = _square("Precision and recall", len(counts))
     shown = {name: c for name, c in counts.items() if c.inside.any()}
-    corners: list[float] = [1.0]
+    corners: list[float] = [] if shown else [0.0]
     for n, (name, count) in enumerate(shown.items()):
         _, precision, recall = count.precision_recall
         axes.step(recall, precision, where="pre", linewidth=2, label=name, **style(n)._asdict())
         corners.append(float(np.minimum(precision, recall).max()))
-    low = max(0.0, math.floor(min(corners) * 10 - 1e-9) / 10 - 0.2)
+    low = max(0.0, math.floor(min(corners) * 10 - 1e-9) / 10 - 0.2)  # where curves bend, and more
     axes.set(xlim=(low, 1 + 0.02 * (1 - low)), ylim=(low, 1 + 0.02 * (1 - low)))
     axes.set_xlabel("recall: part of the truth that is found", color=QUIET)
     axes.set_ylabel("precision: part of the found that is true", color=QUIET)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["VIEWS", "Surface", "View", "bounds", "draw", "simpler"]
+__all__ = ["VIEWS", "Painted", "Surface", "View", "bounds", "draw", "simpler"]
 
 MOST_FACES = 40_000
 """A surface of more faces is simplified first: a picture cannot show them."""
@@ -35,6 +35,16 @@ class Surface(Protocol):
     def colour(self) -> tuple[int, int, int]: ...  # noqa: D102
     @property
     def name(self) -> str: ...  # noqa: D102
+
+
+class Painted(NamedTuple):
+    """A surface with a colour, 0 to 255, at each vertex; of at most `MOST_FACES` faces."""
+
+    vertices: NDArray[np.floating]
+    faces: NDArray[np.integer]
+    colour: tuple[int, int, int]
+    name: str
+    colours: NDArray[np.floating]
 
 
 class View(NamedTuple):
@@ -97,7 +107,10 @@ def draw(
     normals = np.zeros((rows * columns, 3), np.float32)
     colours = np.zeros((rows * columns, 3), np.float32)
     for surface in surfaces:
-        points = _points(*simpler(surface.vertices, surface.faces), view, low, scale * FINER)
+        vertices, faces = simpler(surface.vertices, surface.faces)
+        paint = surface.colours if isinstance(surface, Painted) else [surface.colour]
+        paint = np.broadcast_to(np.asarray(paint, float), vertices.shape)
+        points = _points(vertices, faces, paint, view, low, scale * FINER)
         column = np.clip(points[:, 0].astype(np.int32), 0, columns - 1)
         row = np.clip(rows - 1 - points[:, 1].astype(np.int32), 0, rows - 1)
         order = np.argsort(points[:, 2])
@@ -105,8 +118,8 @@ def draw(
         nearest[(row * columns + column)[order]] = order  # the last, nearest one, stays
         places = np.flatnonzero(nearest >= 0)
         places = places[points[nearest[places], 2] > depth[places]]
-        depth[places], normals[places] = points[nearest[places], 2], points[nearest[places], 3:]
-        colours[places] = np.array(surface.colour) / 255
+        seen = points[nearest[places]]
+        depth[places], normals[places], colours[places] = seen[:, 2], seen[:, 3:6], seen[:, 6:]
     hit = np.isfinite(depth)
     image = np.zeros((rows * columns, 4))
     light = _light(normals[hit], colours[hit])
@@ -119,13 +132,14 @@ def draw(
 def _points(
     vertices: NDArray[np.float64],
     faces: NDArray[np.int64],
+    paint: NDArray[np.float64],
     view: View,
     low: NDArray[np.float64],
     scale: float,
 ) -> NDArray[np.float32]:
-    """Points that fill every triangle, (n, 6): place in pixels and smooth normal."""
+    """Points that fill every triangle, (n, 9): place in pixels, smooth normal, colour to 1."""
     if not len(faces):
-        return np.zeros((0, 6), np.float32)
+        return np.zeros((0, 9), np.float32)
     seen = (view.of(vertices) - low) * scale
     triangle = seen[faces]
     across = np.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
@@ -133,7 +147,7 @@ def _points(
     for corner in range(3):
         np.add.at(normal, faces[:, corner], across)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    corners = np.hstack([seen, normal]).astype(np.float32)
+    corners = np.hstack([seen, normal, paint / 255]).astype(np.float32)
     edges = np.linalg.norm(triangle[:, :, :2] - np.roll(triangle[:, :, :2], 1, axis=1), axis=2)
     steps = np.maximum(1, np.ceil(edges.max(axis=1) * 1.25)).astype(int)
     found: list[NDArray[np.float32]] = []
@@ -143,7 +157,7 @@ def _points(
         weights = np.stack([a[inside], b[inside], step - (a + b)[inside]], axis=1) / step
         chosen = corners[faces[steps == step]]
         filled = weights.astype(np.float32) @ chosen.transpose(1, 0, 2).reshape(3, -1)
-        found.append(filled.reshape(-1, 6))
+        found.append(filled.reshape(-1, 9))
     return np.concatenate(found)
 
 
