@@ -18,6 +18,7 @@ from condyle.errors import ConfigError, MissingFile, UnknownName
 
 __all__ = [
     "Augmentation",
+    "Comparison",
     "Experiment",
     "Inflation",
     "Network",
@@ -27,6 +28,7 @@ __all__ = [
     "Preset",
     "Study",
     "Training",
+    "merged",
     "presets",
     "read_preset",
     "read_toml",
@@ -251,7 +253,7 @@ class Preset(Section):
             return self.settings
         if variant not in self.study.variants:
             raise UnknownName("variant", variant, self.study.variants)
-        return _merged(self.settings, self.study.variants[variant])
+        return merged(self.settings, self.study.variants[variant])
 
 
 def presets() -> list[str]:
@@ -283,14 +285,66 @@ def read_preset(name: str) -> Preset:
         raise ConfigError(f"{path}: {_first(error)}") from error
 
 
-def _merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings with changes to some; neither is altered."""
-    merged = dict(settings)
+class Comparison(Section):
+    """Models to compare: the TOML file that `condyle compare` reads.
+
+    Each model is a table `[models.NAME]` of the settings that make it what it is, such as
+    `network.name`; `config` and `variant` in it start from a preset or a TOML file. What all have
+    in common stands in `[settings]`, such as `training.budget`.
+    """
+
+    dataset: str
+    folds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    ends: Annotated[int, Field(ge=1)] = 20
+    """Axial slices at each end of a structure, for the tables of the ends."""
+    settings: dict[str, Any] = {}
+    models: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+    @classmethod
+    def read(cls, path: Path) -> Comparison:
+        """The comparison of a TOML file; its data set may be given relative to the file."""
+        try:
+            asked = cls.model_validate(read_toml(path))
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {_first(error)}") from error
+        beside = Path(path).parent / asked.dataset
+        return asked.changed(dataset=str(beside)) if beside.exists() else asked
+
+    def experiment(self, model: str, fold: int, seed: int) -> Experiment:
+        """What trains a model on a fold with a seed; its settings win over those of all."""
+        own = dict(self.models[model])
+        config, variant = str(own.pop("config", "")), str(own.pop("variant", ""))
+        start = read_preset(config).settings_of(variant) if config else {}
+        given = {"dataset": self.dataset, "fold": fold, "training": {"seed": seed}}
+        settings = merged(merged(merged(start, self.settings), own), given)
+        return Experiment.parse(settings, f"model {model!r}")
+
+
+def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with changes to some; neither is altered.
+
+    A budget takes the place of epochs, and epochs that of a budget.
+
+    Examples
+    --------
+    >>> merged({"training": {"epochs": 5, "rate": 0.1}}, {"training": {"budget": "5m"}})
+    {'training': {'rate': 0.1, 'budget': '5m'}}
+    """
+    spans = {"budget", "epochs"}
+    if "training" in settings and spans & changes.get("training", {}).keys():
+        kept = {k: v for k, v in settings["training"].items() if k not in spans}
+        settings = {**settings, "training": kept}
+    return _deeply(settings, changes)
+
+
+def _deeply(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    found = dict(settings)
     for key, value in changes.items():
-        old: Any = merged.get(key)
+        old: Any = found.get(key)
         both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _merged(cast(dict[str, Any], old), value) if both else value
-    return merged
+        found[key] = _deeply(cast(dict[str, Any], old), value) if both else value
+    return found
 
 
 def seconds(value: object) -> float:

@@ -229,23 +229,17 @@ def _settings(
     inflation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The settings of a TOML file or a preset, and those flags that were given, which win."""
-    from condyle.config import read_preset
+    from condyle.config import merged, read_preset
 
     if variant and not config:
         raise CondyleError("--variant is one of a study: name it by --config (`condyle presets`)")
     settings = read_preset(config).settings_of(variant) if config else {}
-    for flag, other in (("budget", "epochs"), ("epochs", "budget")):
-        if training.get(flag) and not training.get(other):
-            settings.get("training", {}).pop(other, None)  # one flag wins over the file's other
-    sections = (((), top), (("network",), network), (("network", "inflation"), inflation or {}),
-                (("training",), training))  # fmt: skip
-    for path, values in sections:
-        given = {name: value for name, value in values.items() if value is not None}
-        target = settings
-        for section in path if given else ():
-            target = target.setdefault(section, {})
-        target |= given
-    return settings
+    flags: dict[str, Any] = {k: v for k, v in top.items() if v is not None}
+    network = {**network, "inflation": {k: v for k, v in (inflation or {}).items() if v}}
+    for section, values in (("network", network), ("training", training)):
+        given = {name: value for name, value in values.items() if value not in (None, {})}
+        flags |= {section: given} if given else {}
+    return merged(settings, flags)
 
 
 @app.command
