@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from condyle.core import LabelMap
 from condyle.errors import LabelError
+from condyle.measure.boxes import Box, boxes
 
 __all__ = ["Pair", "pairs"]
 
@@ -21,7 +21,7 @@ class Pair(NamedTuple):
     name: str
     truth: NDArray[np.bool_]
     predicted: NDArray[np.bool_]
-    box: tuple[slice, ...]
+    box: Box
 
 
 def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
@@ -46,19 +46,14 @@ def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
             f"the prediction knows no {', '.join(lacking)} (it knows "
             f"{', '.join(predicted.scheme.names)}); read it with the truth's scheme"
         )
-    boxes, others = find_objects(truth.array), find_objects(predicted.array)
+    mine, others = boxes(truth.array), boxes(predicted.array)
     for label in truth.scheme.labels:
         number = predicted.scheme[label.name].id
-        box = _union(_nth(boxes, label.id), _nth(others, number))
+        box = _union(mine.get(label.id), others.get(number))
         yield Pair(label.name, truth.array[box] == label.id, predicted.array[box] == number, box)
 
 
-def _nth(boxes: list[Any], number: int) -> tuple[slice, ...] | None:
-    """The box that `find_objects` gave a label number, or None."""
-    return boxes[number - 1] if number <= len(boxes) else None
-
-
-def _union(a: tuple[slice, ...] | None, b: tuple[slice, ...] | None) -> tuple[slice, ...]:
+def _union(a: Box | None, b: Box | None) -> Box:
     """The smallest box that holds both; no voxels at all if there is neither."""
     if a is None or b is None:
         return a or b or (slice(0, 0),) * 3

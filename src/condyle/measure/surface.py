@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 from condyle.errors import GeometryError, GridMismatch
+from condyle.measure.boxes import box_of
 
 __all__ = ["SurfaceDistances", "surface_distances"]
 
@@ -126,28 +127,36 @@ def surface_distances(
             "surface distances need masks (i, j, k) and three spacings above 0 mm, "
             f"got shape {a.shape} and spacing {steps.tolist()}"
         )
-    box = _box(a | b)
+    box = box_of(a | b)
     if box is None:
         return SurfaceDistances(*np.empty((4, 0)))
     areas = _areas(steps)
-    codes_a, codes_b = _neighbour_codes(a[box]), _neighbour_codes(b[box])
-    on_a, on_b = (codes_a % 255) > 0, (codes_b % 255) > 0
+    one, other = _Elements.of(a[box]), _Elements.of(b[box])
     return SurfaceDistances(
-        *_sorted(_distances(on_a, on_b, steps), areas[codes_a[on_a]]),
-        *_sorted(_distances(on_b, on_a, steps), areas[codes_b[on_b]]),
+        *_sorted(_distances(one, other, steps), areas[one.codes]),
+        *_sorted(_distances(other, one, steps), areas[other.codes]),
     )
 
 
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """The smallest box that holds a mask, or None if it is empty."""
-    box: list[slice] = []
-    for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        found = np.flatnonzero(mask.any(axis=others))
-        if not found.size:
-            return None
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(box)
+@dataclass(frozen=True, eq=False)
+class _Elements:
+    """The surface elements of a mask: where they are in its box, flat and in voxels, and codes."""
+
+    there: NDArray[np.bool_]
+    flat: NDArray[np.intp]
+    codes: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> Self:
+        """The elements between the voxels of a mask and its surroundings."""
+        codes = _neighbour_codes(mask)
+        there = codes - np.uint8(1) < 254  # 0, all out, becomes 255; 255, all in, 254
+        flat = np.flatnonzero(there)
+        return cls(there, flat, codes.ravel()[flat])
+
+    def points(self, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.intp]:
+        """(elements, 3) their indices along i, j and k."""
+        return np.stack(np.unravel_index(self.flat[which], self.there.shape), axis=1)
 
 
 def _neighbour_codes(mask: NDArray[np.bool_]) -> NDArray[Any]:
@@ -161,26 +170,27 @@ def _neighbour_codes(mask: NDArray[np.bool_]) -> NDArray[Any]:
     return (codes[:-1] << 4) + codes[1:]
 
 
-def _distances(here: NDArray[np.bool_], there: NDArray[np.bool_], steps: Floats) -> Floats:
+def _distances(here: _Elements, there: _Elements, steps: Floats) -> Floats:
     """Distance in mm from each surface element of one mask to the nearest of the other.
 
     A tree finds near neighbours fast and far ones slowly; where many are far, one distance
     transform of the box finds them all. Both count whole voxels, so either gives the same bits.
     """
-    if not there.any():
-        return np.full(np.count_nonzero(here), np.inf)
-    found = np.zeros(np.count_nonzero(here))
-    left = np.flatnonzero(~there[here])
-    points, targets = np.argwhere(here), np.argwhere(there)
+    if not there.flat.size:
+        return np.full(here.flat.size, np.inf)
+    found = np.zeros(here.flat.size)
+    left = np.flatnonzero(~there.there.ravel()[here.flat])
+    targets = there.points()
     tree = KDTree(targets * steps, leafsize=64, balanced_tree=False)
     for reach in (NEAR_VOXELS * steps.max(), np.inf):
-        if reach == np.inf and len(left) * FAR_IS_MANY > here.size:
-            everywhere = np.asarray(distance_transform_edt(~there, sampling=steps))
-            found[left] = everywhere[here][left]
+        if reach == np.inf and len(left) * FAR_IS_MANY > here.there.size:
+            everywhere = np.asarray(distance_transform_edt(~there.there, sampling=steps))
+            found[left] = everywhere.ravel()[here.flat[left]]
             break
-        nearest = np.asarray(tree.query(points[left] * steps, distance_upper_bound=reach)[1])
+        points = here.points(left)
+        nearest = np.asarray(tree.query(points * steps, distance_upper_bound=reach)[1])
         met = nearest < len(targets)
-        gaps = (points[left[met]] - targets[nearest[met]]) * steps
+        gaps = (points[met] - targets[nearest[met]]) * steps
         found[left[met]] = np.sqrt((gaps**2).sum(axis=1))
         left = left[~met]
     return found
