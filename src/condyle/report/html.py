@@ -85,11 +85,11 @@ def page(report: Report) -> str:
         section("Every case, the worst first", _cases(report.rows)),
         section("Training", _curves(report.history)),
         section("Surfaces", _pictures(report, "surfaces")),
-        section("Settings", _settings(report.settings)),
-        section("Data", _settings(report.data)),
-        section("Environment", _settings(report.environment)),
-        section("Warnings", _warnings(report.warnings)),
-        section("Files", _files(report.files)),
+        section("Settings", settings(report.settings)),
+        section("Data", settings(report.data)),
+        section("Environment", settings(report.environment)),
+        section("Warnings", warnings_list(report.warnings)),
+        section("Files", links(report.files)),
     ]
     return document(report.title, report.subtitle, _headline(report), sections)
 
@@ -166,7 +166,8 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
-def _image(png: bytes, caption: str, kind: str) -> str:
+def image(png: bytes, caption: str, kind: str) -> str:
+    """A PNG inside the page; what a chart shows stands in the chart itself."""
     data = base64.b64encode(png).decode()
     shown = f"<figcaption>{escape(caption)}</figcaption>" if kind != "chart" else ""
     return (
@@ -176,7 +177,7 @@ def _image(png: bytes, caption: str, kind: str) -> str:
 
 
 def _pictures(report: Report, group: str) -> str:
-    return "\n".join(_image(p.png, p.caption, group) for p in report.pictures if p.group == group)
+    return "\n".join(image(p.png, p.caption, group) for p in report.pictures if p.group == group)
 
 
 SCORES_NOTE = """Mean ± standard deviation over held-out cases. Dice, IoU, NSD and volume
@@ -197,7 +198,7 @@ def _box_plots(rows: Rows) -> str:
     asked = {
         m: t for m, t in metrics.items() if any(math.isfinite(_number(r.get(m))) for r in rows)
     }
-    return "\n".join(_image(figures.box_plot(rows, m), t, "chart") for m, t in asked.items())
+    return "\n".join(image(figures.box_plot(rows, m), t, "chart") for m, t in asked.items())
 
 
 def _cases(rows: Rows) -> str:
@@ -209,10 +210,10 @@ def _cases(rows: Rows) -> str:
 def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return ""
-    return _image(figures.curves(history), "Loss and validation scores over epochs", "chart")
+    return image(figures.curves(history), "Loss and validation scores over epochs", "chart")
 
 
-def _settings(tree: Mapping[str, Any]) -> str:
+def settings(tree: Mapping[str, Any]) -> str:
     """Names and values; a group of them becomes a block with its own heading."""
     plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
     nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
@@ -261,12 +262,13 @@ def _plain(value: Any) -> str:
     return tables.shown(value)
 
 
-def _warnings(warnings: Sequence[str]) -> str:
+def warnings_list(warnings: Sequence[str]) -> str:
+    """What was warned of, as a list."""
     lines = "".join(f"<li>{escape(text)}</li>" for text in warnings)
     return f'<ul class="warnings">{lines}</ul>' if lines else "<p>None.</p>"
 
 
-def _files(files: Mapping[str, str]) -> str:
+def links(files: Mapping[str, str]) -> str:
     """Links to files beside the page; './' before the path keeps it a path whatever it says."""
     lines = "".join(
         f'<li><a href="./{quote(path)}">{escape(name)}</a></li>' for name, path in files.items()

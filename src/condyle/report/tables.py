@@ -18,6 +18,7 @@ __all__ = [
     "html",
     "latex",
     "markdown",
+    "mean_sd",
     "metrics_table",
     "shown",
     "words",
@@ -26,6 +27,8 @@ __all__ = [
 METRICS: dict[str, tuple[str, str, int]] = {
     "dice": ("Dice", "", 3),
     "iou": ("IoU", "", 3),
+    "precision": ("Precision", "", 3),
+    "recall": ("Recall", "", 3),
     "volume_similarity": ("Volume similarity", "", 3),
     "volume_error_cm3": ("Volume error", "cm³", 2),
     "hd95_mm": ("HD95", "mm", 2),
@@ -59,7 +62,7 @@ def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
         for metric, (_, _, digits) in METRICS.items():
             if f"{metric}_mean" in found:
                 mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
-                line[heading(metric)] = _mean_sd(mean, sd, digits)
+                line[heading(metric)] = mean_sd(mean, sd, digits)
         line |= {title: shown(row.get(key)) for key, title in COUNTS.items() if key in found}
         table.append(line)
     return table
@@ -118,7 +121,8 @@ def shown(value: Any, digits: int = 3) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def _mean_sd(mean: Any, sd: Any, digits: int) -> str:
+def mean_sd(mean: Any, sd: Any, digits: int = 3) -> str:
+    """A mean and its standard deviation: '0.912 ± 0.034'; the mean alone where there is no sd."""
     text = shown(mean, digits)
     if not (_finite(mean) and _finite(sd)):
         return text
