@@ -41,6 +41,7 @@ from condyle.train import (
 from condyle.train.sampling import IGNORE
 from condyle.workflows import engines
 from condyle.workflows.judge import Learnt, judge
+from condyle.workflows.likelihood import MOST_CASES, count_likelihood
 from condyle.workflows.plan import fold_of, plan
 from condyle.workflows.prepared import mapped, prepare, reach_mm
 from condyle.workflows.progress import Tell, silent, told
@@ -204,6 +205,8 @@ class _Work:
                 seconds_a_case=(time.monotonic() - trained) / max(len(self.held_out), 1),
                 warnings=warnings,
             )
+            device = self.experiment.device
+            count_likelihood(segmenter, self.held_out, self.out, device=device, tell=self.tell)
             summary = judge(
                 self.held_out, done.written, self.out, self.experiment, learnt, self.tell
             )
@@ -315,7 +318,7 @@ class _Work:
         return (self.experiment.training.hard_slices or 0) * thickness
 
     def _seconds_of_judging(self) -> float:
-        """Seconds that segmenting and scoring the held-out cases will take, from the first one."""
+        """Seconds that judging the held-out cases will take, from segmenting the first one."""
         if not self.held_out:
             return 0.0
         spans: list[float] = []
@@ -324,7 +327,8 @@ class _Work:
             channels, device = self.held_out[0].channels(), self.experiment.device
             self.segmenter().segment(channels, device, runtime="torch")
             spans.append(time.monotonic() - started)
-        return 1.5 * min(spans) * len(self.held_out)
+        looks = len(self.held_out) + min(len(self.held_out), MOST_CASES)  # labels, probabilities
+        return 1.5 * min(spans) * looks
 
     def _validate(self, network: torch.nn.Module) -> dict[str, float]:
         """Loss, mean IoU and mean Dice over validation cases, and Dice a structure.
