@@ -1,0 +1,335 @@
+"""How alike the regions of scans look to a network: tables, a picture, and the features."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import condyle
+from condyle.core import LabelMap, Volume
+from condyle.errors import ConfigError
+from condyle.io import (
+    find_scans,
+    is_dataset,
+    open_dataset,
+    read,
+    scan_name,
+    sha256,
+    whole_or_absent,
+    write_text,
+)
+from condyle.measure.similarity import Pair, scattered, similarities, standing
+from condyle.networks.inflate import Strategy
+from condyle.predict.maps import LAYERS, FeatureMaps, RuntimeName
+from condyle.predict.openvino import version as openvino_version
+from condyle.predict.regions import BACKGROUND, Features, Mode, Pool, Scene, region_features
+from condyle.report.tables import csv_text
+from condyle.workflows.files import label_files, read_named
+from condyle.workflows.pipeline import ahead, failing_alone
+from condyle.workflows.progress import Tell, silent, told
+from condyle.workflows.record import write_json
+
+__all__ = ["Compared", "Comparison", "compare", "features", "features_of_scans"]
+
+log = logging.getLogger("condyle")
+
+Scanned = tuple[Volume, LabelMap]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how.
+
+    Parameters
+    ----------
+    regions : names of structures, and 'background'; all of them where none is given.
+    mode : 'volume', each region in the whole scan with air everywhere else; or 'box', the box
+        around it as the scan shows it.
+    pool : average the maps over the 'volume', or over the 'region'.
+    spacing : of the voxels that the network sees, in mm; 0 keeps the scan's own.
+    window : what becomes black and white, in the scan's own numbers; else -1000 and 2000 HU for
+        CT, and percentiles 0.5 and 99.5 of other scans.
+    permutations : how often the regions are put at random places of the scan.
+    seed : of these places.
+    """
+
+    regions: tuple[str, ...] = ()
+    mode: Mode = "volume"
+    pool: Pool = "volume"
+    spacing: float = 1.5
+    window: tuple[float, float] | None = None
+    permutations: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.permutations < 0 or self.spacing < 0:
+            raise ConfigError(
+                f"permutations and spacing must not be negative: {self.permutations} and "
+                f"{self.spacing:g} mm"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What came out for one scan.
+
+    Parameters
+    ----------
+    similarities : pair of regions -> layer ('Last') -> cosine.
+    standings : the same -> where it stands among random regions; see `measure.similarity`.
+    features : region -> layer -> a number for each channel.
+    facts : the grid that the network saw, the rule of intensities, and the random regions' overlap.
+    """
+
+    similarities: dict[Pair, dict[str, float]]
+    standings: dict[Pair, dict[str, dict[str, float]]]
+    features: Features
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def rows(self) -> list[dict[str, str]]:
+        """A row a pair: Pair, Fifth-Last, Third-Last, Last; cosines with six decimals."""
+        return [
+            {"Pair": "-".join(pair), **{column: f"{found[column]:.6f}" for column in LAYERS}}
+            for pair, found in self.similarities.items()
+        ]
+
+    def standing_rows(self) -> list[dict[str, str]]:
+        """A row a pair and layer: the cosine beside those of random regions."""
+        return [
+            {
+                "Pair": "-".join(pair),
+                "Layer": column,
+                "Cosine": f"{self.similarities[pair][column]:.6f}",
+                "Random median": f"{place['median']:.6f}",
+                "Random 5 %": f"{place['low']:.6f}",
+                "Random 95 %": f"{place['high']:.6f}",
+                "Percentile": f"{place['percentile']:.1f}",
+                "p": f"{place['p']:.4g}",
+            }
+            for pair, layers in self.standings.items()
+            for column, place in layers.items()
+        ]
+
+
+def features(
+    volume: Volume,
+    labels: LabelMap,
+    regions: Sequence[str] = (),
+    *,
+    encoder: str = "densenet121",
+    inflation: Strategy = "average",
+    weights: str = "imagenet",
+    device: str = "auto",
+    runtime: RuntimeName = "auto",
+    **settings: Any,
+) -> Compared:
+    """How alike the regions of a scan look to a network of photographs, inflated to 3D.
+
+    Parameters
+    ----------
+    volume, labels : on one grid.
+    regions : names of structures, and 'background'; all of them where none is given.
+    encoder, weights : as for a network's encoder: imagenet, none, or a file.
+    inflation : average, center, scale or acs.
+    device : auto, cpu, cuda or mps.
+    runtime : auto, torch or openvino.
+    settings : mode, pool, spacing, window, permutations and seed of `Comparison`.
+
+    Raises
+    ------
+    GridMismatch, LabelError, WeightsError
+        For labels on another grid, a region that is absent or too small, and missing weights.
+    """
+    how = Comparison(tuple(regions), **settings)
+    maps = FeatureMaps.of(encoder, inflation, weights, device=device, runtime=runtime)
+    return compare(maps, volume, labels, how)
+
+
+def compare(
+    maps: FeatureMaps,
+    volume: Volume,
+    labels: LabelMap,
+    how: Comparison,
+    what: str = "the label map",
+    tell: Tell = silent,
+) -> Compared:
+    """The same with an encoder that is ready; for many scans."""
+    scene = Scene.of(volume, labels, how.regions, spacing=how.spacing, window=how.window, what=what)
+    found = region_features(maps, scene, how.mode, how.pool)
+    real = similarities(found)
+    tissue = scene.grey > scene.grey.mean()
+    random: list[dict[Pair, dict[str, float]]] = []
+    overlaps: list[float] = []
+    for number in told(tell, "random regions", range(how.permutations), how.permutations):
+        made = np.random.default_rng((how.seed, number))
+        shares, overlap = scattered(scene.shares, BACKGROUND, tissue, made)
+        elsewhere = region_features(maps, scene.with_shares(shares), how.mode, how.pool)
+        random.append(similarities(elsewhere))
+        overlaps.append(overlap)
+    standings = {
+        pair: {c: standing(cosine, [one[pair][c] for one in random]) for c, cosine in row.items()}
+        for pair, row in real.items()
+        if random
+    }
+    facts: dict[str, Any] = {
+        "shape": list(scene.grid.shape),
+        "spacing_mm": [round(x, 6) for x in scene.grid.spacing],
+        "intensities": scene.intensities,
+    }
+    if random:
+        facts["random_overlap"] = round(float(np.mean(overlaps)), 4)
+    return Compared(real, standings, found, facts)
+
+
+def features_of_scans(
+    scan: Path,
+    labelmap: Path | None,
+    out: Path,
+    how: Comparison,
+    *,
+    encoder: str = "densenet121",
+    inflation: Strategy = "average",
+    weights: str = "imagenet",
+    device: str = "auto",
+    runtime: RuntimeName = "auto",
+    tell: Tell = silent,
+) -> tuple[dict[str, Compared], dict[str, str]]:
+    """What came out for each scan, and the sentence of each that failed; writes files.
+
+    Beside `out`, a CSV, lie .json (how it was made), .npz (features), .png (heat map), and with
+    permutations _random.csv. A scan and its label map give the columns Pair, Fifth-Last,
+    Third-Last and Last; a data set, or two folders, Image before them.
+
+    Parameters
+    ----------
+    scan : of `labelmap`, a folder of scans, or a data set.
+    labelmap : a file, or a folder of files that are called as the scans; None for a data set.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".csv":
+        raise ConfigError(f"--out is the table to write and must end in .csv, not {out.name}")
+    cases = _cases(Path(scan), labelmap)
+    maps = FeatureMaps.of(encoder, inflation, weights, device=device, runtime=runtime)
+    done: dict[str, Compared] = {}
+    failed: dict[str, str] = {}
+    many = labelmap is None or Path(labelmap).is_dir()
+    for name, coming in told(tell, "comparing", ahead(cases), len(cases)):
+        if not many:
+            done[name] = compare(maps, *coming.result(), how, str(labelmap), tell)
+            continue
+        with failing_alone(name, failed):
+            done[name] = compare(maps, *coming.result(), how, name)
+    if done:
+        _write(out, done, many, _card(maps, how))
+    return done, failed
+
+
+def _cases(scan: Path, labelmap: Path | None) -> dict[str, Callable[[], Scanned]]:
+    """Base name -> what reads the scan and its labels."""
+    if labelmap is None:
+        if not is_dataset(scan):
+            raise ConfigError(
+                f"{scan} is no data set: give a label map after the scan, or a folder of label "
+                "maps after the folder of scans"
+            )
+        return {case.id: partial(_of_case, case) for case in open_dataset(scan).labelled()}
+    scans = {scan_name(path): path for path in find_scans(scan)}
+    if not Path(labelmap).is_dir():
+        if len(scans) != 1:
+            raise ConfigError(f"{scan} holds {len(scans)} scans, and {labelmap} is of one")
+        return {name: partial(_of_files, path, labelmap) for name, path in scans.items()}
+    labels = label_files([Path(labelmap)])
+    alone = sorted(scans.keys() ^ labels.keys())
+    if len(alone) == len(scans) + len(labels):
+        raise ConfigError(
+            f"no scan in {scan} is called as a label map in {labelmap} (there, {alone[0]})"
+        )
+    if alone:
+        log.warning("passed over, for the scan or the label map is missing: %s", ", ".join(alone))
+    return {name: partial(_of_files, scans[name], labels[name]) for name in labels if name in scans}
+
+
+def _of_files(scan: Path, labelmap: Path) -> Scanned:
+    return read(scan), read_named(labelmap)
+
+
+def _of_case(case: condyle.Case) -> Scanned:
+    return case.image(), case.labels()
+
+
+def _card(maps: FeatureMaps, how: Comparison) -> dict[str, Any]:
+    """How the figures were made; nothing of this machine but its runtime."""
+    weights: dict[str, Any] = {"origin": "random numbers, seed 0"}
+    if maps.found:
+        path = maps.found.path
+        weights = {"origin": maps.found.origin, "file": path.name, "sha256": sha256(path)}
+    return {
+        "encoder": maps.encoder,
+        "weights": weights,
+        "inflation": {"strategy": maps.inflation, "depth": 3, "axis": "feet to head"},
+        "layers": {c: {"name": n, "channels": k} for c, (n, k) in maps.names.items()},
+        "regions": list(how.regions) or "all",
+        "mode": how.mode,
+        "pool": how.pool,
+        "permutations": how.permutations,
+        "seed": how.seed,
+        "computed_by": maps.computed_by,
+        "versions": {
+            "condyle": condyle.__version__,
+            **{name: version(name) for name in ("torch", "timm", "numpy")},
+            "openvino": openvino_version(),
+        },
+    }
+
+
+def _write(out: Path, done: Mapping[str, Compared], many: bool, card: Mapping[str, Any]) -> None:
+    """Write all files; the table, which says that all is done, comes last."""
+    from condyle.report.heatmap import heatmap
+
+    def table(rows: Callable[[Compared], list[dict[str, str]]]) -> str:
+        named = [({"Image": name} if many else {}, one) for name, one in done.items()]
+        return csv_text([image | row for image, one in named for row in rows(one)])
+
+    def beside(ending: str) -> Path:
+        return out.with_name(out.stem + ending)
+
+    write_json(beside(".json"), {**card, "images": {n: one.facts for n, one in done.items()}})
+    _write_features(beside(".npz"), done)
+    picture = heatmap(
+        [one.similarities for one in done.values()],
+        [one.standings for one in done.values() if one.standings],
+    )
+    with whole_or_absent(beside(".png")) as temporary:
+        temporary.write_bytes(picture)
+    if card["permutations"]:
+        write_text(beside("_random.csv"), table(Compared.standing_rows))
+    write_text(out, table(Compared.rows))
+
+
+def _write_features(path: Path, done: Mapping[str, Compared]) -> None:
+    """Write the features of all regions: .npz, and .parquet too where pyarrow is installed."""
+    places = [(name, region) for name, one in done.items() for region in one.features]
+    columns = {
+        "image": np.array([name for name, _ in places]),
+        "region": np.array([region for _, region in places]),
+    } | {c: np.stack([done[n].features[r][c] for n, r in places]) for c in LAYERS}
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **columns)  # pyright: ignore[reportArgumentType]  arrays, no flags
+    with whole_or_absent(path) as temporary:
+        temporary.write_bytes(stream.getvalue())
+    if find_spec("pyarrow"):
+        import pandas
+
+        with whole_or_absent(path.with_suffix(".parquet")) as temporary:
+            pandas.DataFrame({c: list(values) for c, values in columns.items()}).to_parquet(
+                temporary
+            )
