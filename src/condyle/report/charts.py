@@ -23,6 +23,7 @@ __all__ = [
     "DPI",
     "FAINT",
     "INK",
+    "NARROW",
     "QUIET",
     "WIDTH",
     "Style",
@@ -43,8 +44,8 @@ WIDTH = 1200
 INK, QUIET, FAINT = "#3d4450", "#8a919c", "#e4e7eb"
 ACCENT = "#0072b2"
 
-NARROW_IN, NARROW_DPI = 5.0, 144
-"""Width and density of a chart that a phone shows whole, letters and all."""
+NARROW = 720
+"""Pixels across a chart that a phone shows whole, letters and all: 5 in at 144 a inch."""
 
 COLOURS = (ACCENT, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 """Okabe and Ito's, which colour-blind readers tell apart; their yellow fades on white."""
@@ -65,7 +66,7 @@ def style(n: int) -> Style:
 
 def narrow(height_in: float) -> Figure:
     """An empty figure, 5 in wide, for a chart that is read on a phone without moving it."""
-    return Figure((NARROW_IN, height_in), NARROW_DPI, facecolor="white", layout="constrained")
+    return Figure((NARROW / 144, height_in), 144, facecolor="white", layout="constrained")
 
 
 def as_written(text: Text, name: str, letters: int = 40) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from condyle.io.whole import write_text
-from condyle.report import figures, tables
+from condyle.measure.likelihood import Likelihood
+from condyle.report import charts, figures, tables
 
 __all__ = ["Picture", "Report", "write_report"]
 
@@ -48,6 +49,9 @@ class Report:
     rows : a row a held-out case and structure, with `case`, `structure`, `dice` and other metrics.
     summary : rows of `condyle.measure.evaluate.summarise`.
     history : a row an epoch.
+    likelihood : structure (or model) -> voxels of held-out cases by probability.
+    refined : structure, or step for all of them -> how labels are cleaned after the network, as
+        `condyle.refine.Refinement.to_dict` gives it.
     pictures : overlays and surfaces.
     warnings : everything the run warned of.
     files : name -> path relative to the page.
@@ -60,6 +64,8 @@ class Report:
     rows: Rows = field(default_factory=Rows)
     summary: Rows = field(default_factory=Rows)
     history: Sequence[Mapping[str, Any]] = ()
+    likelihood: Mapping[str, Likelihood] = field(default_factory=dict[str, Likelihood])
+    refined: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pictures: Sequence[Picture] = ()
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: Sequence[str] = ()
@@ -84,7 +90,9 @@ def page(report: Report) -> str:
         section("Scores", _summary(report.summary), _box_plots(report.rows)),
         section("Every case, the worst first", _cases(report.rows)),
         section("Training", _curves(report.history)),
+        section("Probabilities", _likelihood(report.likelihood)),
         section("Surfaces", _pictures(report, "surfaces")),
+        section("Refined labels", _refined(report.refined)),
         section("Settings", settings(report.settings)),
         section("Data", settings(report.data)),
         section("Environment", settings(report.environment)),
@@ -170,6 +178,8 @@ def image(png: bytes, caption: str, kind: str) -> str:
     """A PNG inside the page; what a chart shows stands in the chart itself."""
     data = base64.b64encode(png).decode()
     shown = f"<figcaption>{escape(caption)}</figcaption>" if kind != "chart" else ""
+    pixels = int.from_bytes(png[16:20])  # a PNG's width; a narrow chart is shown whole on a phone
+    kind += " narrow" if kind == "chart" and pixels <= charts.NARROW else ""
     return (
         f'<figure class="{kind}"><div class="wide"><img alt="{escape(caption)}" '
         f'src="data:image/png;base64,{data}"></div>{shown}</figure>'
@@ -211,6 +221,50 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     if not history:
         return ""
     return image(figures.curves(history), "Loss and validation scores over epochs", "chart")
+
+
+LIKELIHOOD_NOTE = """Of all voxels of the held-out cases (of at most 8 of them), as the network saw
+them. AP is the average precision, best at 1. ECE, the expected calibration error, is how far
+probabilities above 0.01 lie from what is so, best at 0; a dot is the larger the more voxels it
+stands for."""
+
+
+def _likelihood(counts: Mapping[str, Likelihood]) -> str:
+    """Precision-recall curves and calibration, beside each other where the page is wide."""
+    if not any(count.voxels for count in counts.values()):
+        return ""
+    pictures = (
+        image(figures.precision_recall(counts), "Precision over recall", "chart"),
+        image(figures.calibration(counts), "Observed over expected frequency", "chart"),
+    )
+    return f'<div class="pair">{"".join(pictures)}</div><p class="note">{LIKELIHOOD_NOTE}</p>'
+
+
+REFINED = {
+    "slice_ratio": "slice by slice, holes filled and parts dropped below {:.4g} of its pixels",
+    "slice_plane": "these slices are {}",
+    "smooth_mm": "rounded by {:.4g} mm",
+    "min_mm3": "parts below {:.4g} mm³ dropped",
+    "keep_largest": "largest parts kept: {}",
+    "fill_holes": "holes filled",
+}
+
+
+def _refined(steps: Mapping[str, Any]) -> str:
+    """The steps of every structure, then those that have their own."""
+    its: Mapping[str, Any] = steps.get("structures", {})
+    general = {name: value for name, value in steps.items() if name != "structures"}
+    said = {"other structures" if its else "every structure": general} if general else {}
+    said |= its
+    return settings({name: _steps(values) for name, values in said.items()})
+
+
+def _steps(values: Mapping[str, Any]) -> str:
+    done = [
+        REFINED.get(step, f"{tables.words(step)}: {{}}").format(value)
+        for step, value in values.items()
+    ]
+    return "; ".join(done) or "nothing"
 
 
 def settings(tree: Mapping[str, Any]) -> str:
