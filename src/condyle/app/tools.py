@@ -92,15 +92,35 @@ def mesh(
     *,
     out: Out,
     format: Literal["ply", "stl", "obj", "glb"] = "ply",
+    space: Literal["ras", "lps"] = "ras",
     smooth: bool = True,
+    error_mm: float = 0.1,
 ) -> None:
-    """Turn label maps into surfaces in RAS millimetres: one file a structure, and one of all."""
+    """Turn label maps into surfaces in millimetres: one file a structure, and one of all.
+
+    Parameters
+    ----------
+    labelmaps
+        Files, or folders of them.
+    format
+        STL has no colours; OBJ has them in a .mtl file beside it.
+    space
+        Which way the millimetres run: to the right, front and head (ras), or to the left, back
+        and head (lps), as in DICOM and ITK. The files say which.
+    smooth
+        Take off the voxels' stairs; the volume stays.
+    error_mm
+        How far a surface may move to need fewer triangles, 0 to 10 mm; 0 keeps all triangles.
+    """
     from condyle.app.show import bars, say
     from condyle.workflows.mesh import mesh as run
 
     with bars() as tell:
-        written = run(labelmaps, out, format=format, smooth=smooth, tell=tell)
+        written = run(
+            labelmaps, out, format=format, space=space, smooth=smooth, error_mm=error_mm, tell=tell
+        )
     say(f"{len(written)} surfaces written into {out}")
+    say(f"volumes, areas, extents and axes in {out / 'surfaces.csv'}")
 
 
 inflate_app = App(
@@ -146,24 +166,43 @@ def inflate_check(
 
 @app.command(name="import-weights")
 def import_weights(
-    files: list[Path], *, out: Path, network: str = "", unsafe_pickle: bool = False
+    files: list[Path],
+    *,
+    out: Path,
+    network: str = "",
+    unsafe_pickle: bool = False,
+    model: str = "",
+    fold: str = "",
 ) -> None:
     """Take the tensors out of a checkpoint into a safetensors file, with a table as .csv beside it.
+
+    A trained nnU-Net becomes a run folder that `condyle segment` takes.
 
     Parameters
     ----------
     files
-        A checkpoint (.pth, .pt, .ckpt, .safetensors), or the parts of one in their order.
+        A checkpoint (.pth, .pt, .ckpt, .safetensors), or the parts of one in their order; or the
+        folder, or exported zip, of a trained nnU-Net.
     out
-        The file to write, NAME.safetensors.
+        The file to write, NAME.safetensors; of an nnU-Net, the run folder.
     network
         Also tell what each tensor would become in this network, unet-resnet34 say.
     unsafe_pickle
         Read a pickle that holds more than tensors, in a process of its own with limits. A pickle
         is a program: only those of people you trust.
+    model
+        Which of an nnU-Net's configurations: nnUNetTrainer__nnUNetPlans__3d_fullres.
+    fold
+        Which of an nnU-Net's folds; the first, if left out.
     """
     from condyle.app.show import say, show_table
+    from condyle.workflows.planned import holds_nnunet, import_nnunet
     from condyle.workflows.weights import import_weights as run
+
+    if len(files) == 1 and holds_nnunet(files[0]):
+        made = import_nnunet(files[0], out, model=model, fold=fold)
+        say(f"{made.name}, which finds {', '.join(made.scheme.names)}, written into {out}")
+        return
 
     done = run(files, out, network=network, unsafe_pickle=unsafe_pickle)
     show_table("tensors", done.rows)
