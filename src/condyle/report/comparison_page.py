@@ -1,0 +1,216 @@
+"""A comparison's files and its page: who is best, by how much, and whether that is chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from condyle.io import read_labels
+from condyle.io.whole import write_text
+from condyle.measure.compare import FEWEST
+from condyle.mesh import surfaces
+from condyle.report import figures, models, tables
+from condyle.report.comparison import VIEWS, Compared, Model, Place, compared, p_text
+from condyle.report.html import document, image, links, section, settings, tile, warnings_list
+
+__all__ = ["write_comparison"]
+
+Row = dict[str, Any]
+
+MOST_DRAWN = 3
+"""Models whose answers are drawn: the first, the last, and the one between."""
+
+NOTES = {
+    "3d": "Over whole volumes. Mean ± standard deviation over patients, a patient's structures, "
+    "scans and seeds averaged first. The interval holds the mean with 95 % confidence, the "
+    "bracket the rank, both from 10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice "
+    "against the best model on the same patients, adjusted by Holm for all pairs. What was "
+    "missed, invented or never answered counts as the worst, and is counted under Failed. A volume "
+    "similarity above 1 is too large.",
+    "2d": "Every axial slice in which the structure is or was predicted is scored by itself; a "
+    "patient's slices are averaged first.",
+    "3d_ends": "Only the first and last {ends} axial slices that hold a structure, as one volume.",
+    "2d_ends": "The first and last {ends} axial slices that hold a structure, each by itself.",
+}
+PAIRS = """The mean difference in Dice over the same patients, with its 95 % interval; on how many
+patients each of the two is better; Wilcoxon's p, and the same adjusted by Holm for all pairs."""
+
+
+def write_comparison(some: Sequence[Model], place: Place, out: Path) -> list[Row]:
+    """Write the tables (CSV, Markdown, LaTeX) and report.html; gives back the main table's rows.
+
+    Raises
+    ------
+    WeightsError
+        If no model at all is here.
+    """
+    found = compared(some, place.ends)
+    files = dict(_files(found))
+    for name, text in files.items():
+        write_text(out / name, text)
+    write_text(out / "report.html", _page(found, place, list(files)))
+    return found.views["3d"]
+
+
+def _files(found: Compared) -> Iterator[tuple[str, str]]:
+    """Each table's file name and text."""
+    for view, rows in found.views.items():
+        yield f"table_{view}.csv", tables.csv_text(rows)
+        yield f"table_{view}.md", tables.markdown(rows)
+        yield f"table_{view}.tex", tables.latex(rows)
+    yield "standings.csv", tables.csv_text(found.standings, exact=True)
+    yield "pairs.csv", tables.csv_text(found.pairs, exact=True)
+    scores = [{"model": model.name, **row} for model in found.models for row in model.rows]
+    yield "scores.csv", tables.csv_text(scores, exact=True)
+
+
+def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
+    patients = found.standing()[0]["patients"]
+    views = {view: _view(found, view, place.ends) for view in found.views}
+    parts = [
+        section("Result", f"<p>{escape(_said(found, patients))}</p>", views["3d"]),
+        section("Spread over patients", *_charts(found)),
+        *(section(VIEWS[view][0], views[view]) for view in views if view != "3d"),
+        section("Structures", _wide(_structures(found))),
+        section("Every pair of models", _wide(_pairs(found)), _note(PAIRS) if found.pairs else ""),
+        section("Cases", *_overlays(found, place)),
+        section("Training", *_curves(found)),
+        section("Folds and seeds", _wide(_runs(found))),
+        section("Settings", settings(place.settings)),
+        section("Environment", settings(place.environment)),
+        section("Warnings", warnings_list(place.warnings)),
+        section("Files", links({name: name for name in files})),
+    ]
+    subtitle = f"the same {patients} patients for each model, none of them seen in its training"
+    return document(place.title, subtitle, _headline(found, patients), parts)
+
+
+def _headline(found: Compared, patients: int) -> str:
+    best = found.standing()[0]
+    tiles = [
+        tile(f"{best['mean']:.3f}", f"mean Dice of {best['model']}, the best", "first"),
+        tile(str(len(found.models)), "models compared"),
+        tile(str(patients), "patients" if patients > 1 else "patient"),
+    ]
+    tiles += [tile(str(len(found.absent)), "models not here")] if found.absent else []
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _said(found: Compared, patients: int) -> str:
+    """The result in sentences."""
+    standing = found.standing()
+    best = standing[0]
+    said = (
+        f"{best['model']} has the highest mean Dice, {best['mean']:.3f} "
+        f"({best['low']:.3f} to {best['high']:.3f})."
+    )
+    if len(standing) > 1:
+        others = [row for row in found.between() if best["model"] in (row["model"], row["other"])]
+        sure = sum(row["significant"] for row in others)
+        said += (
+            f" {patients} patients are too few for a test: {FEWEST} are the least."
+            if patients < FEWEST
+            else f" The difference is significant against {sure} of {len(others)} others; where it "
+            "is not, these patients cannot tell the two apart."
+        )
+    absent = " ".join(f"{model.name} is not here: {model.absent}." for model in found.absent)
+    return f"{said} {absent}".strip()
+
+
+def _view(found: Compared, view: str, ends: int) -> str:
+    return _wide(found.views[view]) + _note(NOTES[view].format(ends=ends))
+
+
+def _wide(rows: Sequence[Mapping[str, Any]]) -> str:
+    return f'<div class="wide">{tables.html(rows)}</div>' if rows else ""
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def _charts(found: Compared) -> Iterator[str]:
+    standing = found.standing()
+    yield image(models.intervals(standing), "Mean Dice and its 95 % interval", "chart")
+    ranks = [row | {"low": row["rank_low"], "high": row["rank_high"]} for row in standing]
+    yield image(models.ranks(ranks), "Ranks and their 95 % intervals", "chart")
+    for metric in ("dice", "hd95_mm"):
+        title = f"{tables.heading(metric)} of every patient"
+        yield image(models.box_plot_of_models(found.of_patients(metric), metric), title, "chart")
+
+
+def _structures(found: Compared) -> list[Row]:
+    """A row a model: Dice of each structure."""
+    lines: dict[str, Row] = {model.name: {"Model": model.name} for model in found.models}
+    for row in found.standings:
+        if (row["view"], row["metric"]) == ("3d", "dice") and row["structure"] != "all":
+            name = tables.words(row["structure"])
+            lines[row["model"]][name] = tables.mean_sd(row["mean"], row["sd"])
+    return list(lines.values())
+
+
+def _pairs(found: Compared) -> list[Row]:
+    return [
+        {
+            "Model": row["model"],
+            "Other": row["other"],
+            "Difference in Dice": f"{row['mean']:+.4f}",
+            "95 % CI": f"{row['low']:+.4f} to {row['high']:+.4f}",
+            "Better on": f"{row['wins']} : {row['losses']}",
+            "p": p_text(row["p"]),
+            "p (Holm)": p_text(row["holm"]),
+            "Significant": row["significant"],
+        }
+        for row in found.between()
+    ]
+
+
+def _runs(found: Compared) -> list[Row]:
+    """A row a training: Dice of each structure, and what it cost."""
+    lines: list[Row] = []
+    for model in found.models:
+        for run in model.runs:
+            mine = [row for row in model.rows if all(row[k] == run[k] for k in ("fold", "seed"))]
+            line: Row = {"Model": model.name, "Fold": run["fold"], "Seed": run["seed"]}
+            for structure in dict.fromkeys(str(row["structure"]) for row in mine):
+                dices = [r["dice"] for r in mine if r["structure"] == structure and r["dice"] >= 0]
+                mean = sum(dices) / len(dices) if dices else None
+                line[f"Dice {tables.words(structure)}"] = mean
+            seconds = run.get("seconds")
+            line["Training"] = tables.duration(seconds) if seconds is not None else None
+            line["Warnings"] = len(run.get("warnings", ()))
+            lines.append(line | ({"Failed": run["failed"]} if run["failed"] else {}))
+    return lines
+
+
+def _curves(found: Compared) -> Iterator[str]:
+    histories = {model.name: model.histories for model in found.models if any(model.histories)}
+    if histories:
+        title = "Loss and validation Dice; a thin line a training"
+        yield image(models.curves_of_runs(histories, over="minutes"), title, "chart")
+
+
+def _overlays(found: Compared, place: Place) -> Iterator[str]:
+    """The worst and the best patient's scans, as some of the models answered."""
+    scores = found.of_cases()
+    names = [name for name in scores if all(name in model.predictions for model in found.models)]
+    if not names:
+        return
+    count = len(found.models)
+    drawn = [found.models[n] for n in dict.fromkeys((0, count // 2, count - 1))][:MOST_DRAWN]
+    for word, name in zip(("worst", "best"), dict.fromkeys((names[0], names[-1])), strict=False):
+        case = place.cases[name]
+        truth, scan = case.labels(), case.image()
+        for model in drawn:
+            answer = read_labels(model.predictions[name], truth.scheme)
+            caption = (
+                f"{word} over all models: {name}, by {model.name}, mean Dice "
+                f"{found.of_cases(model.name)[name]:.3f}; filled: predicted, outlined: true"
+            )
+            yield image(figures.overlay(scan, truth, answer), caption, "cases")
+            if word == "worst" and answer.present() and truth.present():
+                shown = figures.distances(surfaces(answer), surfaces(truth))
+                caption = f"{name}, by {model.name}: distance of its surface from the true one"
+                yield image(shown, caption, "surfaces")
