@@ -82,3 +82,10 @@ def test_what_cannot_be_measured_is_refused():
         surface_distances(EMPTY, EMPTY, (1, 0, 1))
     with pytest.raises(GeometryError, match=r"\(i, j, k\)"):
         surface_distances(EMPTY[0], EMPTY[0], (1, 1))
+
+
+def test_a_tolerance_of_whole_voxels_holds_whatever_a_header_rounds():
+    truth, predicted = np.zeros((2, 9, 9, 9), bool)
+    truth[2:5, 2:5, 2:5] = predicted[4:7, 2:5, 2:5] = True
+    for half in (0.5, float(np.float32(0.1)) * 5, 0.5 * (1 + 1e-7)):
+        assert surface_distances(truth, predicted, (half,) * 3).nsd(1.0) == 1

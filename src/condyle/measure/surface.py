@@ -33,6 +33,9 @@ Floats = NDArray[np.float64]
 NEAR_VOXELS = 5
 """Elements this near to the other surface are found by the tree."""
 
+ROUNDING = 1e-6
+"""Part by which spacings are off in files, whose numbers have 32 bits."""
+
 FAR_IS_MANY = 100
 """One query of a far element costs as much as a distance transform of so many voxels."""
 
@@ -80,12 +83,14 @@ class SurfaceDistances:
     def nsd(self, tolerance_mm: float) -> float:
         """Part of both surfaces within the tolerance of the other, 0 to 1 (surface Dice).
 
+        A distance equal to the tolerance is within it, whatever a header's rounding adds to it.
         Both empty: nan; one empty: 0.
         """
         if self.empty:
             return float("nan")
-        close = self.truth_areas[self.from_truth <= tolerance_mm].sum()
-        close += self.predicted_areas[self.from_predicted <= tolerance_mm].sum()
+        reach = tolerance_mm * (1 + ROUNDING)
+        close = self.truth_areas[self.from_truth <= reach].sum()
+        close += self.predicted_areas[self.from_predicted <= reach].sum()
         return float(close / (self.truth_areas.sum() + self.predicted_areas.sum()))
 
 
