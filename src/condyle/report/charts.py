@@ -15,7 +15,6 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from condyle.core.labels import PALETTE
 from condyle.report import tables
 
 __all__ = [
@@ -97,13 +96,13 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     ):
         plain(axes, title)
         for n, key in enumerate(names):
-            colour = ACCENT if n == 0 else colour_of(PALETTE[(n - 1) % len(PALETTE)])
             values = column(history, key)
             kept = np.isfinite(values)
             few = np.count_nonzero(kept) < 60
-            axes.plot(epochs[kept], values[kept], color=colour, linewidth=2.2 if n == 0 else 1.2,
-                      marker="o" if few else "", markersize=4 if n == 0 else 2.5,
-                      alpha=1 if n == 0 else 0.8, zorder=3 if n == 0 else 2)  # fmt: skip
+            axes.plot(epochs[kept], values[kept], **style(n)._asdict(),
+                      linewidth=2.2 if n == 0 else 1.2, marker="o" if few else "",
+                      markersize=4 if n == 0 else 2.5, alpha=1 if n == 0 else 0.8,
+                      zorder=3 if n == 0 else 2)  # fmt: skip
         lines = list(zip(axes.get_lines(), names, strict=True))
         if len(names) > 1:
             _key(axes, lines[:8])
@@ -149,12 +148,23 @@ def plain(axes: Axes, title: str) -> None:
     axes.tick_params(colors=QUIET, length=0, labelsize=10)
 
 
+KEYS = {
+    "loss": "training cases",
+    "validation_loss": "validation cases",
+    "validation_dice": "Dice, mean",
+    "validation_iou": "IoU, mean",
+    "dice": "Dice, training batches",
+    "iou": "IoU, training batches",
+}
+"""Column of a history -> what it is called beside its line."""
+
+
 def _key(axes: Axes, lines: Sequence[tuple[Any, str]]) -> None:
     legend = axes.legend([line for line, _ in lines], ["name"] * len(lines), frameon=False,
                          fontsize=9, labelcolor=INK, loc="best")  # fmt: skip
     for text, (_, name) in zip(legend.get_texts(), lines, strict=True):
         text.set_parse_math(False)
-        name = "Dice, mean" if name == "validation_dice" else name.removeprefix("validation_")
+        name = KEYS.get(name, name.removeprefix("validation_"))
         text.set_text(tables.words(name)[:28])
 
 

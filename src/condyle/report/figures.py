@@ -42,6 +42,8 @@ __all__ = [
 ]
 
 HEIGHT = 1000
+LETTERS = 13
+"""Size of what is written, in points; a phone shows it at less than half."""
 CT_WINDOW = (-250.0, 900.0)
 """HU shown from black to white: soft tissue dark, cortical bone bright."""
 MARGIN_MM = 30.0
@@ -185,7 +187,7 @@ def _panels(
     foot: int = 0,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a row of panels of given (width, height), all on one scale in mm."""
-    gap, legend = 12, 14 + 24 * _legend_rows(entries)
+    gap, legend = 12, 14 + 27 * _legend_rows(entries)
     across, up = sum(w for w, _ in sizes), max(h for _, h in sizes)
     scale = min((WIDTH - gap * (len(sizes) + 1)) / across, HEIGHT / up)
     width = max(math.ceil(across * scale) + gap * (len(sizes) + 1), 480)
@@ -242,8 +244,8 @@ def _entries(maps: Sequence[LabelMap], outlined: bool, filled: bool) -> list[Ent
 
 
 def _legend_rows(entries: Sequence[Entry]) -> int:
-    """Rows that the entries need at 0.75 of the full width: 8 pixels a letter, 50 a handle."""
-    return max(1, math.ceil(sum(8 * len(name) + 50 for _, name in entries) / (0.75 * WIDTH)))
+    """Rows that the entries need at 0.75 of the full width: 10 pixels a letter, 56 a handle."""
+    return max(1, math.ceil(sum(10 * len(name) + 56 for _, name in entries) / (0.75 * WIDTH)))
 
 
 def _write_legend(
@@ -255,7 +257,7 @@ def _write_legend(
     legend = figure.legend(
         [handle for handle, _ in entries], ["name"] * len(entries), loc="lower center",
         bbox_to_anchor=(0.5, bottom), ncol=math.ceil(len(entries) / _legend_rows(entries)),
-        frameon=False, fontsize=11, labelcolor=colour, handlelength=1.2, handleheight=0.9,
+        frameon=False, fontsize=LETTERS, labelcolor=colour, handlelength=1.2, handleheight=0.9,
         columnspacing=1.6, handletextpad=0.6, borderaxespad=0.3,
     )  # fmt: skip
     for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
@@ -266,7 +268,8 @@ def _write_legend(
 def surfaces(meshes: Sequence[Surface], truth: Sequence[Surface] = ()) -> bytes:
     """A PNG of surfaces seen from the front and from the patient's left, on one scale.
 
-    With `truth`, its views stand to the left of those of `meshes`. The background is clear.
+    With `truth`, each of its views stands to the left of the same of `meshes`. The background is
+    clear.
     """
     groups = {"truth": truth, "prediction": meshes} if truth else {"": meshes}
     figure, _ = _views(groups, [])
@@ -278,8 +281,8 @@ def distances(predicted: Sequence[Surface], truth: Sequence[Surface]) -> bytes:
 
     The colour at each vertex of a predicted surface is its distance in mm to the nearest point of
     the true surface of the same name: blue inside it, grey on it, red outside. The scale ends
-    where 95 % of the vertices do, at 1, 2, 3, 5, 10, 20 or 50 mm. A structure that the truth
-    lacks is violet; what was missed is seen in the truth alone.
+    at 1, 2, 3, 5, 10, 20 or 50 mm, above three times the median distance. A structure that the
+    truth lacks is violet; what was missed is seen in the truth alone.
     """
     true = {mesh.name: mesh for mesh in truth}
     lighter = [(mesh, *render.simpler(mesh.vertices, mesh.faces)) for mesh in predicted]
@@ -289,9 +292,8 @@ def distances(predicted: Sequence[Surface], truth: Sequence[Surface]) -> bytes:
         else np.full(len(vertices), np.nan)
         for mesh, vertices, _ in lighter
     ]
-    known = np.abs(np.concatenate([*offsets, np.zeros(1)]))
-    usual = float(np.nanpercentile(known, 95))
-    limit = next((mm for mm in SCALES_MM if usual <= mm), SCALES_MM[-1])
+    usual = float(np.nanmedian(np.abs(np.concatenate([*offsets, np.zeros(1)]))))
+    limit = next((mm for mm in SCALES_MM if 3 * usual <= mm), SCALES_MM[-1])
     painted = [
         Painted(vertices, faces, mesh.colour, mesh.name, _by_distance(offset, limit))
         for (mesh, vertices, faces), offset in zip(lighter, offsets, strict=True)
@@ -305,7 +307,7 @@ def distances(predicted: Sequence[Surface], truth: Sequence[Surface]) -> bytes:
     return encoded(figure)
 
 
-SCALE_PIXELS = 62
+SCALE_PIXELS = 66
 """Height of the scale of distances and what is written at it."""
 
 
@@ -321,19 +323,19 @@ def _by_distance(offsets: NDArray[np.float64], limit: float) -> NDArray[np.float
 def _write_scale(figure: Figure, limit: float, foot: float) -> None:
     """The scale of distances, in the lowest part of a figure that is left free for it."""
     pixels = figure.get_figheight() * DPI
-    width = min(0.6, 460 / (figure.get_figwidth() * DPI))
+    width = min(0.6, 520 / (figure.get_figwidth() * DPI))
     axes = figure.add_axes((0.5 - width / 2, foot - 26 / pixels, width, 14 / pixels))
     colours = _by_distance(np.linspace(-limit, limit, 256), limit) / 255
     axes.imshow(colours[None], aspect="auto", extent=(-limit, limit, 0, 1))
     axes.set_yticks([])
     ticks = (-limit, -limit / 2, 0.0, limit / 2, limit)
     words = (f"{limit:g} or more", f"{limit / 2:g}", "0 mm", f"{limit / 2:g}", f"{limit:g} or more")
-    axes.set_xticks(ticks, words, fontsize=11, color=QUIET)
+    axes.set_xticks(ticks, words, fontsize=LETTERS, color=QUIET)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for x, side, text in ((-0.02, "right", "inside"), (1.02, "left", "outside")):
-        axes.text(x, 0.5, text, transform=axes.transAxes, ha=side, va="center", fontsize=11,
-                  color=QUIET)  # fmt: skip
+        axes.text(x, 0.5, text, transform=axes.transAxes, ha=side, va="center", color=QUIET,
+                  fontsize=LETTERS)  # fmt: skip
 
 
 def _views(
@@ -351,7 +353,7 @@ def _views(
     box = render.bounds(meshes)
     pad = 0.07 * float(np.ptp(box, axis=0).max())
     box = box + np.array([[-pad], [pad]])
-    shown = [(title, view, group) for title, group in groups.items() for view in render.VIEWS]
+    shown = [(title, view, group) for view in render.VIEWS for title, group in groups.items()]
     sizes = [np.ptp(render.VIEWS[view].of(box), axis=0)[:2] for _, view, _ in shown]
     names = {m.name: colour_of(m.colour) for m in meshes if not isinstance(m, Painted)}
     entries: list[Entry] = [
@@ -365,7 +367,8 @@ def _views(
         pixels = axes.get_position().width * figure.get_figwidth() * DPI
         axes.imshow(render.draw(group, view, box, pixels / width), aspect="auto")
         _letters(axes, view.left + view.right, QUIET)
-        axes.set_title(f"{title}, {name}" if title else name, fontsize=11, color=QUIET)
+        words = f"{title}, {name}" if title else name
+        axes.set_title(words, fontsize=LETTERS, color=QUIET)
     part = foot / (figure.get_figheight() * DPI)
     _write_legend(figure, entries, QUIET, part)
     return figure, part

@@ -19,6 +19,9 @@ MOST_FACES = 40_000
 FINER = 2
 """Points a pixel along each side, averaged in the end, so that edges are smooth."""
 
+ROUGHER = 4
+"""Points a side that the surroundings of a point are averaged over at once: they are blurred."""
+
 KEY_LIGHT = np.array([-0.45, 0.55, 0.70])
 FILL_LIGHT = np.array([0.75, 0.10, 0.65])
 """Where light comes from, as (right, up, towards the viewer)."""
@@ -175,13 +178,14 @@ def _light(normals: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArra
 
 def _hollows(depth: NDArray[np.float32]) -> NDArray[np.floating]:
     """Factors of 0 to 1 that darken what lies behind its surroundings (Luft and others, 2006)."""
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter, zoom
 
-    there = np.isfinite(depth)
-    size = max(depth.shape) / 40
-    weight = gaussian_filter(there.astype(np.float32), size)
-    around = gaussian_filter(np.where(there, depth, 0), size) / np.maximum(weight, 1e-6)
-    behind = np.clip((around - np.where(there, depth, 0)) / (2.5 * size), 0, 1)
+    there, coarse = np.isfinite(depth), np.s_[::ROUGHER, ::ROUGHER]
+    size, filled = max(depth.shape) / 40, np.where(there, depth, 0)
+    weight = gaussian_filter(there[coarse].astype(np.float32), size / ROUGHER)
+    around = gaussian_filter(filled[coarse], size / ROUGHER) / np.maximum(weight, 1e-6)
+    around = zoom(around, ROUGHER, order=1, mode="nearest", grid_mode=True)
+    behind = np.clip((around[: depth.shape[0], : depth.shape[1]] - filled) / (2.5 * size), 0, 1)
     return 1 - 0.45 * behind
 
 
