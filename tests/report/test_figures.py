@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from condyle.core import LOWER_LIMB, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import GridMismatch
 from condyle.report import figures
-from condyle.report.render import MOST_FACES, VIEWS, bounds, draw, simpler
+from condyle.report.render import MOST_FACES, VIEWS, Painted, bounds, draw, simpler
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -151,3 +151,48 @@ def test_overlay_shows_nothing_where_nobody_labelled():
     scheme = LabelScheme.of({**LOWER_LIMB.to_dict(), "ignore": 9})
     partly = LabelMap(marked, volume.grid, scheme)
     assert figures.overlay(volume, partly, None) == figures.overlay(volume, truth, None)
+
+
+def share_of(picture, colour):
+    """The part of what is drawn in the right half of the left views that leans to a colour."""
+    panel = picture[60 : int(0.8 * len(picture)), int(0.25 * picture.shape[1]) :][..., :3]
+    panel = panel[:, : panel.shape[1] // 3].astype(float)
+    red, blue = panel[..., 0] - panel[..., 2] > 0.15, panel[..., 2] - panel[..., 0] > 0.15
+    return {"red": red, "blue": blue}[colour].mean()
+
+
+def test_distances_are_red_outside_the_truth_blue_inside_and_grey_on_it():
+    truth = mesh((0, 0, 0), 14)
+    for radius, red, blue in ((17, True, False), (11, False, True), (14, False, False)):
+        picture = pixels(figures.distances([mesh((0, 0, 0), radius)], [truth]))
+        assert (share_of(picture, "red") > 0.2) == red, radius
+        assert (share_of(picture, "blue") > 0.2) == blue, radius
+
+
+def test_distances_do_not_depend_on_how_the_truth_is_cut_into_triangles():
+    truth, one = mesh((0, 0, 0), 14), mesh((1, 0, 0), 15)
+    order = np.random.default_rng(0).permutation(len(truth.faces))
+    other = SimpleNamespace(**{**vars(truth), "faces": np.roll(truth.faces[order], 1, axis=1)})
+    pictures = [pixels(figures.distances([one], [t])).astype(float) for t in (truth, other)]
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1e-3
+
+
+def test_what_was_invented_or_missed_is_shown_and_nothing_is_no_error():
+    truth, one = mesh((0, 0, 0), 14), mesh((0, 0, 0), 12)
+    invented = mesh((60, 0, 0), 9, name="$patella_")
+    both = pixels(figures.distances([one, invented], [truth]))
+    violet = np.abs(both[..., :3] - np.array([148, 103, 189]) / 255).max(axis=2) < 0.06
+    assert violet.sum() > 50
+    assert pixels(figures.distances([], [truth])).shape[1] >= 480
+    assert pixels(figures.distances([], [])).shape[1] >= 480
+
+
+def test_colours_at_the_vertices_are_drawn_where_they_are():
+    ball = mesh((0, 0, 0), 14)
+    left = ball.vertices[:, 0] < ball.vertices[:, 0].mean()  # RAS: towards the patient's left
+    paint = np.where(left[:, None], [255.0, 0, 0], [0.0, 0, 255])
+    painted = Painted(ball.vertices, ball.faces, ball.colour, ball.name, paint)
+    seen = draw([painted], VIEWS["front"], bounds([ball]), 6.0).astype(int)
+    red = np.nonzero(seen[..., 0] > seen[..., 2] + 80)[1]
+    blue = np.nonzero(seen[..., 2] > seen[..., 0] + 80)[1]
+    assert blue.mean() < seen.shape[1] / 2 < red.mean()

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from condyle.errors import OutputError
+from condyle.measure.likelihood import Likelihood
 from condyle.report import Picture, Report, figures, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -152,3 +153,23 @@ def test_the_page_is_whole_or_absent(tmp_path, monkeypatch):
         write_report(replace(REPORT, title="another"), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_probabilities_and_refinement_are_told_where_they_are_known(tmp_path):
+    counts = Likelihood.count([True, True, False, False], [0.9, 0.6, 0.3, 0.0])
+    steps = {"fill_holes": True, "structures": {HOSTILE: {"keep_largest": 2, "min_mm3": 20.0}}}
+    report = replace(REPORT, likelihood={"femur": counts, HOSTILE: counts}, refined=steps)
+    page = Page(written(report, tmp_path))
+    text = " ".join(page.text)
+    words = ["Training", "Probabilities", "average precision", "Surfaces", "Refined labels",
+             "other structures", "holes filled", "parts kept: 2; parts below 20 mm³ dropped"]  # fmt: skip
+    places = [text.index(word) for word in words]
+    assert places == sorted(places)
+    narrow = [a for a in page.all("figure") if "narrow" in a["class"].split()]
+    assert len(narrow) == 2
+    assert len(page.all("img")) == 2 + 5
+    plain = " ".join(Page(written(REPORT, tmp_path)).text)
+    assert "Probabilities" not in plain
+    assert "Refined" not in plain
+    nothing = replace(REPORT, likelihood={"femur": Likelihood.none()})
+    assert "Probabilities" not in " ".join(Page(written(nothing, tmp_path)).text)
