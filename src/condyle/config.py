@@ -195,6 +195,8 @@ class Experiment(Section):
     dataset: str
     fold: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
+    log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    """Who is told of epochs and scores while it runs: tensorboard, mlflow, or both."""
     network: Network = Network()
     preparation: Preparation | None = None
     """None: chosen from the training scans; the run's config.toml says what was chosen."""

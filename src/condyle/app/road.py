@@ -173,6 +173,7 @@ def train(
     plane: Literal["axial", "sagittal", "coronal", "all"] | None = None,
     inflation: Literal["average", "center", "scale", "acs"] | None = None,
     device: str | None = None,
+    log: list[Literal["tensorboard", "mlflow"]] | None = None,
     resume: bool = False,
 ) -> None:
     """Train a segmenter on a data set's fold, and judge it on the cases held out.
@@ -194,6 +195,9 @@ def train(
         Of the slices of a 2D network; all: one network learns the slices of all three.
     inflation
         How a pretrained 2D network becomes the 3D one, where --network begins with 3d:.
+    log
+        Who is told of epochs and scores: tensorboard (in the run folder), mlflow (in mlruns
+        beside it); may be given twice.
     resume
         Go on with the interrupted training in --out, if there is one.
     """
@@ -204,7 +208,7 @@ def train(
     settings = _settings(
         config,
         variant,
-        {"dataset": str(dataset) if dataset else None, "fold": fold, "device": device},
+        {"dataset": str(dataset) if dataset else None, "fold": fold, "device": device, "log": log},
         network={"name": network, "weights": weights},
         inflation={"strategy": inflation},
         training={"budget": budget, "epochs": epochs, "seed": seed, "batch": batch, "rate": rate},

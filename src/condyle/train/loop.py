@@ -90,6 +90,7 @@ def fit(
     fabric: Fabric | None = None,
     resume: bool = False,
     on_step: Callable[[Moment], None] = lambda moment: None,
+    on_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> History:
     """Fit the network's weights in place; at the end it holds the best ones, on the CPU.
 
@@ -106,6 +107,8 @@ def fit(
     fabric : of `fabric_for`; None: the fastest device here.
     resume : go on from the last checkpoint, if there is one.
     on_step : is told about every step.
+    on_epoch : is told the figures of every epoch, before they are in a checkpoint: after an
+        interruption the last epoch may come again.
 
     Raises
     ------
@@ -163,6 +166,7 @@ def fit(
             row |= {f"validation_{name}": value for name, value in scores.items()}
             if at.history.add(row, scores, training.best_by):
                 best.load_state_dict(average.state_dict())
+            on_epoch(row)
             at = _Place(at.epoch + 1, 0, clock.elapsed, [], at.history)
             reason = _reason_to_stop(clock, number, at.history, training)
             at.history.stopped = fabric.broadcast(reason)

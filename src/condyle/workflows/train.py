@@ -47,6 +47,7 @@ from condyle.workflows.prepared import mapped, prepare, reach_mm
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import environment, logged, write_csv, write_json
 from condyle.workflows.segment import segment_cases
+from condyle.workflows.track import Track, require_trackers, tracked
 
 __all__ = ["Run", "train"]
 
@@ -103,6 +104,7 @@ def train(
         raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
     if experiment.training.epochs and experiment.training.budget:
         raise ConfigError("give either --epochs or --budget, not both")
+    require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
     build_loss(experiment.training.loss)
     class_weights(experiment.training.class_weights, dataset.scheme.names)
@@ -110,8 +112,12 @@ def train(
     fresh = first and not out.exists()
     fabric.barrier()
     try:
-        with logged(out / "log.txt") if first else nullcontext([]) as warnings:
-            work = _Work(experiment, dataset, fold, out, plane, fabric, tell if first else silent)
+        with (
+            logged(out / "log.txt") if first else nullcontext([]) as warnings,
+            tracked(experiment.log if first else (), out) as track,
+        ):
+            tell = tell if first else silent
+            work = _Work(experiment, dataset, fold, out, plane, fabric, tell, track)
             return work.run(started, resume, warnings)
     except CondyleError:
         if fresh and not (out / "checkpoints").exists():
@@ -127,9 +133,9 @@ class _Work:
 
     def __init__(
         self, experiment: Experiment, dataset: Dataset, fold: Fold, out: Path,
-        plane: Planes | None, fabric: Fabric, tell: Tell,
+        plane: Planes | None, fabric: Fabric, tell: Tell, track: Track,
     ):  # fmt: skip
-        self.fold, self.out, self.fabric, self.tell = fold, out, fabric, tell
+        self.fold, self.out, self.fabric, self.tell, self.track = fold, out, fabric, tell, track
         self.first = fabric.is_global_zero
         self.scheme = replace(dataset.scheme, ignore=None)  # what the segmenter finds
         self.held_out = dataset.select(fold.test)
@@ -210,6 +216,7 @@ class _Work:
             summary = judge(
                 self.held_out, done.written, self.out, self.experiment, learnt, self.tell
             )
+            self.track.finish(history.rows[-1]["epoch"], summary)
             shutil.rmtree(self.out / "prepared", ignore_errors=True)
         return Run(self.out, segmenter, history, summary)
 
@@ -272,6 +279,7 @@ class _Work:
             fabric=self.fabric,
             resume=resume,
             on_step=self._show,
+            on_epoch=self.track.epoch,
         )
 
     def _seconds_for_fitting(self, started: float) -> float | None:
