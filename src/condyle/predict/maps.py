@@ -114,7 +114,6 @@ class FeatureMaps:
         encoder: str = "densenet121",
         inflation: Strategy = "average",
         weights: str = "imagenet",
-        *,
         device: str = "auto",
         runtime: RuntimeName = "auto",
     ) -> FeatureMaps:
@@ -147,7 +146,7 @@ class FeatureMaps:
         cut, step, reach = _cut(steps, taps, multiple)
         where = pick_device(device)
         make, by = _runtime(runtime, where)
-        x = torch.rand(1, 1, *[2 * multiple] * 3, generator=torch.Generator().manual_seed(0))
+        x = torch.rand(1, 1, *[multiple] * 3, generator=torch.Generator().manual_seed(0))
         first = make(nn.Sequential(*steps[:cut]), x) if cut else None
         x = nn.Sequential(*steps[:cut])(x.to(where)).cpu() if cut else x
         last = make(Tapped(steps[cut:], taps), x)
