@@ -84,6 +84,8 @@ class Trained:
     parameters: int
     seconds: float
     seconds_a_case: float
+    mirror: bool
+    """Whether mirror images were looked at too, as nnU-Net does; not where a budget forbade it."""
 
 
 def numbered(scheme: LabelScheme) -> LabelScheme:
@@ -144,6 +146,7 @@ def train(
         parameters=done["parameters"],
         seconds=done["seconds"],
         seconds_a_case=done["seconds_a_case"],
+        mirror=done["mirror"],
     )
 
 

@@ -97,6 +97,7 @@ def fitted(given: Mapping[str, str], device: str = "auto") -> dict[str, str]:
         "nnUNet_n_proc_DA": str(augmenting),
         "nnUNet_def_n_proc": str(max(1, min(8, cores, room))),
         "nnUNet_compile": "f",
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads take the cores from others
         "MPLBACKEND": "Agg",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",

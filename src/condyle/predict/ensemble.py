@@ -14,6 +14,7 @@ from torch import Tensor
 from condyle.config import Plane, Planes
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
+from condyle.predict import planned
 from condyle.predict.planes import by_slices, slabs
 from condyle.predict.runtime import Runtime
 from condyle.predict.specialist import handed_over, share_of_specialist
@@ -191,6 +192,8 @@ class _Work:
     def is_streamed(self) -> bool:
         """Whether slices can be answered one after the other, without keeping what was thought."""
         plane = self.planes[0]
+        if self.segmenter.plan is not None:
+            return True
         if len(self.looks) > 1 or plane is None or self.looking.first_look:
             return False
         ras = self.channels[0].grid.turned(self.channels[0].grid.turn_to("RAS"))
@@ -199,6 +202,8 @@ class _Work:
 
     def streamed(self) -> NDArray[np.uint8]:
         """Class indices on the scan's own grid, slices after slices."""
+        if self.segmenter.plan is not None:
+            return planned.classes(*self._as_planned(self.segmenter.plan))
         look = self.looks[0]
         plane = look[0].plane
         assert plane is not None
@@ -215,6 +220,9 @@ class _Work:
 
     def answers(self) -> Iterator[Answer]:
         """What each look says."""
+        if self.segmenter.plan is not None:
+            yield planned.answer(*self._as_planned(self.segmenter.plan))
+            return
         prepared, plane = None, None
         for look in self.looks:
             if prepared is None or look[0].plane != plane:
@@ -225,6 +233,19 @@ class _Work:
             probabilities = self._seen(look, prepared)
             weight = _fineness(prepared.source, plane)
             yield Answer(probabilities, prepared.grid, prepared.source, weight)
+
+    def _as_planned(
+        self, plan: planned.Plan
+    ) -> tuple[planned.Plan, planned.Seen, NDArray[np.float32]]:
+        """What nnU-Net's way of looking says of the scan; all mirror images are one look."""
+        if self.looking.planes is not None:
+            raise ConfigError(f"{self.segmenter.name} sees slices as nnU-Net cuts them: no planes")
+        seen, looking = planned.prepared(plan, self.channels), self.looking
+        runtime = self.segmenter.runtime(
+            looking.runtime, looking.device, planned.sample(plan, seen),
+            planned.count(plan, seen, looking.flips) * looking.scans,
+        )  # fmt: skip
+        return plan, seen, planned.look(plan, runtime, seen, looking.flips)
 
     def _prepared(self, view: View) -> Prepared:
         prepared = self.segmenter.recipe.apply(self.channels, view.plane)

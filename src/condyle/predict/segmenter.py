@@ -17,9 +17,11 @@ from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.whole import sha256, whole_or_absent, write_text
 from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
+from condyle.networks.planned import PlannedNetwork
 from condyle.predict.choose import Computing, runtime_for
 from condyle.predict.ensemble import Ensemble, Looking
 from condyle.predict.planes import by_slices
+from condyle.predict.planned import Plan
 from condyle.predict.runtime import Runtime
 from condyle.predict.tiles import by_windows
 from condyle.predict.views import Flips
@@ -47,6 +49,7 @@ class Segmenter:
     channels : how many channels a scan must have.
     window : voxels that a 3D network sees at once.
     inflation : how a pretrained 2D network became this 3D one.
+    plan : how nnU-Net prepares scans for its network, instead of the recipe, if it is one of its.
     refinement : the cleaning steps that helped on validation cases (`condyle refine --choose`),
         as `condyle.refine.refined` takes them; empty: none were chosen.
     training : where it came from: data set, settings, figures.
@@ -67,6 +70,7 @@ class Segmenter:
     channels: int = 1
     window: tuple[int, int, int] | None = None
     inflation: Inflation = field(default_factory=Inflation)
+    plan: Plan | None = None
     refinement: dict[str, Any] = field(default_factory=dict[str, Any])
     training: dict[str, Any] = field(default_factory=dict[str, Any])
     folder: Path | None = field(default=None, repr=False)
@@ -170,6 +174,7 @@ class Segmenter:
             "preparation": self.recipe.settings.model_dump(mode="json"),
             "window": self.window,
             "inflation": self.inflation.model_dump(mode="json"),
+            **({"plan": self.plan.model_dump(mode="json")} if self.plan else {}),
             "refinement": self.refinement,
             "sha256": sha256(weights),
             "training": self.training,
@@ -213,11 +218,9 @@ class Segmenter:
             scheme = LabelScheme(
                 tuple(Label(x["id"], x["name"], tuple(x["colour"])) for x in card["labels"])
             )
-            NetworkName.parse(card["network"])
             inflation = Inflation.model_validate(card.get("inflation", {}))
-            network, _ = build(
-                card["network"], card["channels"], len(scheme) + 1, "none", inflation=inflation
-            )
+            plan = Plan.model_validate(card["plan"]) if "plan" in card else None
+            network = _network(card, plan, len(scheme) + 1, inflation)
             network.load_state_dict(load_file(str(home / "model.safetensors")))
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             if isinstance(error, UnreadableFile):
@@ -226,6 +229,7 @@ class Segmenter:
         return cls(
             name=card["network"],
             inflation=inflation,
+            plan=plan,
             network=network.eval(),
             recipe=Recipe(Preparation.model_validate(card["preparation"])),
             scheme=scheme,
@@ -235,6 +239,16 @@ class Segmenter:
             training=card["training"],
             folder=home,
         )
+
+
+def _network(
+    card: dict[str, Any], plan: Plan | None, classes: int, inflation: Inflation
+) -> SegmentationNetwork:
+    """The network that a card describes, with random weights."""
+    if plan is not None:
+        return PlannedNetwork(plan.architecture, card["channels"], classes)
+    NetworkName.parse(card["network"])
+    return build(card["network"], card["channels"], classes, "none", inflation=inflation)[0]
 
 
 def home_of(run: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from condyle.config import Experiment
-from condyle.core import Case, Dataset, Fold
+from condyle.core import Case, Dataset, Fold, LabelScheme
 from condyle.engines import EngineName, nnunet
 from condyle.engines.process import require, versions
 from condyle.errors import ConfigError, OutputError
@@ -21,6 +21,7 @@ from condyle.io import open_dataset, write_text
 from condyle.workflows.files import write_names
 from condyle.workflows.judge import Learnt, judge
 from condyle.workflows.plan import fold_of
+from condyle.workflows.planned import segmenter_of
 from condyle.workflows.progress import Tell, silent
 from condyle.workflows.record import environment, logged, write_csv, write_json
 
@@ -167,6 +168,11 @@ def by_nnunet(work: _Work) -> Outcome:
             "deadline": work.deadline,
         },
         work.tell,
+    )
+    if not done.mirror:
+        log.warning("no mirror images were looked at: the budget left no time for them")
+    segmenter_of(done.model, scheme=LabelScheme(work.dataset.scheme.labels)).save(
+        work.out / "segmenter"
     )
     return Outcome(
         done.predictions, done.failed, done.seconds, done.seconds_a_case, done.history,

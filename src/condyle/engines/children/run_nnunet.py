@@ -21,12 +21,13 @@ from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Original
 from speech import run, say
 
+MOST_FOR_PREDICTING = 0.25
+"""Part of a budget that predicting with mirror images may take."""
 ROUNDS = 30
 """Epochs of a training by the clock: rows of its history."""
 CHECKPOINT = "checkpoint_final.pth"
 WORKERS = "nnUNet_n_proc_DA"
 LOGGED = {
-    "rate": "lrs",
     "loss": "train_losses",
     "validation_loss": "val_losses",
     "validation_dice": "mean_fg_dice",
@@ -52,9 +53,12 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
 
     def run_training(self):
         """Train until the epochs, or the seconds, are over."""
-        self.rows = []
+        self.rows, self.steps = [], 0
         plot, self.logger.plot_progress_png = self.logger.plot_progress_png, lambda *_: None
         self.started = time.monotonic()
+        self.network.train()
+        threads, _ = faster_threads(lambda: self.train_step(next(self.dataloader_train)))
+        torch.set_num_threads(threads)
         while self.used() < 1:
             self.on_epoch_start()
             self.on_train_epoch_start()
@@ -81,6 +85,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
                 for group in self.optimizer.param_groups:
                     group["lr"] = self.rate_of(group) * (1 - self.used()) ** 0.9
             losses.append(self.train_step(next(self.dataloader_train)))
+            self.steps += 1
             done = self.used()
             if self.seconds is None:
                 done += len(losses) / self.num_iterations_per_epoch / self.num_epochs
@@ -100,8 +105,10 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
     def note(self):
         """Add what the last epoch gave to the history."""
         values = {name: float(self.logger.get_value(key, step=-1)) for name, key in LOGGED.items()}
+        values["rate"] = self.optimizer.param_groups[0]["lr"]
         seconds = time.monotonic() - self.started
-        self.rows.append({"epoch": self.current_epoch - 1, "seconds": round(seconds, 2), **values})
+        row = {"epoch": self.current_epoch - 1, "step": self.steps, "seconds": round(seconds, 2)}
+        self.rows.append(row | values)
 
 
 def main(job):
@@ -144,8 +151,10 @@ def trained(job, device):
     parameters = sum(p.numel() for p in trainer.network.parameters())
     rows, fitting = trainer.rows, trainer.rows[-1]["seconds"]
     del trainer
-    predictor = predictor_of(home.parent, [0], device, True)
+    mirror = job.get("mirror", True)
+    predictor = predictor_of(home.parent, [0], device, mirror)
     return {
+        "mirror": mirror,
         "model": str(home.parent),
         "history": rows,
         "parameters": parameters,
@@ -191,11 +200,14 @@ def seconds_for_fitting(trainer, job):
             network, trainer.plans_manager, trainer.configuration_manager, [parameters],
             trainer.dataset_json, "nnUNetTrainer", trainer.inference_allowed_mirroring_axes,
         )  # fmt: skip
-        seconds = faster_threads(
-            lambda: predictor.predict_from_files_sequential([first], None), job
+        job["threads"], seconds = faster_threads(
+            lambda: predictor.predict_from_files_sequential([first], None)
         )
         trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
         reserve = 1.3 * seconds * len(job["cases"])
+        if reserve > MOST_FOR_PREDICTING * job["budget"]:  # then without mirror images
+            job["mirror"] = False
+            reserve /= 2 ** len(trainer.inference_allowed_mirroring_axes or ())
     left = job["deadline"] - time.time() - reserve
     if left < 0.2 * job["budget"]:
         raise TooLittleTime(
@@ -205,21 +217,20 @@ def seconds_for_fitting(trainer, job):
     return left
 
 
-def faster_threads(work, job):
-    """The seconds that some work takes with all threads or with one, whichever is faster here.
+def faster_threads(work):
+    """The number of threads, all or one, that some work is faster with here; and its seconds.
 
-    Where other programs use the cores as well, threads of small networks wait for one another.
+    Where other programs use the cores as well, the threads of small networks wait for one another.
     """
-    spans = {}
-    for threads in (torch.get_num_threads(), 1):
+    every, spans = torch.get_num_threads(), {}
+    for threads in (every, 1, every):  # the first time, libraries start
         torch.set_num_threads(threads)
-        for _ in range(1 if spans else 2):  # the first time, libraries start
-            begun = time.monotonic()
-            work()
-            spans[threads] = time.monotonic() - begun
-    torch.set_num_threads(max(spans))
-    job["threads"] = min(spans, key=spans.get)
-    return min(spans.values())
+        begun = time.monotonic()
+        work()
+        spans[threads] = time.monotonic() - begun
+    torch.set_num_threads(every)
+    best = min(spans, key=spans.get)
+    return best, spans[best]
 
 
 def predictor_of(model, folds, device, mirror):
