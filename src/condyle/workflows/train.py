@@ -39,7 +39,7 @@ from condyle.train import (
     steps_per_epoch,
 )
 from condyle.train.sampling import IGNORE
-from condyle.workflows import engines
+from condyle.workflows import engines, portrait
 from condyle.workflows.judge import Learnt, judge
 from condyle.workflows.likelihood import MOST_CASES, count_likelihood
 from condyle.workflows.plan import fold_of, plan
@@ -155,6 +155,8 @@ class _Work:
         self.channels = len(dataset.select(fold.train[:1])[0].channels())
         self._once(self._write_settings)
         self._build()
+        name = self.experiment.network.name
+        self._once(lambda: portrait.write_beginning(name, self.network, dataset, fold, out))
         cases = dataset.select((*fold.train, *fold.validation))
         self._once(lambda: self._prepare(cases))
         ready = {case.id: mapped(case.id, out / "prepared") for case in cases}
@@ -213,6 +215,7 @@ class _Work:
             )
             device = self.experiment.device
             count_likelihood(segmenter, self.held_out, self.out, device=device, tell=self.tell)
+            portrait.write_slices(self.held_out, done.written, self.experiment, self.out)
             summary = judge(
                 self.held_out, done.written, self.out, self.experiment, learnt, self.tell
             )
