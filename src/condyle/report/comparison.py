@@ -18,6 +18,7 @@ from condyle.measure.compare import (
     standings,
 )  # fmt: skip
 from condyle.measure.evaluate import FAILURES, METRICS
+from condyle.measure.likelihood import Likelihood
 from condyle.measure.slices import at_ends, pooled
 from condyle.report import tables
 
@@ -39,6 +40,7 @@ class Model:
     runs : a training each: fold, seed, folder, seconds, seconds_a_case, parameters, warnings.
     histories : a training each: its rows of history.csv.
     predictions : case -> its label map.
+    likelihood : voxels of held-out cases by probability, all structures and trainings together.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Model:
     runs: list[Row] = field(default_factory=list[Row])
     histories: list[list[Row]] = field(default_factory=list[list[Row]])
     predictions: dict[str, Path] = field(default_factory=dict[str, Path])
+    likelihood: Likelihood = field(default_factory=Likelihood.none)
 
 
 @dataclass(frozen=True)

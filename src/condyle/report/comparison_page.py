@@ -11,7 +11,7 @@ from condyle.io import read_labels
 from condyle.io.whole import write_text
 from condyle.measure.compare import FEWEST
 from condyle.mesh import surfaces
-from condyle.report import figures, models, tables
+from condyle.report import figures, models, probability, tables
 from condyle.report.comparison import VIEWS, Compared, Model, Place, compared, p_text
 from condyle.report.html import document, image, links, section, settings, tile, warnings_list
 
@@ -75,6 +75,7 @@ def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
         *(section(VIEWS[view][0], views[view]) for view in views if view != "3d"),
         section("Structures", _wide(_structures(found))),
         section("Every pair of models", _wide(_pairs(found)), _note(PAIRS) if found.pairs else ""),
+        section("Probabilities", *_probabilities(found)),
         section("Cases", *_overlays(found, place)),
         section("Training", *_curves(found)),
         section("Folds and seeds", _wide(_runs(found))),
@@ -112,11 +113,11 @@ def _said(found: Compared, patients: int) -> str:
         said += (
             f" {patients} patients are too few for a test: {FEWEST} are the least."
             if patients < FEWEST
-            else f" The difference is significant against {sure} of {len(others)} others; where it "
-            "is not, these patients cannot tell the two apart."
+            else f" The difference is significant against {sure} of the other {len(others)}; where "
+            "it is not, these patients cannot tell the two apart."
         )
-    absent = " ".join(f"{model.name} is not here: {model.absent}." for model in found.absent)
-    return f"{said} {absent}".strip()
+    absent = ", ".join(model.name for model in found.absent)
+    return said + (f" Not on this machine (see Warnings): {absent}." if absent else "")
 
 
 def _view(found: Compared, view: str, ends: int) -> str:
@@ -190,6 +191,16 @@ def _curves(found: Compared) -> Iterator[str]:
     if histories:
         title = "Loss and validation Dice; a thin line a training"
         yield image(models.curves_of_runs(histories, over="minutes"), title, "chart")
+
+
+def _probabilities(found: Compared) -> Iterator[str]:
+    """How good probabilities are of the models that have any; engines give label maps alone."""
+    known = {m.name: m.likelihood for m in found.models if m.likelihood.voxels}
+    if known:
+        title = "Precision over recall, all structures' voxels together"
+        yield image(probability.precision_recall(known), title, "chart")
+        title = "How often a structure is there, over how often it is expected"
+        yield image(probability.calibration(known), title, "chart")
 
 
 def _overlays(found: Compared, place: Place) -> Iterator[str]:

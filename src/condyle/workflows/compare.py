@@ -13,6 +13,7 @@ from typing import Any
 
 from condyle.config import Comparison, Experiment
 from condyle.core import Case, Dataset
+from condyle.engines import EngineName, is_engine
 from condyle.errors import (
     CondyleError,
     ConfigError,
@@ -24,9 +25,12 @@ from condyle.errors import (
 from condyle.io import open_dataset, write_text
 from condyle.io.whole import Manifest
 from condyle.measure.evaluate import failed_case
+from condyle.measure.likelihood import Likelihood
 from condyle.measure.slices import score_slices
+from condyle.networks import NetworkName
 from condyle.report.comparison import Model, Place
 from condyle.report.comparison_page import write_comparison
+from condyle.workflows.likelihood import read_likelihood
 from condyle.workflows.plan import fold_of
 from condyle.workflows.progress import Tell, silent
 from condyle.workflows.record import environment, logged, read_csv
@@ -68,6 +72,7 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
         for number in asked.folds:
             for model in asked.models:
                 experiment = asked.experiment(model, number, seed)
+                _require_known(experiment.network.name)
                 fold = fold_of(dataset, experiment)
                 settings = experiment.model_dump(mode="json", exclude={"device", "dataset", "log"})
                 told = json.dumps([settings, fold.train, fold.validation, fold.test])
@@ -141,6 +146,14 @@ def _require_patients(planned: list[Trial]) -> None:
         )
 
 
+def _require_known(name: str) -> None:
+    """Refuse a network's name that means nothing."""
+    if is_engine(name):
+        EngineName.parse(name)
+    elif name != "auto":
+        NetworkName.parse(name)
+
+
 def _part(tell: Tell, number: int, total: int, trial: Trial) -> Tell:
     """What tells of one training as a part of all."""
     experiment = trial.experiment
@@ -159,20 +172,21 @@ class _Model:
     runs: list[Row] = field(default_factory=list[Row])
     histories: list[list[Row]] = field(default_factory=list[list[Row]])
     predictions: dict[str, Path] = field(default_factory=dict[str, Path])
+    likelihood: Likelihood = field(default_factory=Likelihood.none)
 
     def reported(self, name: str) -> Model:
         """The model as its page shows it."""
-        return Model(
-            name, self.absent, self.rows, self.slices, self.runs, self.histories, self.predictions
-        )
+        known = {key: value for key, value in vars(self).items() if key != "failed"}
+        return Model(name, **known)
 
 
 def _train(trial: Trial, model: _Model, tell: Tell) -> None:
     """Train what is not trained yet; what cannot be is noted."""
     if trial.finished or model.absent:
         return
-    if trial.folder.exists() and not (trial.folder / "config.toml").is_file():
-        shutil.rmtree(trial.folder)  # ours by its name, and nothing was learnt in it yet
+    goes_on = (trial.folder / "config.toml").is_file()
+    if trial.folder.exists() and (is_engine(trial.experiment.network.name) or not goes_on):
+        shutil.rmtree(trial.folder)  # ours by its name, and nothing in it can be gone on with
     try:
         train(trial.experiment, trial.folder, resume=True, tell=tell)
     except ABSENT as error:
@@ -201,7 +215,10 @@ def _collect(trial: Trial, model: _Model) -> None:
     else:
         run |= json.loads((trial.folder / "run.json").read_text(encoding="utf-8"))
         rows, slices = (read_csv(trial.folder / f"{name}.csv") for name in ("metrics", "slices"))
-        model.histories.append(read_csv(trial.folder / "history.csv"))
+        if (history := trial.folder / "history.csv").is_file():
+            model.histories.append(read_csv(history))
+        for count in read_likelihood(trial.folder).values():
+            model.likelihood += count
         found = trial.folder / "predictions"
         model.predictions |= {n: p for n in patients if (p := found / f"{n}.nii.gz").is_file()}
     model.runs.append(run)
