@@ -199,7 +199,7 @@ def write_scores(scores: Scores, out: Path) -> None:
 def _pictures(
     cases: Sequence[Case], rows: list[Row], predictions: dict[str, Path], tell: Tell
 ) -> list[Picture]:
-    """Overlays of the worst and the best cases, and the surfaces of the best, as pictures."""
+    """Overlays of the worst and the best cases, and how far surfaces of these lie apart."""
     order = [name for name in _worst_first(rows) if name in predictions]
     chosen = list(dict.fromkeys([*order[:2], *order[-2:]]))
     by_id = {case.id: case for case in cases}
@@ -216,9 +216,9 @@ def _pictures(
                 figures.overlay(case.image(), truth, predicted),
             )
         )
-        if name == order[-1] and predicted.present():
-            drawn = figures.surfaces(surfaces(predicted), surfaces(truth))
-            caption = f"{name}: true surfaces left, predicted right"
+        if word != "case" and predicted.present() and truth.present():
+            drawn = figures.distances(surfaces(predicted), surfaces(truth))
+            caption = f"{word}: {name}, its surfaces by their distance from the true ones"
             pictures.append(Picture(caption, drawn, "surfaces"))
     return pictures
 
