@@ -37,7 +37,6 @@ RESULTS = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 COLUMNS = {
     "dice": "Dice",
     "volume_similarity": "VS",
-    "volume_error_cm3": "ΔV cm³",
     "hd95_mm": "HD95 mm",
     "assd_mm": "ASSD mm",
 }
@@ -132,6 +131,8 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
                 shown[title] = f"{mean:.3f}" + (
                     "" if sd is None or math.isnan(sd) else f" ± {sd:.3f}"
                 )
+        error = row.get("volume_error_cm3_median")
+        shown["median ΔV cm³"] = "" if error is None else f"{error:.3f}"
         shown["cases"] = row.get("n", "")
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)

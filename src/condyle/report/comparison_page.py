@@ -135,8 +135,7 @@ def _note(text: str) -> str:
 def _charts(found: Compared) -> Iterator[str]:
     standing = found.standing()
     yield image(models.intervals(standing), "Mean Dice and its 95 % interval", "chart")
-    ranks = [row | {"low": row["rank_low"], "high": row["rank_high"]} for row in standing]
-    yield image(models.ranks(ranks), "Ranks and their 95 % intervals", "chart")
+    yield image(models.ranks(standing), "Ranks and their 95 % intervals", "chart")
     for metric in ("dice", "hd95_mm"):
         title = f"{tables.heading(metric)} of every patient"
         yield image(models.box_plot_of_models(found.of_patients(metric), metric), title, "chart")

@@ -23,6 +23,7 @@ from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.workflows.files import read_named
+from condyle.workflows.likelihood import read_likelihood
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.record import environment, write_csv, write_json
 from condyle.workflows.segment import held_out
@@ -32,6 +33,12 @@ __all__ = ["Learnt", "Scores", "evaluate", "judge", "scored", "write_scores"]
 log = logging.getLogger("condyle")
 
 Row = dict[str, Any]
+
+FILES = (
+    "metrics.csv", "slices.csv", "summary.csv", "summary.json", "history.csv", "likelihood.csv",
+    "config.toml", "environment.json", "log.txt",
+)  # fmt: skip
+"""What a run's page links to, of what is there."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,10 @@ def judge(
         summary=scores.summary,
         history=learnt.history,
         pictures=_pictures(cases, scores.rows, predictions, tell),
+        likelihood=read_likelihood(out),
         environment=environment(),
         warnings=list(learnt.warnings),
-        files={name: name for name in ("metrics.csv", "summary.csv", "history.csv", "config.toml")},
+        files={name: name for name in FILES if (out / name).is_file()},
     )
     write_report(report, out / "report.html")
     cost = {key: value for key, value in vars(learnt).items() if key not in ("data", "history")}
