@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -76,6 +77,12 @@ class Comparison:
                 f"permutations and spacing must not be negative: {self.permutations} and "
                 f"{self.spacing:g} mm"
             )
+
+    def scene(self, volume: Volume, labels: LabelMap, what: str = "the label map") -> Scene:
+        """The regions of a scan, as they are compared."""
+        return Scene.of(
+            volume, labels, self.regions, spacing=self.spacing, window=self.window, what=what
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,20 +157,12 @@ def features(
         For labels on another grid, a region that is absent or too small, and missing weights.
     """
     how = Comparison(tuple(regions), **settings)
-    maps = FeatureMaps.of(encoder, inflation, weights, device=device, runtime=runtime)
-    return compare(maps, volume, labels, how)
+    scene = how.scene(volume, labels)
+    return compare(FeatureMaps.of(encoder, inflation, weights, device, runtime), scene, how)
 
 
-def compare(
-    maps: FeatureMaps,
-    volume: Volume,
-    labels: LabelMap,
-    how: Comparison,
-    what: str = "the label map",
-    tell: Tell = silent,
-) -> Compared:
-    """The same with an encoder that is ready; for many scans."""
-    scene = Scene.of(volume, labels, how.regions, spacing=how.spacing, window=how.window, what=what)
+def compare(maps: FeatureMaps, scene: Scene, how: Comparison, tell: Tell = silent) -> Compared:
+    """The same with an encoder and regions that are ready; for many scans."""
     found = region_features(maps, scene, how.mode, how.pool)
     real = similarities(found)
     tissue = scene.grey > scene.grey.mean()
@@ -218,17 +217,19 @@ def features_of_scans(
     if out.suffix.lower() != ".csv":
         raise ConfigError(f"--out is the table to write and must end in .csv, not {out.name}")
     cases = _cases(Path(scan), labelmap)
-    maps = FeatureMaps.of(encoder, inflation, weights, device=device, runtime=runtime)
     done: dict[str, Compared] = {}
     failed: dict[str, str] = {}
     many = labelmap is None or Path(labelmap).is_dir()
+    maps: FeatureMaps | None = None
     for name, coming in told(tell, "comparing", ahead(cases), len(cases)):
-        if not many:
-            done[name] = compare(maps, *coming.result(), how, str(labelmap), tell)
+        with failing_alone(name, failed) if many else nullcontext():
+            scene = how.scene(*coming.result(), name if many else str(labelmap))
+        if name in failed:
             continue
-        with failing_alone(name, failed):
-            done[name] = compare(maps, *coming.result(), how, name)
-    if done:
+        maps = maps or FeatureMaps.of(encoder, inflation, weights, device, runtime)
+        with failing_alone(name, failed) if many else nullcontext():
+            done[name] = compare(maps, scene, how, silent if many else tell)
+    if done and maps:
         _write(out, done, many, _card(maps, how))
     return done, failed
 
