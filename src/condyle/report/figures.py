@@ -38,7 +38,6 @@ __all__ = [
     "overlay",
     "precision_recall",
     "ranks",
-    "surfaces",
 ]
 
 HEIGHT = 1000
@@ -263,17 +262,6 @@ def _write_legend(
     for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
         text.set_parse_math(False)
         text.set_text(name)
-
-
-def surfaces(meshes: Sequence[Surface], truth: Sequence[Surface] = ()) -> bytes:
-    """A PNG of surfaces seen from the front and from the patient's left, on one scale.
-
-    With `truth`, each of its views stands to the left of the same of `meshes`. The background is
-    clear.
-    """
-    groups = {"truth": truth, "prediction": meshes} if truth else {"": meshes}
-    figure, _ = _views(groups, [])
-    return encoded(figure)
 
 
 def distances(predicted: Sequence[Surface], truth: Sequence[Surface]) -> bytes:
