@@ -37,18 +37,20 @@ class EngineName:
     Parameters
     ----------
     engine : nnunet or totalsegmentator.
-    what : a plan of nnU-Net, a task of TotalSegmentator, or 'finetune'.
+    what : a plan of nnU-Net, or a task of TotalSegmentator.
+    finetuned : whether a task's model learns our structures first.
 
     Examples
     --------
     >>> EngineName.parse("nnunet:2d")
-    EngineName(engine='nnunet', what='2d')
-    >>> EngineName.parse("totalsegmentator").what
-    'total'
+    EngineName(engine='nnunet', what='2d', finetuned=False)
+    >>> EngineName.parse("totalsegmentator:finetune")
+    EngineName(engine='totalsegmentator', what='total', finetuned=True)
     """
 
     engine: str
     what: str
+    finetuned: bool = False
 
     @classmethod
     def parse(cls, name: str) -> EngineName:
@@ -56,7 +58,10 @@ class EngineName:
         engine, _, what = name.partition(":")
         if engine not in PACKAGES or (engine == "nnunet" and what not in NNUNET):
             raise UnknownName("network", name, names())
-        return cls(engine, what or "total")
+        finetuned = engine == "totalsegmentator" and what.partition(":")[0] == FINETUNE
+        if finetuned:
+            what = what.partition(":")[2]
+        return cls(engine, what or "total", finetuned)
 
     @property
     def package(self) -> str:
@@ -64,7 +69,7 @@ class EngineName:
         return PACKAGES[self.engine]
 
     def __str__(self) -> str:
-        return f"{self.engine}:{self.what}"
+        return f"{self.engine}:{f'{FINETUNE}:' if self.finetuned else ''}{self.what}"
 
 
 def is_engine(name: str) -> bool:
@@ -79,6 +84,6 @@ def is_engine(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """The engines' names; any of TotalSegmentator's tasks may stand after its name."""
+    """The engines' names; any task may stand after TotalSegmentator's: totalsegmentator:body."""
     own = [f"nnunet:{what}" for what in NNUNET]
     return [*own, "totalsegmentator", f"totalsegmentator:{FINETUNE}"]

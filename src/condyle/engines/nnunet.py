@@ -66,6 +66,22 @@ class Space:
 
 
 @dataclass(frozen=True)
+class Start:
+    """A trained model to start from.
+
+    Parameters
+    ----------
+    model : its folder: plans.json, dataset.json, fold_0.
+    configuration : of its plans.
+    classes : our class, 1, 2, ..., -> those of the model that make it.
+    """
+
+    model: Path
+    configuration: str
+    classes: Mapping[int, Sequence[int]]
+
+
+@dataclass(frozen=True)
 class Trained:
     """What nnU-Net made.
 
@@ -84,6 +100,8 @@ class Trained:
     parameters: int
     seconds: float
     seconds_a_case: float
+    fates: list[dict[str, str]]
+    """A row a tensor of a model that it started from: kept, adapted or anew."""
     mirror: bool
     """Whether mirror images were looked at too, as nnU-Net does; not where a budget forbade it."""
 
@@ -110,26 +128,39 @@ def train(
     out: Path,
     settings: Mapping[str, Any],
     tell: Tell,
+    start: Start | None = None,
 ) -> Trained:
     """Export, plan, preprocess, train and predict the held-out cases into the folder `out`.
 
     Parameters
     ----------
-    what : of `names.NNUNET`.
+    what : of `names.NNUNET`; not used with `start`.
     settings : device, seed, epochs, steps, budget (seconds) and deadline (seconds since 1970).
+    start : a model whose plans, network and weights are taken; then scans are turned to RAS axes,
+        as it saw them, and validation cases are predicted as well.
     """
     interpreter = require("nnunetv2")
-    cases = export(dataset, fold, space, tell)
+    cases = export(dataset, fold, space, tell, start is not None)
     environment = fitted(os.environ, settings["device"])
     child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
                   interpreter)  # fmt: skip
-    plan, answers = NNUNET[what], space.folder / "answers"
+    answers = space.folder / "answers"
+    if start is None:
+        plan = {"planner": NNUNET[what].planner, "configuration": NNUNET[what].configuration}
+    else:
+        plan = {
+            "configuration": start.configuration,
+            "start": {
+                "model": str(start.model.resolve()),
+                "classes": {str(ours): list(theirs) for ours, theirs in start.classes.items()},
+                "mirror": not dataset.scheme.is_sided,
+            },
+        }
     done = child.run(
         {
             "do": "train",
             "dataset": space.number,
-            "planner": plan.planner,
-            "configuration": plan.configuration,
+            **plan,
             "workers": int(environment["nnUNet_def_n_proc"]),
             "cases": cases,
             "predictions": str(answers.resolve()),
@@ -141,11 +172,12 @@ def train(
     return Trained(
         model=Path(done["model"]),
         history=done["history"],
-        predictions=collected(answers, out, dataset.scheme, cases),
+        predictions=collected(answers, out, dataset.scheme, dataset.select(tuple(cases))),
         failed=done["failed"],
         parameters=done["parameters"],
         seconds=done["seconds"],
         seconds_a_case=done["seconds_a_case"],
+        fates=done["fates"],
         mirror=done["mirror"],
     )
 
@@ -171,11 +203,18 @@ def predict(
          "mirror": mirror, "cases": files, "predictions": str(answers.resolve())},
         tell,
     )  # fmt: skip
-    return collected(answers, out, scheme, files), done["failed"]
+    return collected(answers, out, scheme, list(files)), done["failed"]
 
 
-def export(dataset: Dataset, fold: Fold, space: Space, tell: Tell) -> dict[str, list[str]]:
-    """Write our cases and our fold in nnU-Net's form; gives case -> files of those to predict."""
+def export(
+    dataset: Dataset, fold: Fold, space: Space, tell: Tell, turned: bool = False
+) -> dict[str, list[str]]:
+    """Write our cases and our fold in nnU-Net's form; gives case -> files of those to predict.
+
+    Parameters
+    ----------
+    turned : to RAS axes; then validation cases are predicted too.
+    """
     scheme = numbered(dataset.scheme)
     learnt = (*fold.train, *fold.validation)
     where = space.roots["nnUNet_raw"] / space.name
@@ -189,28 +228,35 @@ def export(dataset: Dataset, fold: Fold, space: Space, tell: Tell) -> dict[str, 
             tell("writing for nnU-Net", number / len(every), f"{number}/{len(every)}")
             if number < len(learnt):
                 channels, labels = case.pair()
-                yield case.id, channels, renumbered(labels, old, scheme)
+                labels = renumbered(labels, old, scheme)
+                if turned:
+                    channels = tuple(volume.reoriented() for volume in channels)
+                    labels = labels.reoriented()
+                yield case.id, channels, labels
             else:
-                yield case.id, case.channels(), None
+                channels = case.channels()
+                yield case.id, tuple(v.reoriented() for v in channels) if turned else channels, None
 
     # nnU-Net wants a case to watch; it chooses nothing by it
     own = Fold(fold.train, fold.validation or fold.train[:1])
     write_nnunet(where, dataset.name, pairs(), scheme, dataset.channel_names, [own])
     channels = len(dataset.channel_names)
-    images = where.resolve() / "imagesTs"
+    wanted = dict.fromkeys(fold.test, "imagesTs")
+    wanted |= dict.fromkeys(fold.validation, "imagesTr") if turned else {}
     return {
-        case: [str(images / f"{case}_{n:04d}.nii.gz") for n in range(channels)]
-        for case in fold.test
+        case: [str(where.resolve() / images / f"{case}_{n:04d}.nii.gz") for n in range(channels)]
+        for case, images in wanted.items()
     }
 
 
 def collected(
-    answers: Path, out: Path, scheme: LabelScheme, cases: Mapping[str, Any]
+    answers: Path, out: Path, scheme: LabelScheme, cases: Sequence[Case] | Sequence[str]
 ) -> dict[str, Path]:
-    """Put label maps numbered 1, 2, ... into `out`, in the numbers of a scheme."""
+    """Put label maps numbered 1, 2, ... into `out`, in a scheme's numbers and the scan's axes."""
     written: dict[str, Path] = {}
     structures = LabelScheme(scheme.labels)
-    for name in cases:
+    for case in cases:
+        name = case if isinstance(case, str) else case.id
         file = answers / f"{name}.nii.gz"
         if not file.is_file():
             continue
@@ -218,7 +264,9 @@ def collected(
         strange = set(labels.present()) - set(range(1, len(structures) + 1))
         if strange:
             raise LabelError(f"{file} holds labels {sorted(strange)} that nobody asked for")
-        old = range(1, len(structures) + 1)
-        written[name] = write(renumbered(labels, old, structures), out / file.name)
+        found = renumbered(labels, range(1, len(structures) + 1), structures)
+        if not isinstance(case, str):
+            found = found.reoriented(case.image().grid.orientation)
+        written[name] = write(found, out / file.name)
     shutil.rmtree(answers, ignore_errors=True)
     return written

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
+import tempfile
 import time
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from condyle.config import Experiment
 from condyle.core import Case, Dataset, Fold, LabelScheme
-from condyle.engines import EngineName, nnunet
+from condyle.engines import EngineName, nnunet, totalsegmentator
+from condyle.engines.nnunet import Start, Trained
 from condyle.engines.process import require, versions
+from condyle.engines.totalsegmentator import Task
 from condyle.errors import ConfigError, OutputError
-from condyle.io import open_dataset, write_text
+from condyle.io import open_dataset, read_labels, write, write_text
+from condyle.measure.overlap import count
 from condyle.workflows.files import write_names
 from condyle.workflows.judge import Learnt, judge
 from condyle.workflows.plan import fold_of
@@ -82,8 +90,11 @@ def train(experiment: Experiment, out: Path, *, tell: Tell = silent) -> EngineRu
     fold = fold_of(dataset, experiment)
     if not fold.test:
         log.warning("no case is held out: nothing will say how good this segmenter is")
+    task = None
+    if name.engine == "totalsegmentator":
+        task = _task(name, dataset, tell)
     with _whole_or_absent(out), logged(out / "log.txt") as warnings:
-        work = _Work(experiment, name, dataset, fold, out, started, tell)
+        work = _Work(experiment, name, dataset, fold, out, started, tell, task)
         write_text(out / "config.toml", experiment.to_toml())
         found = environment() | {"engines": dict(versions(require(name.package)))}
         write_json(out / "environment.json", found)
@@ -103,6 +114,17 @@ def _whole_or_absent(out: Path) -> Generator[None]:
         raise
 
 
+def _task(name: EngineName, dataset: Dataset, tell: Tell) -> Task:
+    """What TotalSegmentator's task knows of our structures, with its weights here."""
+    if len(dataset.channel_names) > 1:
+        raise ConfigError(f"TotalSegmentator sees one channel, scans have {dataset.channel_names}")
+    with tempfile.TemporaryDirectory(prefix="condyle-") as folder:
+        task = totalsegmentator.ask(name.what, Path(folder), tell)
+    totalsegmentator.mapping(dataset, task.classes)
+    totalsegmentator.fetch([*task.parts, *task.crop], tell)
+    return task
+
+
 @dataclass(frozen=True)
 class _Work:
     experiment: Experiment
@@ -112,6 +134,7 @@ class _Work:
     out: Path
     started: float
     tell: Tell
+    task: Task | None = None
 
     @property
     def held_out(self) -> tuple[Case, ...]:
@@ -147,37 +170,121 @@ class _Work:
             self.held_out, outcome.predictions, self.out, self.experiment, learnt, self.tell
         )
 
+    def learnt(self, start: Start | None, deadline: float | None) -> Trained:
+        """What nnU-Net makes of the fold, in the run folder."""
+        settings = self.experiment.training
+        given = {
+            "device": self.experiment.device,
+            "seed": settings.seed,
+            "epochs": settings.epochs,
+            "steps": settings.steps if isinstance(settings.steps, int) else None,
+            "budget": settings.budget,
+            "deadline": deadline,
+        }
+        space = nnunet.Space.of(self.out / "engine", os.environ)
+        done = nnunet.train(
+            self.dataset, self.fold, self.name.what, space, self.out / "predictions", given,
+            self.tell, start,
+        )  # fmt: skip
+        if not done.mirror:
+            log.warning("no mirror images were looked at: the budget left no time for them")
+        scheme = LabelScheme(self.dataset.scheme.labels)
+        segmenter = segmenter_of(done.model, scheme=scheme, turned=start is not None)
+        segmenter.save(self.out / "segmenter")
+        return done
+
 
 def by_nnunet(work: _Work) -> Outcome:
     """Plan, train and predict by nnU-Net; its model is kept in the run folder."""
-    settings = work.experiment.training
-    steps = settings.steps if isinstance(settings.steps, int) else None
-    space = nnunet.Space.of(work.out / "engine", os.environ)
-    done = nnunet.train(
-        work.dataset,
-        work.fold,
-        work.name.what,
-        space,
-        work.out / "predictions",
-        {
-            "device": work.experiment.device,
-            "seed": settings.seed,
-            "epochs": settings.epochs,
-            "steps": steps,
-            "budget": settings.budget,
-            "deadline": work.deadline,
-        },
-        work.tell,
-    )
-    if not done.mirror:
-        log.warning("no mirror images were looked at: the budget left no time for them")
-    segmenter_of(done.model, scheme=LabelScheme(work.dataset.scheme.labels)).save(
-        work.out / "segmenter"
-    )
+    done = work.learnt(None, work.deadline)
+    data = {"weights": "random numbers", "model": str(done.model)}
+    return _outcome(done, done.predictions, data)
+
+
+def by_totalsegmentator(work: _Work) -> Outcome:
+    """TotalSegmentator's own answers; or those of its network, fine-tuned, if they are better."""
+    assert work.task is not None
+    joined = totalsegmentator.mapping(work.dataset, work.task.classes)
+    names = {x.name: [work.task.classes[n] for n in joined.get(x.id, ())]
+             for x in work.dataset.scheme.labels}  # fmt: skip
+    for name in (name for name, theirs in names.items() if not theirs):
+        log.warning("TotalSegmentator does not know %s", name)
+    asked = (*work.fold.test, *(work.fold.validation if work.name.finetuned else ()))
+    folder = work.out / ("zero-shot" if work.name.finetuned else "predictions")
+    cases = {}
+    for case in work.dataset.select(asked):
+        file = work.out / "engine" / "scans" / f"{case.id}.nii.gz"
+        cases[case.id] = [str(write(case.image(), file).resolve())]
+    predictions, failed, seconds = totalsegmentator.predict(
+        work.task, cases, work.out / "engine", work.experiment.device, joined,
+        work.dataset.scheme, folder, work.tell,
+    )  # fmt: skip
+    shutil.rmtree(work.out / "engine" / "scans")
+    data: Row = {"weights": f"TotalSegmentator, {work.task.name}"}
+    data |= {f"classes for {name}": ", ".join(theirs) for name, theirs in names.items()}
+    if not work.name.finetuned:
+        return Outcome(predictions, failed, 0.0, seconds, data=data)
+    return _finetuned(work, joined, predictions, data)
+
+
+def _finetuned(
+    work: _Work, joined: Mapping[int, Sequence[int]], before: dict[str, Path], data: Row
+) -> Outcome:
+    """What the fine-tuned network finds; what was found before, if it does not beat that."""
+    assert work.task is not None
+    part, classes = totalsegmentator.base(work.task, work.dataset.scheme, joined)
+    model = totalsegmentator.model_of(part)
+    done = work.learnt(Start(model, part.configuration, classes), work.deadline)
+    write_csv(work.out / "tensors.csv", done.fates)
+    fates = Counter(row["fate"] for row in done.fates)
+    validation = work.fold.validation
+    old, new = (_mean_dice(work, found) for found in (before, done.predictions))
+    better = not validation or new > old
+    if not validation:
+        log.warning("no validation case says whether fine-tuning helped: its answers are taken")
+    elif not better:
+        log.warning(
+            "fine-tuning did not beat TotalSegmentator's own answers on validation cases (mean "
+            "Dice %.3f and %.3f): those are kept", new, old,
+        )  # fmt: skip
+    data |= {
+        "model": str(model),
+        "tensors": ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())),
+        "validation Dice before fine-tuning": old,
+        "validation Dice after fine-tuning": new,
+        "answers": "fine-tuned" if better else "zero-shot",
+    }
+    answers = work.out / ("predictions" if better else "zero-shot")
+    kept = {i: answers / path.name for i, path in before.items() if i in work.fold.test}
+    for name in {path.name for path in answers.glob("*.nii.gz")} - {x.name for x in kept.values()}:
+        (answers / name).unlink()
+    if not better:
+        shutil.rmtree(work.out / "predictions")
+        answers.rename(work.out / "predictions")
+    shutil.rmtree(work.out / "zero-shot", ignore_errors=True)
+    found = {i: work.out / "predictions" / path.name for i, path in kept.items()}
+    return _outcome(done, {i: path for i, path in found.items() if path.is_file()}, data)
+
+
+def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
+    """Mean Dice over the validation cases and the structures that are there; NaN without any."""
+    values: list[float] = []
+    for case in work.dataset.select(work.fold.validation):
+        truth = case.labels()
+        labels = read_labels(found[case.id], truth.scheme) if case.id in found else None
+        for number in truth.scheme.ids:
+            there = truth.array == number
+            guess = labels.array == number if labels else np.zeros_like(there)
+            dice = count(there, guess).dice
+            values += [] if math.isnan(dice) else [dice]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _outcome(done: Trained, predictions: dict[str, Path], data: Row) -> Outcome:
     return Outcome(
-        done.predictions, done.failed, done.seconds, done.seconds_a_case, done.history,
-        done.parameters, {"weights": "random numbers", "model": str(done.model)},
+        predictions, done.failed, done.seconds, done.seconds_a_case, done.history,
+        done.parameters, data,
     )  # fmt: skip
 
 
-ENGINES = {"nnunet": by_nnunet}
+ENGINES = {"nnunet": by_nnunet, "totalsegmentator": by_totalsegmentator}

@@ -55,18 +55,23 @@ def import_nnunet(source: Path, out: Path, *, model: str = "", fold: str = "") -
     return found
 
 
-def segmenter_of(home: Path, fold: str = "", scheme: LabelScheme | None = None) -> Segmenter:
+def segmenter_of(
+    home: Path, fold: str = "", scheme: LabelScheme | None = None, turned: bool = False
+) -> Segmenter:
     """The segmenter of nnU-Net's model in a folder.
 
     Parameters
     ----------
     scheme : what the classes 1, 2, ... are called, where that is not as dataset.json has it.
+    turned : whether it learnt from scans turned to RAS axes, whatever its plans say.
     """
     plans, facts = _json(home / "plans.json"), _json(home / "dataset.json")
     file = _checkpoint(home, fold)
     content = read_checkpoint(file)
     name = str(content["init_args"]["configuration"])
     plan = plan_of(plans, name, content.get("inference_allowed_mirroring_axes"), home)
+    if turned:
+        plan = plan.changed(axes="RAS")
     scheme = scheme or _scheme(facts, home)
     channels = len(facts.get("channel_names") or facts["modality"])
     network = PlannedNetwork(plan.architecture, channels, len(scheme) + 1)

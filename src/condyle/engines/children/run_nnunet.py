@@ -25,7 +25,12 @@ MOST_FOR_PREDICTING = 0.25
 """Part of a budget that predicting with mirror images may take."""
 ROUNDS = 30
 """Epochs of a training by the clock: rows of its history."""
-CHECKPOINT = "checkpoint_final.pth"
+CHECKPOINT, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
+LAST = "seg_layers"
+"""The layers that give the classes' scores have this in their names."""
+FINE_RATE = 1e-3
+FROZEN = 0.1
+"""Part of a fine-tuning in which only the last layers learn."""
 WORKERS = "nnUNet_n_proc_DA"
 LOGGED = {
     "loss": "train_losses",
@@ -44,6 +49,22 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
 
     seconds = None
     started = 0.0
+    mirrored = True
+    frozen = 0.0
+
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):  # noqa: N802
+        """nnU-Net's choice, without mirror images for networks that tell left from right."""
+        found = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if self.mirrored:
+            return found
+        self.inference_allowed_mirroring_axes = None
+        return (*found[:3], None)
+
+    def freeze(self):
+        """Let only the last layers learn at first, so that they do not spoil the others."""
+        thawed = self.used() >= self.frozen
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(thawed or LAST in name)
 
     def used(self):
         """The part of the training that is over, from 0 to 1."""
@@ -80,10 +101,12 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
     def trained_epoch(self):
         """The losses of one epoch's steps."""
         losses = []
+        if self.frozen:
+            self.freeze()
         while not self.epoch_is_over(len(losses)):
             if self.seconds is not None:
                 for group in self.optimizer.param_groups:
-                    group["lr"] = self.rate_of(group) * (1 - self.used()) ** 0.9
+                    group["lr"] = self.initial_lr * (1 - self.used()) ** 0.9
             losses.append(self.train_step(next(self.dataloader_train)))
             self.steps += 1
             done = self.used()
@@ -91,10 +114,6 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
                 done += len(losses) / self.num_iterations_per_epoch / self.num_epochs
             say("training", min(done, 0.999), f"loss {float(losses[-1]['loss']):.3f}")
         return losses
-
-    def rate_of(self, group):
-        """The learning rate that a group of parameters begins with."""
-        return self.initial_lr * group.get("share", 1.0)
 
     def epoch_is_over(self, steps):
         """Whether an epoch ends after so many steps."""
@@ -139,14 +158,22 @@ def trained(job, device):
         dataset_json=json.loads((folder / "dataset.json").read_text()),
         device=device,
     )
+    start = job.get("start")
+    base = read_start(start) if start else None
+    if base:
+        trainer.mirrored = start["mirror"] and base["inference_allowed_mirroring_axes"] is not None
+        trainer.initial_lr, trainer.frozen = FINE_RATE, FROZEN
     trainer.num_epochs = job["epochs"] or trainer.num_epochs
     trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
     trainer.on_train_start()
+    fates = take(trainer.network, base["network_weights"], start["classes"]) if base else []
     if job["deadline"]:
         trainer.seconds = seconds_for_fitting(trainer, job)
     trainer.run_training()
     home = Path(trainer.output_folder)
-    for name in ("checkpoint_best.pth", "checkpoint_latest.pth"):
+    if base and (home / BEST).is_file():
+        (home / BEST).replace(home / CHECKPOINT)
+    for name in (BEST, "checkpoint_latest.pth"):
         (home / name).unlink(missing_ok=True)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     rows, fitting = trainer.rows, trainer.rows[-1]["seconds"]
@@ -157,6 +184,7 @@ def trained(job, device):
         "mirror": mirror,
         "model": str(home.parent),
         "history": rows,
+        "fates": fates,
         "parameters": parameters,
         "seconds": fitting,
         **predicted(predictor, job),
@@ -167,7 +195,6 @@ def prepared(job):
     """The folder of the preprocessed data set, and its plans."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
-        plan_experiments,
         preprocess,
     )
 
@@ -176,15 +203,64 @@ def prepared(job):
     folder = Path(nnUNet_preprocessed) / raw.name
     say("looking at the scans")
     extract_fingerprints([number], num_processes=workers)
-    say("planning")
-    augmenting = os.environ[WORKERS]
-    os.environ[WORKERS] = str(max(1, int(augmenting)))  # the planner fails on 0
-    name = plan_experiments([number], job["planner"])
-    os.environ[WORKERS] = augmenting
+    if job.get("start"):
+        plans = json.loads((Path(job["start"]["model"]) / "plans.json").read_text())
+        name = plans["plans_name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        plans["dataset_name"] = raw.name
+        (folder / f"{name}.json").write_text(json.dumps(plans))
+        shutil.copy(raw / "dataset.json", folder)
+    else:
+        name = planned(job)
     say("preprocessing")
     preprocess([number], name, [job["configuration"]], [workers])
     shutil.copy(raw / "splits_final.json", folder)
     return folder, json.loads((folder / f"{name}.json").read_text())
+
+
+def planned(job):
+    """The name of the plans that nnU-Net makes for a data set."""
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import plan_experiments
+
+    say("planning")
+    augmenting = os.environ[WORKERS]
+    os.environ[WORKERS] = str(max(1, int(augmenting)))  # the planner fails on 0
+    name = plan_experiments([job["dataset"]], job["planner"])
+    os.environ[WORKERS] = augmenting
+    return name
+
+
+def read_start(start):
+    """The checkpoint of a trained model, which its own package would load in the same way."""
+    (file, *_) = sorted(Path(start["model"]).glob(f"fold_*/{CHECKPOINT}"))
+    return torch.load(file, map_location="cpu", weights_only=False)
+
+
+def take(network, given, classes):
+    """Put a trained model's tensors into a network of other classes; what became of each.
+
+    Parameters
+    ----------
+    classes : new class -> the old ones that make it; those of none start from random numbers.
+    """
+    new, fates = network.state_dict(), []
+    for name, tensor in new.items():
+        old = given.get(name)
+        fate = "kept"
+        if old is None or old.shape[1:] != tensor.shape[1:]:
+            fate = "anew"
+        elif LAST in name:
+            fate = "adapted"
+            tensor[0] = old[0]
+            for number, others in classes.items():
+                tensor[int(number)] = old[list(others)].mean(dim=0)
+        elif old.shape != tensor.shape:
+            fate = "anew"
+        else:
+            tensor.copy_(old)
+        fates.append({"tensor": name, "shape": "x".join(map(str, tensor.shape)), "fate": fate})
+    network.load_state_dict(new)
+    return fates
 
 
 def seconds_for_fitting(trainer, job):
