@@ -6,10 +6,12 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.ndimage import find_objects
 from scipy.spatial import KDTree
 
 from condyle.core import KNEE, Grid, LabelMap, LabelScheme
 from condyle.errors import ConfigError, LabelError, OutputError, UnknownName
+from condyle.io import read_labels
 from condyle.mesh import surface, surfaces, write
 
 RADIUS = 20.0
@@ -188,8 +190,8 @@ def points_on(vertices, faces, step):
 
 
 def farthest(vertices, faces, others, other_faces):
-    """The largest distance from one surface to the other, too large by at most 0.02 mm or so."""
-    there = KDTree(points_on(others, other_faces, 0.15))
+    """The largest distance from one surface to the other, too large by at most 0.03 mm or so."""
+    there = KDTree(points_on(others, other_faces, 0.2))
     return there.query(points_on(vertices, faces, 0.4))[0].max()
 
 
@@ -202,11 +204,11 @@ def test_fewer_triangles_stay_within_the_error_both_ways(error_mm):
     labels, _ = solid((0.8, 0.8, 1.5), lumpy)
     full = surface(labels, "tibia", error_mm=0)
     mesh = surface(labels, "tibia", error_mm=error_mm)
-    assert len(mesh.faces) < {0.05: 0.6, 0.2: 0.35, 1.0: 0.15}[error_mm] * len(full.faces)
+    assert len(mesh.faces) < {0.05: 0.7, 0.2: 0.4, 1.0: 0.15}[error_mm] * len(full.faces)
     assert mesh.volume_cm3 == pytest.approx(full.volume_cm3, rel=0.05 * error_mm)
     pair = (mesh.vertices, mesh.faces), (full.vertices, full.faces)
-    assert farthest(*pair[0], *pair[1]) < error_mm * 1.05 + 0.02
-    assert farthest(*pair[1], *pair[0]) < error_mm * 1.05 + 0.02
+    assert farthest(*pair[0], *pair[1]) < error_mm + 0.03
+    assert farthest(*pair[1], *pair[0]) < error_mm + 0.03
 
 
 def test_noise_stays_closed_and_in_its_place_however_coarse():
@@ -293,7 +295,6 @@ def test_a_glb_stands_upright_in_metres_and_holds_millimetres(two_bones, tmp_pat
             bounds_of([mesh.__class__(mesh.vertices * signs, mesh.faces, "", (0, 0, 0), 1.0)]),
             atol=1e-3,
         )
-        np.testing.assert_allclose(held.vertex_normals, held.vertex_normals, atol=0.1)
     (right, back, low), (left, front, high) = bounds_of(two_bones) / 1000
     right, left = left, right  # x grows to the right in RAS, to the left in glTF
     wanted = [[-right, low, back], [-left, high, front]]
@@ -358,14 +359,11 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(two_bones, tmp_pat
 
 
 def test_bones_of_a_real_knee_are_closed_and_where_their_voxels_are(shared):
-    nibabel = pytest.importorskip("nibabel")
     name = "ct3702_left_knee_femur_tibia_kitarp07.nii.gz"
-    image = nibabel.load(shared / "knee_label_maps_only" / name)
-    array = np.rint(np.asarray(image.dataobj)).astype(np.uint8)
-    labels = LabelMap.of(array, Grid(array.shape, image.affine))
-    for mesh in surfaces(labels):
+    labels = read_labels(shared / "knee_label_maps_only" / name)
+    for mesh, bone in zip(surfaces(labels), find_objects(labels.array.T), strict=True):
         assert mesh.closed
         assert abs(mesh.volume_change) < 1e-3
-        voxels = labels.grid.index_to_world(np.argwhere(labels.mask(mesh.name)))
-        np.testing.assert_allclose(mesh.vertices.min(axis=0), voxels.min(axis=0), atol=2)
-        np.testing.assert_allclose(mesh.vertices.max(axis=0), voxels.max(axis=0), atol=2)
+        first, last = ([getattr(side, end) for side in bone[::-1]] for end in ("start", "stop"))
+        corners = labels.grid.index_to_world([first, np.array(last) - 1])
+        np.testing.assert_allclose(bounds_of([mesh]), np.sort(corners, axis=0), atol=2)
