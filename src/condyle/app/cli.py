@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from cyclopts import CycloptsError
 
-from condyle.app import compare, quality, regions, road, tools
+from condyle.app import compare, quality, records, regions, road, tools
 from condyle.app.command import app
 from condyle.errors import CondyleError
 
-__all__ = ["app", "compare", "main", "quality", "regions", "road", "tools"]
+__all__ = ["app", "compare", "main", "quality", "records", "regions", "road", "tools"]
 
 HUNGRY = {"plan", "train", "compare", "segment", "quality", "demo"}
 """Verbs that run with the allocator settings of `condyle.launch`."""
