@@ -95,6 +95,7 @@ def test_overlaps_are_scikit_learns(pair):
     union = metrics.jaccard_score(a, b, zero_division=0) if (a | b).any() else np.nan
     same(row["iou"], union)
     same(pixel_accuracy(a, b), metrics.accuracy_score(a, b))
+    same(row["accuracy"], pixel_accuracy(a, b) if (a | b).any() else np.nan)
 
 
 def test_overlaps_and_volumes_are_itks(pair):
@@ -120,6 +121,7 @@ def test_overlaps_and_volumes_are_itks(pair):
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(image(b, spacing), image(a, spacing))
     same(row["volume_similarity"], 1 + overlap.GetVolumeSimilarity(1) / 2)
+    same(row["abs_volume_similarity"], absolute_volume_similarity(a, b))
     same(absolute_volume_similarity(a, b), 1 - abs(overlap.GetVolumeSimilarity(1)) / 2)
     same(row["dice"], overlap.GetDiceCoefficient(1))
     same(row["iou"], overlap.GetJaccardCoefficient(1))
