@@ -104,6 +104,38 @@ def test_two_processes_of_which_one_is_killed_end_with_the_same_weights(dataset,
     assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
 
 
+COMPARED = """
+dataset = {data!r}
+folds = [0, 1]
+settings.training = {{epochs = 4, steps = 5, batch = 2}}
+models.one.network = {{name = "3d:unet-plain", weights = "none"}}
+models.other.network = {{name = "unet-plain", weights = "none"}}
+"""
+
+
+@pytest.mark.slow
+def test_a_comparison_killed_at_random_moments_repeats_no_finished_training(dataset, tmp_path):
+    asked, out, log = tmp_path / "models.toml", tmp_path / "out", tmp_path / "log.txt"
+    asked.write_text(COMPARED.format(data=str(dataset)))
+    words = [sys.executable, "-m", "condyle", "compare", str(asked), "--out", str(out)]
+    moments = random.Random(1)
+    finished = {}
+    for kill in (*[True] * 8, False):
+        process = started(words, log)
+        if kill:
+            wait_for(out / "comparison.json", process, log)
+            time.sleep(moments.uniform(0, 12))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        else:
+            assert process.wait() == 0, log.read_text()
+        for path in out.glob("runs/*/run.json"):
+            first = finished.setdefault(path, path.stat().st_mtime_ns)
+            assert path.stat().st_mtime_ns == first, f"{path} was made again"
+    assert len(finished) == 4
+    assert (out / "report.html").is_file()
+
+
 def workers(parent):
     """Process numbers of a process's children, in the order they were started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
