@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from condyle.networks.inflate import inflate
     from condyle.predict import Segmenter
     from condyle.predict.segmenter import load
+    from condyle.workflows.features import features
 
 __version__ = "0.1.0.dev0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "LabelScheme",
     "Segmenter",
     "Volume",
+    "features",
     "inflate",
     "load",
     "open_dataset",
@@ -47,6 +49,7 @@ HOMES = {
     "LabelScheme": "core",
     "Segmenter": "predict",
     "Volume": "core",
+    "features": "workflows.features",
     "inflate": "networks.inflate",
     "load": "predict.segmenter",
     "open_dataset": "io",
