@@ -182,7 +182,9 @@ def train(
     ----------
     network
         decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out: what
-        suits the scans and the time (`condyle plan` says what, and why).
+        suits the scans and the time (`condyle plan` says what, and why). Or another program's:
+        nnunet:2d, nnunet:3d_fullres, nnunet:resenc-m, totalsegmentator[:TASK] as it is, or
+        totalsegmentator:finetune[:TASK].
     config
         A TOML file with any of the settings, or a study of `condyle presets`; flags win over it.
     variant

@@ -149,7 +149,8 @@ class Child:
         (self.folder / "job.json").write_text(json.dumps(job, indent=1), encoding="utf-8")
         result = self.folder / "result.json"
         result.unlink(missing_ok=True)
-        words = [self.interpreter, str(CHILDREN / self.script), str(self.folder / "job.json")]
+        file = (self.folder / "job.json").resolve()
+        words = [self.interpreter, str(CHILDREN / self.script), str(file)]
         with self._started(words) as (process, said):
             self._listen(process, said, tell)
             code = process.wait() if not self.reason.startswith("hung") else -1

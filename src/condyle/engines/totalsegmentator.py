@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import urllib.request
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def fetch(parts: Sequence[Part], tell: Tell) -> None:
                 shutil.copytree(inside / name, home / f".{name}", dirs_exist_ok=True)
             (home / f".{name}").rename(part.folder)
             archive.unlink()
-        except (OSError, ValueError, CondyleError) as error:
+        except (OSError, ValueError, zipfile.BadZipFile, CondyleError) as error:
             (home / f"{name}.zip").unlink(missing_ok=True)
             shutil.rmtree(home / f".{name}", ignore_errors=True)
             reason = " ".join(str(error.__cause__ or error).split())[:300]

@@ -8,6 +8,10 @@ from typing import Any
 
 import torch
 
+from condyle.engines import EngineName
+from condyle.engines import names as engines
+from condyle.engines.process import python, versions
+from condyle.errors import ConfigError
 from condyle.networks import names
 from condyle.networks.build import NetworkName
 from condyle.networks.cost import cost
@@ -42,7 +46,30 @@ def network_rows(costs: bool = False) -> list[dict[str, Any]]:
             price = cost(name)
             row |= {"parameters (M)": f"{price.parameters:.1f}", "GFLOP": f"{price.gflop:.1f}"}
         rows.append(row)
+    return [*rows, *engine_rows()]
+
+
+def engine_rows() -> list[dict[str, Any]]:
+    """The same of the engines, which are other programs; their weights are their own matter."""
+    rows: list[dict[str, Any]] = []
+    for name in engines():
+        engine = EngineName.parse(name)
+        here = engine.package.lower() in _engines()
+        where = "" if here else f"{engine.package} is missing: pip install 'condyle[engines]'"
+        learns = engine.engine == "nnunet"
+        where = where or ("none needed" if learns else "fetched at the first use")
+        sees = "2D" if name == "nnunet:2d" else "3D"
+        rows.append({"network": name, "sees": sees, "weights": where, "from": "", "licence": ""})
     return rows
+
+
+def _engines() -> dict[str, str]:
+    """The engines' packages, of the Python that runs them, and their versions."""
+    try:
+        found = versions(python())
+    except ConfigError as error:
+        return {"none": str(error)}
+    return {name: version for name, version in found.items() if name != "torch"}
 
 
 def doctor_rows() -> list[dict[str, Any]]:
@@ -55,6 +82,8 @@ def doctor_rows() -> list[dict[str, Any]]:
         if bf16_pays(device)
         else "float32 only (no AVX512-BF16, no GPU)",
         "runtimes": _runtimes(),
+        "engines": ", ".join(f"{name} {version}" for name, version in _engines().items())
+        or "none (pip install 'condyle[engines]')",
         "torch threads": torch.get_num_threads(),
         "weights cache": torch_home(),
         "free disk here": f"{free:.0f} GiB",

@@ -80,7 +80,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         self.network.train()
         threads, _ = faster_threads(lambda: self.train_step(next(self.dataloader_train)))
         torch.set_num_threads(threads)
-        while self.used() < 1:
+        while not self.rows or self.used() < 1:
             self.on_epoch_start()
             self.on_train_epoch_start()
             losses = self.trained_epoch()

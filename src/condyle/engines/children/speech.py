@@ -30,7 +30,7 @@ def say(stage, done=0.0, words=""):
 def run(do):
     """Do the job of the file that the command line names, and write what came of it beside it."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    job_file = Path(sys.argv[1])
+    job_file = Path(sys.argv[1]).resolve()
     job = json.loads(job_file.read_text(encoding="utf-8"))
     try:
         found = do(job)

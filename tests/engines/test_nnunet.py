@@ -1,0 +1,119 @@
+"""nnU-Net itself, on a toy data set: a run folder like ours, the same labels as its own command."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import condyle
+from condyle.config import Experiment
+from condyle.engines.nnunet import Space
+from condyle.engines.process import python
+from condyle.errors import OutputError, UnknownName
+from condyle.io import open_dataset, read_labels
+from condyle.workflows.planned import import_nnunet
+from condyle.workflows.segment import segment
+from condyle.workflows.train import train
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["2d", "3d_fullres"])
+def run(request, nnunet, toy, tmp_path_factory):
+    """A finished run of nnU-Net."""
+    out = tmp_path_factory.mktemp("runs") / request.param
+    experiment = Experiment.parse(
+        {"dataset": str(toy), "device": "cpu", "network": {"name": f"nnunet:{request.param}"},
+         "training": {"epochs": 3, "steps": 12}}
+    )  # fmt: skip
+    heard = []
+    train(experiment, out, tell=lambda *said: heard.append(said))
+    assert {"planning", "preprocessing", "training", "segmenting"} <= {said[0] for said in heard}
+    return out
+
+
+def by_its_own_command(run, toy, out, *flags):
+    """The label maps of nnU-Net's own command for the held-out cases."""
+    scans = out / "scans"
+    scans.mkdir(parents=True)
+    for name in ("toy_7_0000.nii.gz", "toy_8_0000.nii.gz"):
+        shutil.copy(toy / "imagesTr" / name, scans)
+    (model,) = (run / "engine" / "results").glob("*/*")
+    command = Path(python()).with_name("nnUNetv2_predict_from_modelfolder")
+    words = [command, "-i", scans, "-o", out / "found", "-m", model, "-f", "0", "-device", "cpu"]
+    folders = {name: str(out) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    subprocess.run(
+        [python(), *map(str, words), "-npp", "1", "-nps", "1", *flags],
+        check=True, env={**os.environ, **folders}, capture_output=True,
+    )  # fmt: skip
+    return {name: read_labels(out / "found" / f"{name}.nii.gz") for name in ("toy_7", "toy_8")}
+
+
+def test_the_run_folder_is_like_ours(run, toy):
+    there = {path.name for path in run.iterdir()}
+    assert {"config.toml", "predictions", "metrics.csv", "summary.csv", "report.html",
+            "history.csv", "run.json", "segmenter", "environment.json"} <= there  # fmt: skip
+    rows = list(csv.DictReader((run / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert all(float(row["loss"]) < 3 for row in rows)
+    assert not list((run / "engine").glob("preprocessed/Dataset*"))
+    for case in open_dataset(toy).select(["toy_7", "toy_8"]):
+        found = read_labels(run / "predictions" / f"{case.id}.nii.gz", case.labels().scheme)
+        assert found.grid.same_as(case.image().grid)
+        assert set(found.present()) <= {3, 7}
+
+
+def test_its_labels_are_those_of_its_own_command(run, toy, tmp_path):
+    for name, theirs in by_its_own_command(run, toy, tmp_path).items():
+        ours = read_labels(run / "predictions" / f"{name}.nii.gz")
+        assert np.array_equal(ours.array, np.array([0, 3, 7])[theirs.array])
+
+
+@pytest.mark.parametrize("flips", ["none", "all"])
+def test_it_runs_in_our_runtime(run, toy, tmp_path, flips):
+    import_nnunet(run / "engine" / "results", tmp_path / "imported")
+    own = by_its_own_command(run, toy, tmp_path, *(["--disable_tta"] if flips == "none" else []))
+    same = []
+    for name, theirs in own.items():
+        scan = condyle.read(toy / "imagesTr" / f"{name}_0000.nii.gz")
+        ours = condyle.load(tmp_path / "imported").segment(
+            scan, "cpu", flips=flips, runtime="torch"
+        )
+        same.append((ours.array == theirs.array).mean())
+    assert np.mean(same) >= 0.999
+
+
+def test_its_run_folder_segments_in_the_data_set_s_numbers(run, toy, tmp_path):
+    done = segment(run, [toy / "imagesTr" / "toy_8_0000.nii.gz"], tmp_path, device="cpu",
+                   runtime="torch", flips="all")  # fmt: skip
+    (file,) = done.written.values()
+    kept = read_labels(run / "predictions" / "toy_8.nii.gz")
+    assert (read_labels(file).array == kept.array).mean() >= 0.999
+
+
+def test_a_run_folder_that_is_in_use_is_refused(run, toy):
+    experiment = Experiment.read(run / "config.toml")
+    with pytest.raises(OutputError, match="is not empty"):
+        train(experiment, run)
+    assert json.loads((run / "run.json").read_text())
+
+
+def test_an_unknown_configuration_is_named(toy, tmp_path):
+    experiment = Experiment.parse({"dataset": str(toy), "network": {"name": "nnunet:3d_lowres"}})
+    with pytest.raises(UnknownName, match="unknown network 'nnunet:3d_lowres'"):
+        train(experiment, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_the_user_set_are_honoured_and_their_data_sets_left_alone(tmp_path):
+    given = {"nnUNet_raw": str(tmp_path / "raw"), "nnUNet_results": str(tmp_path / "results")}
+    (tmp_path / "raw" / "Dataset001_mine").mkdir(parents=True)
+    space = Space.of(tmp_path / "run", given)
+    assert space.number == 2
+    assert space.environment["nnUNet_raw"] == str(tmp_path / "raw")
+    assert space.environment["nnUNet_preprocessed"] == str(tmp_path / "run" / "preprocessed")
