@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from condyle.workflows.plan import fold_of
 from condyle.workflows.planned import segmenter_of
 from condyle.workflows.progress import Tell, silent
 from condyle.workflows.record import environment, logged, write_csv, write_json
+from condyle.workflows.zeroshot import Card
 
 __all__ = ["EngineRun", "train"]
 
@@ -222,17 +223,18 @@ def by_totalsegmentator(work: _Work) -> Outcome:
     shutil.rmtree(work.out / "engine" / "scans")
     data: Row = {"weights": f"TotalSegmentator, {work.task.name}"}
     data |= {f"classes for {name}": ", ".join(theirs) for name, theirs in names.items()}
+    card = Card(task=work.task.name, labels=LabelScheme(work.dataset.scheme.labels).to_dict(),
+                joined=joined)  # fmt: skip
     if not work.name.finetuned:
+        card.save(work.out)
         return Outcome(predictions, failed, 0.0, seconds, data=data)
-    return _finetuned(work, joined, predictions, data)
+    return _finetuned(work, card, predictions, data)
 
 
-def _finetuned(
-    work: _Work, joined: Mapping[int, Sequence[int]], before: dict[str, Path], data: Row
-) -> Outcome:
+def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> Outcome:
     """What the fine-tuned network finds; what was found before, if it does not beat that."""
     assert work.task is not None
-    part, classes = totalsegmentator.base(work.task, work.dataset.scheme, joined)
+    part, classes = totalsegmentator.base(work.task, work.dataset.scheme, card.joined)
     model = totalsegmentator.model_of(part)
     done = work.learnt(Start(model, part.configuration, classes), work.deadline)
     write_csv(work.out / "tensors.csv", done.fates)
@@ -259,6 +261,8 @@ def _finetuned(
     for name in {path.name for path in answers.glob("*.nii.gz")} - {x.name for x in kept.values()}:
         (answers / name).unlink()
     if not better:
+        shutil.rmtree(work.out / "segmenter")
+        card.save(work.out)
         shutil.rmtree(work.out / "predictions")
         answers.rename(work.out / "predictions")
     shutil.rmtree(work.out / "zero-shot", ignore_errors=True)

@@ -45,6 +45,7 @@ from condyle.workflows.quality import (
     write_quality,
 )
 from condyle.workflows.record import write_json
+from condyle.workflows.zeroshot import answer, card_of
 
 __all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
 
@@ -166,9 +167,13 @@ def segment(
     quality : say how far to trust each result, in quality.csv (`condyle quality` comes first).
     resume : leave out the scans that an interrupted batch has finished.
     """
+    if card := card_of(run):
+        batch = _batch(1, scans, fold, volume, series)
+        names = {name: Path(out) / f"{name}{FORMATS[format]}" for name in batch}
+        return Segmented(*answer(card, batch, names, device, tell), computed_by=(card.task,))
     first = Segmenter.load(run)
     special = Segmenter.load(specialist) if specialist else None
-    batch = _batch(first, scans, fold, volume, series)
+    batch = _batch(first.channels, scans, fold, volume, series)
     way = _Way(
         Ensemble((first, *(Segmenter.load(other) for other in also)), special),
         Looking(planes, flips, device, runtime, area == "auto", len(batch)),
@@ -190,7 +195,7 @@ def segment(
 
 
 def _batch(
-    segmenter: Segmenter,
+    channels: int,
     scans: Sequence[Path],
     fold: int | None,
     volume: int | None,
@@ -203,10 +208,9 @@ def _batch(
         if volume is not None or series:
             raise ConfigError("--volume and --series choose in a scan, not in a data set")
         return _scans(cases)
-    if segmenter.channels != 1:
+    if channels != 1:
         raise ConfigError(
-            f"this segmenter needs {segmenter.channels} channels a scan: segment a data set "
-            "instead of files"
+            f"this segmenter needs {channels} channels a scan: segment a data set instead of files"
         )
     given = [path for scan in scans for path in _listed(Path(scan))]
     found = {path: scan_name(path) for scan in given for path in find_scans(scan)}
