@@ -58,7 +58,7 @@ def test_the_run_folder_is_like_ours(run, toy):
     there = {path.name for path in run.iterdir()}
     assert {"config.toml", "predictions", "metrics.csv", "summary.csv", "report.html",
             "history.csv", "run.json", "segmenter", "environment.json"} <= there  # fmt: skip
-    rows = list(csv.DictReader((run / "history.csv").open()))
+    rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert all(float(row["loss"]) < 3 for row in rows)
     assert not list((run / "engine").glob("preprocessed/Dataset*"))

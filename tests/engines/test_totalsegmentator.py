@@ -163,7 +163,7 @@ def test_fine_tuning(installed, toy, tmp_path):
     out = tmp_path / "run"
     data = with_names(toy, tmp_path)
     train(experiment(data, "finetune:trunk_cavities", epochs=2, steps=10), out)
-    rows = list(csv.DictReader((out / "tensors.csv").open()))
+    rows = list(csv.DictReader((out / "tensors.csv").read_text().splitlines()))
     fates = {row["fate"] for row in rows}
     assert fates == {"kept", "adapted"}
     assert all(("seg_layers" in row["tensor"]) == (row["fate"] == "adapted") for row in rows)
@@ -173,7 +173,7 @@ def test_fine_tuning(installed, toy, tmp_path):
     assert sorted(path.name for path in (out / "predictions").glob("*.nii.gz")) == [
         "toy_7.nii.gz", "toy_8.nii.gz"
     ]  # fmt: skip
-    rows = list(csv.DictReader((out / "summary.csv").open()))
+    rows = list(csv.DictReader((out / "summary.csv").read_text().splitlines()))
     assert float(rows[-1]["dice_mean"]) > 0.5
 
 

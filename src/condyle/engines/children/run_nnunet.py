@@ -87,9 +87,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
             self.on_train_epoch_end(losses)
             with torch.no_grad():
                 self.on_validation_epoch_start()
-                looks = self.num_val_iterations_per_epoch
-                if self.seconds is not None:
-                    looks = max(2, len(losses) // 20)
+                looks = max(2, len(losses) // (5 if self.seconds is None else 20))
                 seen = [self.validation_step(next(self.dataloader_val)) for _ in range(looks)]
                 self.on_validation_epoch_end(seen)
             self.on_epoch_end()
