@@ -77,5 +77,5 @@ def features(
         if one.standings:
             show_table("beside random regions of the same size and shape", one.standing_rows())
     if done:
-        say(f"{len(done)} scans compared; the table is {out}")
+        say(f"{len(done)} scan{'s' * (len(done) > 1)} compared; the table is {out}")
     return 2 if failed else 0
