@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -112,6 +113,7 @@ def compare(asked: Comparison | Path, out: Path, *, tell: Tell = silent) -> list
         models = {name: _Model() for name in comparison.models}
         for number, trial in enumerate(planned):
             _train(trial, models[trial.model], _part(tell, number, len(planned), trial))
+            gc.collect()  # a network and its optimizer hold each other
         for trial in planned:
             _collect(trial, models[trial.model])
         return write_comparison(
