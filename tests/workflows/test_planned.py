@@ -12,6 +12,7 @@ import condyle
 from condyle.core import Grid, Volume
 from condyle.errors import ConfigError, UnknownName, WeightsError
 from condyle.networks.planned import PlannedNetwork, architecture_of
+from condyle.workflows.export import export
 from condyle.workflows.planned import import_nnunet
 
 NAME = {2: "2d", 3: "3d_fullres"}
@@ -194,3 +195,11 @@ def test_older_plans_describe_the_same_network():
     one = PlannedNetwork(architecture_of(old), 1, 3).state_dict()
     other = PlannedNetwork(architecture(3), 1, 3).state_dict()
     assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
+
+
+def test_what_needs_a_recipe_of_ours_says_so(tmp_path):
+    import_nnunet(model(tmp_path), tmp_path / "run")
+    with pytest.raises(ConfigError, match="a network of nnU-Net's"):
+        export(tmp_path / "run", to="onnx")
+    with pytest.raises(ConfigError, match="a network of nnU-Net's"):
+        condyle.load(tmp_path / "run").recipe.apply((scan(),))

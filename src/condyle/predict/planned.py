@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from condyle.config import Section
+from condyle.config import Plane, Section
 from condyle.core import Grid, Volume
+from condyle.errors import ConfigError
 from condyle.predict.runtime import Runtime
 from condyle.predict.views import FLIPS, Flips
-from condyle.prepare.recipe import Answer
+from condyle.prepare.recipe import Answer, Prepared, Recipe
 
-__all__ = ["Plan", "Seen", "answer", "classes", "count", "look", "prepared", "sample"]
+__all__ = ["NoRecipe", "Plan", "Seen", "answer", "classes", "count", "look", "prepared", "sample"]
 
 Array = NDArray[Any]
 ANISOTROPIC = 3
@@ -53,6 +54,14 @@ class Plan(Section):
     """The axes that it learnt in: those of each file, or RAS."""
     mirror: tuple[int, ...] = ()
     """The axes along which mirror images may be looked at."""
+
+
+class NoRecipe(Recipe):
+    """In the place of the recipe, where a plan says how scans are prepared."""
+
+    def apply(self, channels: tuple[Volume, ...], plane: Plane | None = None) -> Prepared:
+        """Nothing: what asks for a recipe does not know how to follow a plan."""
+        raise ConfigError("this is a network of nnU-Net's: it segments, and does nothing else here")
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from condyle.networks.planned import PlannedNetwork
 from condyle.predict.choose import Computing, runtime_for
 from condyle.predict.ensemble import Ensemble, Looking
 from condyle.predict.planes import by_slices
-from condyle.predict.planned import Plan
+from condyle.predict.planned import NoRecipe, Plan
 from condyle.predict.runtime import Runtime
 from condyle.predict.tiles import by_windows
 from condyle.predict.views import Flips
@@ -231,7 +231,7 @@ class Segmenter:
             inflation=inflation,
             plan=plan,
             network=network.eval(),
-            recipe=Recipe(Preparation.model_validate(card["preparation"])),
+            recipe=(NoRecipe if plan else Recipe)(Preparation.model_validate(card["preparation"])),
             scheme=scheme,
             channels=card["channels"],
             window=tuple(card["window"]) if card["window"] else None,

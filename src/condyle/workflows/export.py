@@ -70,6 +70,8 @@ def export(
     if to == "onnx" and precision != "fp32":
         raise ConfigError("int8 is written for OpenVINO: take --to openvino, or --precision fp32")
     segmenter = Segmenter.load(run)
+    if segmenter.plan is not None:
+        raise ConfigError(f"{run} is a network of nnU-Net's, whose preparation no card can tell")
     home = home_of(run)
     folder = out or home / EXPORTED / f"{to}-{precision}"
     card = _card(segmenter, sha256(home / "model.safetensors"))

@@ -15,8 +15,7 @@ from condyle.errors import UnknownName, WeightsError
 from condyle.io.archive import unpacked
 from condyle.networks.planned import PlannedNetwork, architecture_of, read_checkpoint
 from condyle.predict import Segmenter
-from condyle.predict.planned import NORMALIZATIONS, Plan
-from condyle.prepare.recipe import Recipe
+from condyle.predict.planned import NORMALIZATIONS, NoRecipe, Plan
 
 __all__ = ["holds_nnunet", "import_nnunet", "segmenter_of"]
 
@@ -79,7 +78,7 @@ def segmenter_of(
     return Segmenter(
         name=f"nnunet:{name}",
         network=network,
-        recipe=Recipe(Preparation()),
+        recipe=NoRecipe(Preparation()),
         scheme=scheme,
         channels=channels,
         plan=plan,
