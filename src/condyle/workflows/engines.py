@@ -256,18 +256,17 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
         "validation Dice after fine-tuning": new,
         "answers": "fine-tuned" if better else "zero-shot",
     }
-    answers = work.out / ("predictions" if better else "zero-shot")
-    kept = {i: answers / path.name for i, path in before.items() if i in work.fold.test}
-    for name in {path.name for path in answers.glob("*.nii.gz")} - {x.name for x in kept.values()}:
-        (answers / name).unlink()
     if not better:
         shutil.rmtree(work.out / "segmenter")
         card.save(work.out)
         shutil.rmtree(work.out / "predictions")
-        answers.rename(work.out / "predictions")
+        (work.out / "zero-shot").rename(work.out / "predictions")
     shutil.rmtree(work.out / "zero-shot", ignore_errors=True)
-    found = {i: work.out / "predictions" / path.name for i, path in kept.items()}
-    return _outcome(done, {i: path for i, path in found.items() if path.is_file()}, data)
+    files = {path.name.removesuffix(".nii.gz"): path
+             for path in (work.out / "predictions").glob("*.nii.gz")}  # fmt: skip
+    for name in set(files) - set(work.fold.test):
+        files.pop(name).unlink()
+    return _outcome(done, files, data)
 
 
 def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
