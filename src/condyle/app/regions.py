@@ -41,7 +41,7 @@ def features(
         The scan's label map; or a folder of label maps that are called as the scans.
     out
         The table to write, NAME.csv. Beside it: how it was made (.json), the features (.npz), a
-        heat map (.png), and how alike random regions are (_random.csv).
+        heat map (.png), how alike random regions are (_random.csv), and a page of all (.html).
     weights
         imagenet, none, a file, or the folder of a training.
     regions

@@ -13,7 +13,7 @@ from condyle.measure.compare import FEWEST
 from condyle.mesh import surfaces
 from condyle.report import figures, models, probability, tables
 from condyle.report.comparison import VIEWS, Compared, Model, Place, compared, p_text
-from condyle.report.html import document, image, links, section, settings, tile, warnings_list
+from condyle.report.html import document, image, links, section, settings, tile, warnings_list, wide
 
 __all__ = ["write_comparison"]
 
@@ -125,7 +125,7 @@ def _view(found: Compared, view: str, ends: int) -> str:
 
 
 def _wide(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f'<div class="wide">{tables.html(rows)}</div>' if rows else ""
+    return wide(tables.html(rows)) if rows else ""
 
 
 def _note(text: str) -> str:

@@ -200,7 +200,7 @@ def _summary(summary: Rows) -> str:
     if not summary:
         return ""
     table = tables.html(tables.metrics_table(summary), "summary")
-    return f'<div class="wide">{table}</div><p class="note">{SCORES_NOTE}</p>'
+    return f'{wide(table)}<p class="note">{SCORES_NOTE}</p>'
 
 
 def _box_plots(rows: Rows) -> str:
@@ -265,6 +265,11 @@ def _steps(values: Mapping[str, Any]) -> str:
         for step, value in values.items()
     ]
     return "; ".join(done) or "nothing"
+
+
+def wide(table: str) -> str:
+    """A table that moves sideways where the page is narrow; nothing for none."""
+    return f'<div class="wide">{table}</div>' if table else ""
 
 
 def settings(tree: Mapping[str, Any]) -> str:

@@ -292,13 +292,12 @@ def _card(maps: FeatureMaps, how: Comparison) -> dict[str, Any]:
     }
 
 
+Rows = list[dict[str, str]]
+
+
 def _write(out: Path, done: Mapping[str, Compared], many: bool, card: Mapping[str, Any]) -> None:
     """Write all files; the table, which says that all is done, comes last."""
     from condyle.report.heatmap import heatmap
-
-    def table(rows: Callable[[Compared], list[dict[str, str]]]) -> str:
-        named = [({"Image": name} if many else {}, one) for name, one in done.items()]
-        return csv_text([image | row for image, one in named for row in rows(one)])
 
     def beside(ending: str) -> Path:
         return out.with_name(out.stem + ending)
@@ -311,9 +310,26 @@ def _write(out: Path, done: Mapping[str, Compared], many: bool, card: Mapping[st
     )
     with whole_or_absent(beside(".png")) as temporary:
         temporary.write_bytes(picture)
-    if card["permutations"]:
-        write_text(beside("_random.csv"), table(Compared.standing_rows))
-    write_text(out, table(Compared.rows))
+    named = [({"Image": name} if many else {}, one) for name, one in done.items()]
+    rows = [image | row for image, one in named for row in one.rows()]
+    random = [image | row for image, one in named for row in one.standing_rows()]
+    if random:
+        write_text(beside("_random.csv"), csv_text(random))
+    write_text(beside(".html"), _page(rows, random, picture, card))
+    write_text(out, csv_text(rows))
+
+
+def _page(rows: Rows, random: Rows, picture: bytes, card: Mapping[str, Any]) -> str:
+    """One page of all that was found, with what the figures are worth."""
+    from condyle.report import html, tables
+
+    sections = [
+        html.section("Cosines", html.image(picture, "cosine of each two regions", "surfaces")),
+        html.section("Pairs", html.wide(tables.html(rows))),
+        html.section("Beside random regions", html.wide(tables.html(random)) if random else ""),
+        html.section("How", html.settings(card)),
+    ]
+    return html.document("Regions compared by their features", "", "", sections)
 
 
 def _write_features(path: Path, done: Mapping[str, Compared]) -> None:
