@@ -110,12 +110,15 @@ def _said(found: Compared, patients: int) -> str:
     if len(standing) > 1:
         others = [row for row in found.between() if best["model"] in (row["model"], row["other"])]
         sure = sum(row["significant"] for row in others)
-        said += (
-            f" {patients} patients are too few for a test: {FEWEST} are the least."
-            if patients < FEWEST
-            else f" The difference is significant against {sure} of the other {len(others)}; where "
-            "it is not, these patients cannot tell the two apart."
-        )
+        if patients < FEWEST:
+            said += f" {patients} patients are too few for a test: {FEWEST} are the least."
+        elif sure == len(others):
+            said += " The difference is significant against every other."
+        else:
+            said += (
+                f" The difference is significant against {sure} of the other {len(others)}; where "
+                "it is not, these patients cannot tell the two apart."
+            )
     absent = ", ".join(model.name for model in found.absent)
     return said + (f" Not on this machine (see Warnings): {absent}." if absent else "")
 

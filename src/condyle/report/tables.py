@@ -153,7 +153,7 @@ def _cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[str]]:
     return [[shown(row.get(column)) for column in columns] for row in rows]
 
 
-NUMBER = re.compile(r"-?\d|undefined$|infinite$|minus infinite$|–$")
+NUMBER = re.compile(r"(?:< )?[-+]?\d[\d.,]*(?!\w)|undefined$|infinite$|minus infinite$|–$")
 
 
 def _numeric(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> list[bool]:

@@ -30,8 +30,10 @@ from condyle.workflows.files import write_names
 from condyle.workflows.judge import Learnt, judge
 from condyle.workflows.plan import fold_of
 from condyle.workflows.planned import segmenter_of
+from condyle.workflows.portrait import write_slices
 from condyle.workflows.progress import Tell, silent
 from condyle.workflows.record import environment, logged, write_csv, write_json
+from condyle.workflows.track import require_trackers, tracked
 from condyle.workflows.zeroshot import Card
 
 __all__ = ["EngineRun", "train"]
@@ -87,6 +89,7 @@ def train(experiment: Experiment, out: Path, *, tell: Tell = silent) -> EngineRu
     if settings.epochs and settings.budget:
         raise ConfigError("give either --epochs or --budget, not both")
     require(name.package)
+    require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
     fold = fold_of(dataset, experiment)
     if not fold.test:
@@ -99,7 +102,12 @@ def train(experiment: Experiment, out: Path, *, tell: Tell = silent) -> EngineRu
         write_text(out / "config.toml", experiment.to_toml())
         found = environment() | {"engines": dict(versions(require(name.package)))}
         write_json(out / "environment.json", found)
-        summary = work.judged(ENGINES[name.engine](work), warnings)
+        outcome = ENGINES[name.engine](work)
+        summary = work.judged(outcome, warnings)
+        with tracked(experiment.log, out) as track:  # an engine's figures are known at its end
+            for row in outcome.history:
+                track.epoch(row)
+            track.finish(len(outcome.history), summary)
     return EngineRun(out, summary)
 
 
@@ -167,6 +175,7 @@ class _Work:
             seconds_a_case=outcome.seconds_a_case,
             warnings=warnings,
         )
+        write_slices(self.held_out, outcome.predictions, self.experiment, self.out)
         return judge(
             self.held_out, outcome.predictions, self.out, self.experiment, learnt, self.tell
         )
