@@ -24,8 +24,10 @@ given = parser.parse_args()
 rows = {}
 for number, path in enumerate(given.scores):
     rows[str(number)] = [row for row in read_csv(path) if row["model"] == given.model]
+shared = {row["case"] for row in rows["0"]} & {row["case"] for row in rows["1"]}
+rows = {seed: [row for row in some if row["case"] in shared] for seed, some in rows.items()}
 scores = of_patients(rows, "dice")
-patients = sorted(scores["0"].keys() & scores["1"].keys())
+patients = sorted(scores["0"])
 copies = np.array([[scores[seed][patient] for patient in patients] for seed in rows])
 print(f"{len(patients)} patients; mean Dice {copies[0].mean():.4f} and {copies[1].mean():.4f}")
 rng, called = np.random.default_rng(0), 0

@@ -124,6 +124,12 @@ def test_who_rightly_finds_nothing_is_better_than_who_invents():
     assert of_patients({"right": right}, "dice") == {"right": {"a": 0.8}}
 
 
+def test_a_case_that_a_model_was_not_asked_is_no_success():
+    rows = [row("a", "tibia", 0.8), row("b", "tibia", 0.2)]
+    with pytest.raises(DatasetError, match="no row for tibia of case bscan"):
+        of_patients({"all": rows, "one": rows[:1]}, "dice")
+
+
 def test_a_failure_does_not_make_up_for_other_errors():
     rows = [row("a", "tibia", 1.2), row("b", "tibia", 0, "missed")]
     up, down = (of_patients({"m": rows}, "volume_similarity", side)["m"] for side in (1, -1))

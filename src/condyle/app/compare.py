@@ -22,10 +22,11 @@ def compare(experiment: Path, *, out: Out) -> None:
         on, and no finished training is repeated.
     """
     from condyle.app.show import bars, say, show_table
+    from condyle.report.tables import shown
     from condyle.workflows.compare import compare as run
 
     with bars() as tell:
         table = run(experiment, out, tell=tell)
-    rows = [{key: row[key] for key in SHOWN if key in row} for row in table]
+    rows = [{key: shown(row.get(key)) for key in SHOWN} for row in table]
     show_table("the same patients, mean ± standard deviation", rows)
     say(f"more in {out / 'report.html'}")

@@ -109,6 +109,11 @@ def of_patients(
         of a case (seeds, slices) are averaged first.
     metric : one of `METRICS`.
     side : on which the worst value of a figure with a sign lies.
+
+    Raises
+    ------
+    DatasetError
+        If a model has no row at all for a structure of a case that another one has.
     """
     found = {model: _by_case(some, metric, side) for model, some in rows.items()}
     asked = list(dict.fromkeys(key for figures in found.values() for key in figures))
@@ -118,7 +123,12 @@ def of_patients(
     for model, figures in found.items():
         patients: dict[str, dict[str, list[float]]] = {}
         for patient, case, structure in counts:
-            values = np.array(figures.get((patient, case, structure), [best]))
+            if (patient, case, structure) not in figures:
+                raise DatasetError(
+                    f"{model} has no row for {structure} of case {case}, which another model has: "
+                    "models are compared on the same cases alone"
+                )
+            values = np.array(figures[patient, case, structure])
             figure = float(np.where(np.isnan(values), best, values).mean())
             patients.setdefault(patient, {}).setdefault(case, []).append(figure)
         scores[model] = {

@@ -25,7 +25,7 @@ import numpy as np
 from condyle.core import Grid, LabelMap
 from condyle.errors import DatasetError
 from condyle.measure.overlap import Counts, count
-from condyle.measure.pairs import pairs
+from condyle.measure.pairs import NOTES, pairs
 from condyle.measure.surface import SurfaceDistances, surface_distances
 from condyle.measure.volume import signed_similarity
 
@@ -188,7 +188,6 @@ def _row(
     cm3 = grid.voxel_volume / 1000.0
     error = (counts.predicted - counts.truth) * cm3
     there = bool(counts.truth), bool(counts.predicted)
-    notes = {(False, False): "absent in both", (True, False): "missed", (False, True): "invented"}
     wrong = counts.truth + counts.predicted - 2 * counts.both
     similarity = signed_similarity(counts)
     return {
@@ -213,7 +212,7 @@ def _row(
         "tn": judged - counts.truth - counts.predicted + counts.both,
         "diagonal_mm": float(np.linalg.norm(np.array(grid.shape) * grid.spacing)),
         "scan_cm3": math.prod(grid.shape) * cm3,
-        "note": notes.get(there, ""),
+        "note": NOTES[there],
     }
 
 

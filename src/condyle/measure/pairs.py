@@ -12,7 +12,15 @@ from condyle.core import LabelMap
 from condyle.errors import LabelError
 from condyle.measure.boxes import Box, boxes
 
-__all__ = ["Pair", "pairs"]
+__all__ = ["NOTES", "Pair", "pairs"]
+
+NOTES = {
+    (True, True): "",
+    (True, False): "missed",
+    (False, True): "invented",
+    (False, False): "absent in both",
+}
+"""Whether there was something, and whether something was predicted -> what became of it."""
 
 
 class Pair(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 
 from condyle.core import LabelMap
 from condyle.measure.overlap import Counts
-from condyle.measure.pairs import pairs
+from condyle.measure.pairs import NOTES, pairs
 from condyle.measure.volume import signed_similarity
 from condyle.prepare.slices import ends as edges
 
@@ -112,9 +112,5 @@ def _figures(counts: Counts) -> Row:
         "recall": counts.recall,
         "volume_similarity": similarity,
         "abs_volume_similarity": 1 - abs(1 - similarity),
-        "note": ""
-        if counts.truth and counts.predicted
-        else "missed"
-        if counts.truth
-        else "invented",
+        "note": NOTES[bool(counts.truth), bool(counts.predicted)],
     }

@@ -164,18 +164,17 @@ def _rows_of(model: Model, view: str, ends: int) -> list[Row]:
     """The rows of a model that a view is made from."""
     if view == "3d":
         return model.rows
-    if view == "2d":
-        return model.slices
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+    whose = ("patient", "case", "structure", "seed")
+    groups: dict[tuple[Any, ...], list[Row]] = {tuple(r[k] for k in whose): [] for r in model.rows}
     for row in model.slices:
-        groups.setdefault((row["case"], row["structure"], row["seed"]), []).append(row)
-    hard = {key: at_ends(group, ends) for key, group in groups.items()}
-    if view == "2d_ends":
-        return [dict(row) for group in hard.values() for row in group]
-    named = ("patient", "case", "structure", "seed")
-    return [
-        {name: group[0][name] for name in named} | pooled(group) for group in hard.values() if group
-    ]
+        groups[tuple(row[k] for k in whose)].append(row)
+    chosen: list[Row] = []
+    for key, group in groups.items():
+        some = at_ends(group, ends) if view.endswith("_ends") else group
+        if view.startswith("3d") or not some:  # nothing at all: rightly, and without a figure
+            some = [pooled(some)]
+        chosen += [{**dict(zip(whose, key, strict=True)), **row} for row in some]
+    return chosen
 
 
 def _tested(

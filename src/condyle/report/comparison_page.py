@@ -19,9 +19,6 @@ __all__ = ["write_comparison"]
 
 Row = dict[str, Any]
 
-MOST_DRAWN = 3
-"""Models whose answers are drawn: the first, the last, and the one between."""
-
 NOTES = {
     "3d": "Over whole volumes. Mean ± standard deviation over patients, a patient's structures, "
     "scans and seeds averaged first. The interval holds the mean with 95 % confidence, the "
@@ -137,11 +134,25 @@ def _note(text: str) -> str:
 
 def _charts(found: Compared) -> Iterator[str]:
     standing = found.standing()
-    yield image(models.intervals(standing), "Mean Dice and its 95 % interval", "chart")
-    yield image(models.ranks(standing), "Ranks and their 95 % intervals", "chart")
-    for metric in ("dice", "hd95_mm"):
-        title = f"{tables.heading(metric)} of every patient"
-        yield image(models.box_plot_of_models(found.of_patients(metric), metric), title, "chart")
+    yield _pair(
+        image(models.intervals(standing), "Mean Dice and its 95 % interval", "chart"),
+        image(models.ranks(standing), "Ranks and their 95 % intervals", "chart"),
+    )
+    yield _pair(
+        *(
+            image(
+                models.box_plot_of_models(found.of_patients(metric), metric),
+                f"{tables.heading(metric)} of every patient",
+                "chart",
+            )
+            for metric in ("dice", "hd95_mm")
+        )
+    )
+
+
+def _pair(*charts: str) -> str:
+    """Two charts side by side, where the page is wide enough."""
+    return f'<div class="pair">{"".join(charts)}</div>'
 
 
 def _structures(found: Compared) -> list[Row]:
@@ -199,20 +210,21 @@ def _probabilities(found: Compared) -> Iterator[str]:
     """How good probabilities are of the models that have any; engines give label maps alone."""
     known = {m.name: m.likelihood for m in found.models if m.likelihood.voxels}
     if known:
-        title = "Precision over recall, all structures' voxels together"
-        yield image(probability.precision_recall(known), title, "chart")
-        title = "How often a structure is there, over how often it is expected"
-        yield image(probability.calibration(known), title, "chart")
+        precision = "Precision over recall, all structures' voxels together"
+        calibration = "How often a structure is there, over how often it is expected"
+        yield _pair(
+            image(probability.precision_recall(known), precision, "chart"),
+            image(probability.calibration(known), calibration, "chart"),
+        )
 
 
 def _overlays(found: Compared, place: Place) -> Iterator[str]:
-    """The worst and the best patient's scans, as some of the models answered."""
-    scores = found.of_cases()
-    names = [name for name in scores if all(name in model.predictions for model in found.models)]
-    if not names:
+    """The worst and the best case, as the first, the last and a model between answered."""
+    able = [model for model in found.models if model.predictions]
+    names = [name for name in found.of_cases() if all(name in m.predictions for m in able)]
+    if not able or not names:
         return
-    count = len(found.models)
-    drawn = [found.models[n] for n in dict.fromkeys((0, count // 2, count - 1))][:MOST_DRAWN]
+    drawn = [able[n] for n in dict.fromkeys((0, len(able) // 2, len(able) - 1))]
     for word, name in zip(("worst", "best"), dict.fromkeys((names[0], names[-1])), strict=False):
         case = place.cases[name]
         truth, scan = case.labels(), case.image()
