@@ -31,13 +31,18 @@ def told_by(child, job=None):
     return child.run(job or {}, lambda *said: heard.append(said)), heard
 
 
-def is_alive(pid):
-    """Whether a process runs still; one that only waits to be noticed does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+def is_alive(pid, seconds=10.0):
+    """Whether a process runs after so long; one that only waits to be noticed does not."""
+    end = time.monotonic() + seconds  # a killed process takes a moment to end
+    while time.monotonic() < end:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_a_child_gets_its_job_and_gives_its_result(child):

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,12 @@ def fetch(parts: Sequence[Part], tell: Tell) -> None:
 
 def _download(url: str, target: Path, name: str, tell: Tell) -> None:
     """Write what a server sends to a file; a part of it is an error."""
-    with urllib.request.urlopen(url, timeout=SECONDS) as answer, target.open("wb") as sink:
+    try:
+        asked = urllib.request.urlopen(url, timeout=SECONDS)
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
+    with asked as answer, target.open("wb") as sink:
         size, got = int(answer.headers.get("Content-Length") or 0), 0
         while chunk := answer.read(1 << 20):
             got += sink.write(chunk)

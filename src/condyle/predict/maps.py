@@ -7,7 +7,6 @@ the whole; its second part, at an eighth of the size, sees the whole at once.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ from condyle.networks.inflate import STRATEGIES, Strategy, inflate
 from condyle.networks.inflated import ACSConv3d, DeepConv3d, NormAct3d, Squeeze3d
 from condyle.networks.separable import SeparableConv3d, separated
 from condyle.networks.weights import Found, load_into, locate, read_state, source_of
-from condyle.predict.openvino import library
+from condyle.predict.openvino import converted, library
 
 __all__ = ["LAYERS", "FeatureMaps", "RuntimeName", "convolutions"]
 
@@ -335,11 +334,7 @@ def _in_torch(where: torch.device, part: nn.Module, _: Tensor) -> Computed:
 
 
 def _in_openvino(part: nn.Module, example: Tensor) -> Computed:
-    openvino = library()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit.trace is old, and tells of branches on sizes
-        traced = torch.jit.trace(part, example, check_trace=False)
-        model = openvino.convert_model(traced, example_input=example)
+    model = converted(part, example)
     model.reshape([1, example.shape[1], -1, -1, -1])
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -347,7 +342,7 @@ def _in_openvino(part: nn.Module, example: Tensor) -> Computed:
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,  # other work would sit on the same cores
     }
-    ready = openvino.Core().compile_model(model, "CPU", settings)
+    ready = library().Core().compile_model(model, "CPU", settings)
 
     def compute(x: Tensor) -> list[Tensor]:
         made = ready(x.contiguous().numpy(), share_inputs=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
@@ -39,6 +40,20 @@ def library() -> Any:
         return import_module("openvino")
     except ImportError:
         return None
+
+
+def converted(module: nn.Module, x: Tensor) -> Any:
+    """A module as OpenVINO's model, by the way that an example takes through it."""
+    level = logging.root.level
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch.jit.trace is deprecated, and tells of each branch on a size; the sizes that
+            # come are multiples, as in the example, and take the same branches
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(module, x, check_trace=False)
+            return library().convert_model(traced, example_input=x)
+    finally:
+        logging.root.setLevel(level)  # where it fails, OpenVINO leaves everybody's warnings off
 
 
 def version() -> str:
@@ -112,17 +127,11 @@ class Graph:
         ConfigError
             If OpenVINO lacks one of the network's operations.
         """
-        openvino = library()
-        if openvino is None:
+        if library() is None:
             raise MissingExtra("OpenVINO is not installed: pip install openvino")
         scored, x = example(network)
         try:
-            with torch.no_grad(), warnings.catch_warnings():
-                # torch.jit.trace is deprecated, and tells of each branch on a size; the sizes that
-                # come are multiples, as in the example, and take the same branches
-                warnings.simplefilter("ignore")
-                traced = torch.jit.trace(scored, x, check_trace=False)
-                model = openvino.convert_model(traced, example_input=x)
+            model = converted(scored, x)
         except Exception as error:  # of many kinds, OpenVINO's and PyTorch's
             raise ConfigError(
                 f"OpenVINO cannot run this network ({_last(error)}): choose --runtime torch"
