@@ -8,29 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from condyle.core import Grid, LabelMap, LabelScheme, Volume
-from condyle.io import write_nnunet
+from balls import balls
 
-SCHEME = LabelScheme.of({"ball": 1})
 KILLS = [pytest.param(1), pytest.param(10, marks=pytest.mark.slow)]
-
-
-def scan(seed):
-    rng = np.random.default_rng(seed)
-    grid = Grid.regular((24, 24, 16), (1.0, 1.0, 1.0))
-    place = np.stack(np.indices(grid.shape), axis=-1) - rng.uniform(8, 14, 3)
-    labels = (np.linalg.norm(place, axis=-1) < 6).astype(np.uint8)
-    image = (100 * labels + 15 * rng.normal(size=grid.shape)).astype(np.float32)
-    return (Volume(image, grid),), LabelMap(labels, grid, SCHEME)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    pairs = ((f"ball_{n}", *scan(n)) for n in range(5))
-    return write_nnunet(tmp_path_factory.mktemp("data") / "balls", "balls", pairs, SCHEME, ("MRI",))
+    return balls(tmp_path_factory.mktemp("data"))
 
 
 def command(dataset, out, *before, epochs=12):

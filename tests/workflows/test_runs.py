@@ -4,35 +4,21 @@ import csv
 import json
 import shutil
 
-import numpy as np
 import pytest
 
+from balls import balls
 from condyle.app.cli import main
 from condyle.config import Experiment
-from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile
-from condyle.io import write_nnunet
 from condyle.workflows.runs import differences, runs
 from condyle.workflows.train import train
-
-SCHEME = LabelScheme.of({"ball": 1})
-
-
-def scan(seed):
-    rng = np.random.default_rng(seed)
-    grid = Grid.regular((24, 24, 16), (1.0, 1.0, 1.0))
-    place = np.stack(np.indices(grid.shape), axis=-1) - rng.uniform(8, 14, 3)
-    labels = (np.linalg.norm(place, axis=-1) < 6).astype(np.uint8)
-    image = (100 * labels + 15 * rng.normal(size=grid.shape)).astype(np.float32)
-    return (Volume(image, grid),), LabelMap(labels, grid, SCHEME)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two finished runs, and one that was interrupted in its third epoch."""
     top = tmp_path_factory.mktemp("runs")
-    pairs = ((f"ball_{n}", *scan(n)) for n in range(5))
-    dataset = write_nnunet(top / "data" / "balls", "balls", pairs, SCHEME, ("MRI",))
+    dataset = balls(top / "data")
 
     def interrupted(stage, done, words):
         if stage == "training" and done > 0.55:

@@ -5,37 +5,24 @@ import logging
 import math
 import sys
 
-import numpy as np
 import pytest
 
+from balls import balls
 from condyle.app.cli import main
 from condyle.config import Experiment
-from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import MissingExtra
-from condyle.io import write_nnunet
 from condyle.workflows.track import tracked
 from condyle.workflows.train import train
 
 pytest.importorskip("tensorboard", reason="pip install tensorboard")
 pytest.importorskip("mlflow", reason="pip install mlflow-skinny")
 
-SCHEME = LabelScheme.of({"ball (left)": 1})
 EPOCHS = 4
-
-
-def scan(seed):
-    rng = np.random.default_rng(seed)
-    grid = Grid.regular((24, 24, 16), (1.0, 1.0, 1.0))
-    place = np.stack(np.indices(grid.shape), axis=-1) - rng.uniform(8, 14, 3)
-    labels = (np.linalg.norm(place, axis=-1) < 6).astype(np.uint8)
-    image = (100 * labels + 15 * rng.normal(size=grid.shape)).astype(np.float32)
-    return (Volume(image, grid),), LabelMap(labels, grid, SCHEME)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    pairs = ((f"ball_{n}", *scan(n)) for n in range(5))
-    return write_nnunet(tmp_path_factory.mktemp("data") / "balls", "balls", pairs, SCHEME, ("MRI",))
+    return balls(tmp_path_factory.mktemp("data"), "ball (left)")
 
 
 def experiment(dataset):

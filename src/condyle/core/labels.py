@@ -217,6 +217,10 @@ class LabelMap(OnGrid):
         """(i, j, k) booleans: False where nobody labelled; None where all is labelled."""
         return None if self.scheme.ignore is None else self.array != self.scheme.ignore
 
+    def emptied(self) -> Self:
+        """The same map with no structure in it."""
+        return self.with_array(np.zeros_like(self.array))
+
     def within(self, mask: NDArray[np.bool_] | None) -> Self:
         """The same labels, but background where a mask is False; itself for None.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from condyle.errors import CondyleError, OutputError
 
-__all__ = ["Manifest", "sha256", "whole_or_absent", "write_text"]
+__all__ = ["Manifest", "sha256", "whole_or_absent", "write_bytes", "write_text"]
 
 
 @contextlib.contextmanager
@@ -66,6 +66,18 @@ def write_text(path: Path, text: str) -> Path:
     """Write a text file (UTF-8), whole or not at all; gives back its path."""
     with whole_or_absent(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file, whole and read back, or not at all; gives back its path."""
+
+    def check(written: Path) -> None:
+        if written.read_bytes() != content:
+            raise OutputError(f"{path} was not written: the disk gave back other bytes")
+
+    with whole_or_absent(path, check) as temporary:
+        temporary.write_bytes(content)
     return Path(path)
 
 

@@ -113,7 +113,7 @@ def failed_case(truth: LabelMap) -> list[Row]:
     Overlaps are 0, all of the volume is missing, and distances are the diagonal of the scan in
     mm. The note is 'failed'.
     """
-    rows = score_case(truth, truth.with_array(np.zeros_like(truth.array)))
+    rows = score_case(truth, truth.emptied())
     signed = ("volume_similarity", "volume_error_cm3")
     return [
         {**row, **counted(row | {"note": "failed"}, -1), "note": "failed"}

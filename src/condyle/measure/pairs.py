@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from condyle.core import LabelMap
 from condyle.errors import LabelError
-from condyle.measure.boxes import Box, boxes
+from condyle.prepare.boxes import Box, boxes
 
 __all__ = ["NOTES", "Pair", "pairs"]
 

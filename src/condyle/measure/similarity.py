@@ -13,11 +13,12 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from condyle.prepare.boxes import Box, box_of
+
 __all__ = ["Pair", "cosine", "scattered", "similarities", "standing"]
 
 Pair = tuple[str, str]
 Shares = dict[str, NDArray[np.float32]]
-Place = tuple[slice, slice, slice]
 
 TRIES = 60
 """Places that are tried for a region before the best of them is taken."""
@@ -110,10 +111,12 @@ def scattered(
     crossed = whole = 0.0
     solid = [name for name in shares if name != rest]
     for name in sorted(solid, key=lambda n: -float(shares[n].sum())):
-        piece, home = _cut_out(shares[name])
+        home = box_of(shares[name])
+        assert home is not None
+        piece = shares[name][home]
         size = float(piece.sum())
         wanted = float(piece[tissue[home]].sum()) / size
-        best: tuple[float, Place, NDArray[np.float32]] | None = None
+        best: tuple[float, Box, NDArray[np.float32]] | None = None
         for _ in range(TRIES):
             turned = piece[tuple(slice(None, None, random.choice((-1, 1))) for _ in range(3))]
             place = _somewhere(turned.shape, tissue.shape, random)
@@ -135,14 +138,7 @@ def scattered(
     return {name: moved[name] for name in shares}, crossed / whole if whole else 0.0
 
 
-def _cut_out(share: NDArray[np.float32]) -> tuple[NDArray[np.float32], Place]:
-    """A region in the smallest box that holds it, and the box."""
-    where = np.nonzero(share)
-    i, j, k = (slice(int(side.min()), int(side.max()) + 1) for side in where)
-    return share[i, j, k], (i, j, k)
-
-
-def _somewhere(size: Iterable[int], shape: Iterable[int], random: np.random.Generator) -> Place:
+def _somewhere(size: Iterable[int], shape: Iterable[int], random: np.random.Generator) -> Box:
     """A random place for a box of this size in an array of this shape."""
     i, j, k = (
         slice(start, start + side)

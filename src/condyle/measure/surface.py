@@ -24,7 +24,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
 from condyle.errors import GeometryError, GridMismatch
-from condyle.measure.boxes import box_of
+from condyle.prepare.boxes import box_of
 
 __all__ = ["SurfaceDistances", "surface_distances"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.errors import LabelError, OutputError, UnknownName
-from condyle.io.whole import whole_or_absent
+from condyle.errors import LabelError, UnknownName
+from condyle.io.whole import write_bytes
 from condyle.mesh.triangles import Mesh, vertex_normals
 
 __all__ = ["FORMATS", "SPACES", "write"]
@@ -60,17 +60,8 @@ def write(meshes: Sequence[Mesh], path: Path, *, space: str = "ras") -> Path:
         raise LabelError(f"there is no surface to write to {path}")
     turned = [replace(mesh, vertices=mesh.vertices * SPACES[space]) for mesh in meshes]
     for ending, content in FORMATS[path.suffix.lower()](turned, space, path.stem).items():
-        _write_bytes(path if ending == path.suffix.lower() else path.with_suffix(ending), content)
+        write_bytes(path if ending == path.suffix.lower() else path.with_suffix(ending), content)
     return path
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    def check(written: Path) -> None:
-        if written.read_bytes() != content:
-            raise OutputError(f"{path} was not written: the disk gave back other bytes")
-
-    with whole_or_absent(path, check) as temporary:
-        temporary.write_bytes(content)
 
 
 def _word(name: str) -> str:

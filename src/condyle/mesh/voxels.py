@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 from scipy.spatial import KDTree
 
 from condyle.core import Label, LabelMap
@@ -14,6 +13,7 @@ from condyle.errors import ConfigError, LabelError
 from condyle.mesh.decimate import decimated
 from condyle.mesh.smooth import of_volume, without_stairs
 from condyle.mesh.triangles import Floats, Ints, Mesh
+from condyle.prepare.boxes import Box, box_of, boxes
 
 __all__ = ["LARGEST_ERROR_MM", "surface", "surfaces"]
 
@@ -23,8 +23,6 @@ open how marching cubes cuts a face whose corners are in and out crosswise, and 
 
 LARGEST_ERROR_MM = 10.0
 """A surface may be simplified by at most this distance."""
-
-Box = tuple[slice, ...]
 
 
 def surface(
@@ -65,7 +63,7 @@ def surface(
     8.0
     """
     label = labels.scheme[structure]
-    box = _boxes(labels.mask(label.id).view(np.uint8)).get(1)
+    box = box_of(labels.mask(label.id))
     if box is None:
         raise LabelError(f"there is no {label.name} in the label map: no surface to draw")
     return _surface(labels, label, box, smooth, error_mm)
@@ -84,31 +82,13 @@ def surfaces(labels: LabelMap, *, smooth: bool = True, error_mm: float = 0.1) ->
     ConfigError
         If the error is no distance from 0 to 10 mm.
     """
-    boxes = _boxes(labels.array)
-    there = [label for label in labels.scheme.labels if label.id in boxes]
+    found = boxes(labels.array)
+    there = [label for label in labels.scheme.labels if label.id in found]
     if not there:
         raise LabelError(
             f"the label map holds none of {', '.join(labels.scheme.names)}: no surface to draw"
         )
-    return [_surface(labels, label, boxes[label.id], smooth, error_mm) for label in there]
-
-
-def _boxes(array: NDArray[np.integer]) -> dict[int, Box]:
-    """Number -> the box of its voxels."""
-    sides = [np.flatnonzero(array.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not sides[0].size:
-        return {}
-    lows = [int(side[0]) for side in sides]
-    held = array[tuple(slice(side[0], side[-1] + 1) for side in sides)]
-    boxes = find_objects(held.T)  # files are read with i fastest, and so is it
-    return {
-        number: tuple(
-            slice(side.start + low, side.stop + low)
-            for side, low in zip(box[::-1], lows, strict=True)
-        )
-        for number, box in enumerate(boxes, start=1)
-        if box is not None
-    }
+    return [_surface(labels, label, found[label.id], smooth, error_mm) for label in there]
 
 
 def _surface(labels: LabelMap, label: Label, box: Box, smooth: bool, error_mm: float) -> Mesh:

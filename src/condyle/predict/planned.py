@@ -21,7 +21,9 @@ from condyle.config import Plane, Section
 from condyle.core import Grid, Volume
 from condyle.errors import ConfigError
 from condyle.predict.runtime import Runtime
+from condyle.predict.tiles import starts
 from condyle.predict.views import FLIPS, Flips
+from condyle.prepare.boxes import box_of
 from condyle.prepare.recipe import Answer, Prepared, Recipe
 
 __all__ = ["NoRecipe", "Plan", "Seen", "answer", "classes", "count", "look", "prepared", "sample"]
@@ -29,6 +31,8 @@ __all__ = ["NoRecipe", "Plan", "Seen", "answer", "classes", "count", "look", "pr
 Array = NDArray[Any]
 ANISOTROPIC = 3
 """A grid whose coarsest spacing is more than so many times its finest is resampled in two steps."""
+APART = 0.5
+"""Windows follow one another by this part of their length."""
 TILES_AT_ONCE = 8 * 256 * 256
 BLOCK_BYTES = 2**28
 
@@ -101,7 +105,7 @@ def prepared(plan: Plan, channels: Sequence[Volume]) -> Seen:
     data = np.stack([a.transpose(2, 1, 0).transpose(plan.turn) for a in arrays])
     whole = data.shape[1:]
     filled = np.asarray(binary_fill_holes((data != 0).any(axis=0)))
-    box = _box(filled)
+    box = box_of(filled) or (slice(None),) * 3
     data, filled = data[(slice(None), *box)].copy(), filled[box]
     for number, channel in enumerate(data):
         mask = filled if plan.masked[number] else None
@@ -125,7 +129,9 @@ def look(plan: Plan, runtime: Runtime, seen: Seen, flips: Flips) -> NDArray[np.f
     data, inside = _padded(seen.array, plan.patch)
     flat = len(plan.patch) == 2
     weight = _gaussian(plan.patch)
-    sides = [_places(n, p) for n, p in zip(data.shape[-len(plan.patch) :], plan.patch, strict=True)]
+    sides = [
+        starts(n, p, APART) for n, p in zip(data.shape[-len(plan.patch) :], plan.patch, strict=True)
+    ]
     ways = _ways(plan, seen.source, flips)
     total: Tensor | None = None
     shares = torch.zeros(data.shape[-len(plan.patch) :])
@@ -184,14 +190,10 @@ def sample(plan: Plan, seen: Seen) -> Tensor:
 
 def count(plan: Plan, seen: Seen, flips: Flips) -> int:
     """How many windows the network will see of a prepared scan."""
-    data, _ = _padded(seen.array, plan.patch)
-    sides = zip(data.shape[-len(plan.patch) :], plan.patch, strict=True)
-    windows = int(np.prod([len(_places(n, p)) for n, p in sides]))
-    return (
-        windows
-        * len(_ways(plan, seen.source, flips))
-        * (data.shape[1] if len(plan.patch) == 2 else 1)
-    )
+    sides = zip(seen.array.shape[-len(plan.patch) :], plan.patch, strict=True)
+    windows = int(np.prod([len(starts(n, p, APART)) for n, p in sides]))
+    slices = seen.array.shape[1] if len(plan.patch) == 2 else 1
+    return windows * len(_ways(plan, seen.source, flips)) * slices
 
 
 def _own_axes(plan: Plan, seen: Seen, found: Array) -> Array:
@@ -200,17 +202,6 @@ def _own_axes(plan: Plan, seen: Seen, found: Array) -> Array:
     if plan.axes == "RAS":
         back = seen.source.turn_to("RAS").inverse().apply(back)
     return np.ascontiguousarray(back)
-
-
-def _box(mask: Array) -> tuple[slice, ...]:
-    """Where a mask is not empty; everywhere if it is empty."""
-    if not mask.any():
-        return tuple(slice(0, n) for n in mask.shape)
-    sides: list[slice] = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        sides.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(sides)
 
 
 def _zscore(image: Array, mask: Array | None, _: Mapping[str, float]) -> Array:
@@ -286,13 +277,6 @@ def _padded(array: NDArray[np.float32], patch: Sequence[int]) -> tuple[Array, tu
     padding = [(m // 2, m - m // 2) for m in missing]
     inside = tuple(slice(a, a + n) for (a, _), n in zip(padding, array.shape, strict=True))
     return (np.pad(array, padding) if any(missing) else array), inside[1:]
-
-
-def _places(length: int, window: int) -> list[int]:
-    """Where windows begin along a side: evenly spread, at most half a window apart."""
-    steps = int(np.ceil((length - window) / (window * 0.5))) + 1
-    step = (length - window) / (steps - 1) if steps > 1 else 0.0
-    return [int(np.round(step * n)) for n in range(steps)]
 
 
 def _gaussian(patch: Sequence[int]) -> Tensor:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from condyle.core import Grid, LabelMap, Volume
 from condyle.errors import ConfigError, LabelError, UnknownName
 from condyle.predict.maps import FeatureMaps
+from condyle.prepare.boxes import box_of
 from condyle.prepare.fingerprint import looks_like_ct
 from condyle.prepare.intensity import finite, sample
 from condyle.prepare.resample import resample_image
@@ -182,24 +183,14 @@ def region_features(
         if mode == "volume":
             seen = scene.grey * share
         else:
-            box = box_around(share)
+            box = box_of(share)
+            assert box is not None  # `Scene.of` refuses a region without voxels
             seen, share = scene.grey[box], share[box]
         weights = share if pool == "region" else np.ones_like(share)
         made = maps(_filled(seen, maps.multiple))
         weights = _filled(weights, maps.multiple)
         found[name] = {column: _pooled(m, weights) for column, m in made.items()}
     return found
-
-
-def box_around(share: Array) -> tuple[slice, slice, slice]:
-    """The smallest box that holds all of a region."""
-    inside = share > 0
-    sides = [
-        np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
-        for axis in range(3)
-    ]
-    i, j, k = (slice(int(side[0]), int(side[-1]) + 1) for side in sides)
-    return i, j, k
 
 
 def _filled(array: Array, multiple: int) -> Array:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from condyle.config import Plane
 from condyle.core import Grid, LabelMap
 from condyle.errors import GeometryError, LabelError
+from condyle.prepare.boxes import box_of
 from condyle.prepare.slices import axis_of
 
 __all__ = ["Box", "bounding_box", "labelled_slices", "lengthwise", "near_slice", "restore", "slab"]
@@ -37,15 +38,14 @@ def bounding_box(mask: NDArray[Any], margin_mm: float, grid: Grid) -> Box:
     """
     if mask.shape != grid.shape:
         raise GeometryError(f"a mask of {mask.shape} does not lie on a grid of {grid.shape}")
-    if not mask.any():
+    box = box_of(mask)
+    if box is None:
         raise LabelError("there is nothing to put a box around: the mask is empty")
     start, stop = [], []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        margin = int(np.ceil(margin_mm / grid.spacing[axis] - 1e-6))
-        start.append(max(int(filled[0]) - margin, 0))
-        stop.append(min(int(filled[-1]) + 1 + margin, grid.shape[axis]))
+    for side, mm, length in zip(box, grid.spacing, grid.shape, strict=True):
+        margin = int(np.ceil(margin_mm / mm - 1e-6))
+        start.append(max(side.start - margin, 0))
+        stop.append(min(side.stop + margin, length))
     return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
 
 

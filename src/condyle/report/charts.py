@@ -191,8 +191,7 @@ def box_plot(rows: Sequence[Mapping[str, Any]], metric: str = "dice") -> bytes:
     figure = Figure(figsize=(WIDTH / DPI, 1.3 + 0.55 * max(1, len(names))), dpi=DPI,
                     facecolor="white", layout="constrained")  # fmt: skip
     axes = figure.subplots()
-    title, unit, _ = tables.METRICS.get(metric, (metric, "", 3))
-    plain(axes, f"{title} ({unit})" if unit else title)
+    plain(axes, tables.heading(metric))
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     for at, name in enumerate(names):

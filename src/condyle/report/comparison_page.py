@@ -225,6 +225,7 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
     if not able or not names:
         return
     drawn = [able[n] for n in dict.fromkeys((0, len(able) // 2, len(able) - 1))]
+    scores = {model.name: found.of_cases(model.name) for model in drawn}
     for word, name in zip(("worst", "best"), dict.fromkeys((names[0], names[-1])), strict=False):
         case = place.cases[name]
         truth, scan = case.labels(), case.image()
@@ -232,7 +233,7 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
             answer = read_labels(model.predictions[name], truth.scheme)
             caption = (
                 f"{word} over all models: {name}, by {model.name}, mean Dice "
-                f"{found.of_cases(model.name)[name]:.3f}; filled: predicted, outlined: true"
+                f"{scores[model.name][name]:.3f}; filled: predicted, outlined: true"
             )
             yield image(figures.overlay(scan, truth, answer), caption, "cases")
             if word == "worst" and answer.present() and truth.present():

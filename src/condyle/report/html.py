@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
@@ -130,7 +130,7 @@ def section(title: str, *parts: str) -> str:
 
 def _headline(report: Report) -> str:
     """The mean Dice of the held-out cases, and the few other figures one asks for first."""
-    means = _means_of_cases(report.rows)
+    means = tables.mean_dice(report.rows)
     if means:
         worst = min(means, key=lambda case: means[case])
         mean = sum(means.values()) / len(means)
@@ -158,16 +158,6 @@ def _headline(report: Report) -> str:
 
 def tile(figure: str, text: str, name: str = "") -> str:
     return f'<div class="tile {name}"><b>{escape(figure)}</b><span>{escape(text)}</span></div>'
-
-
-def _means_of_cases(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Case -> mean Dice over the structures for which it is defined."""
-    scores: dict[str, list[float]] = {}
-    for row in rows:
-        dice = _number(row.get("dice"))
-        if math.isfinite(dice):
-            scores.setdefault(str(row["case"]), []).append(dice)
-    return {case: sum(found) / len(found) for case, found in scores.items()}
 
 
 def _number(value: Any) -> float:
@@ -277,19 +267,8 @@ def settings(tree: Mapping[str, Any]) -> str:
     plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
     nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
     blocks = [_block("", plain)] if plain else []
-    blocks += [_block(name, _flat(values)) for name, values in nested.items()]
+    blocks += [_block(name, tables.flattened(values, " ")) for name, values in nested.items()]
     return f'<div class="blocks">{"".join(blocks)}</div>' if blocks else ""
-
-
-def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """The leaves of nested values under names like 'outer inner'."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{before}{name} ")  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            flat[f"{before}{name}"] = value
-    return flat
 
 
 def _block(name: str, values: Mapping[str, Any]) -> str:

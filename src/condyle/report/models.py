@@ -114,7 +114,7 @@ def box_plot_of_models(scores: Mapping[str, Sequence[float]], metric: str = "dic
         12 models a thin line joins the points of a patient. What is not finite is counted.
     metric : whose numbers they are, for the title: see `condyle.report.tables.METRICS`.
     """
-    figure, axes = _rows(_title(metric), len(scores))
+    figure, axes = _rows(tables.heading(metric), len(scores))
     values = [np.asarray(list(column_), dtype=float) for column_ in scores.values()]
     together = len({v.size for v in values}) == 1 and 1 < len(values) <= MOST_JOINED
     at = np.arange(len(values))
@@ -145,7 +145,7 @@ def intervals(rows: Sequence[Row], metric: str = "dice") -> bytes:
         finite is shown as a word, without a mark.
     metric : whose means they are, for the title: see `condyle.report.tables.METRICS`.
     """
-    title = f"{_title(metric)}, mean and 95 % interval"
+    title = f"{tables.heading(metric)}, mean and 95 % interval"
     digits = tables.METRICS.get(metric, ("", "", 3))[2]
     return _forest(rows, ("mean", "low", "high"), title, digits)
 
@@ -185,11 +185,6 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-def _title(metric: str) -> str:
-    name, unit, _ = tables.METRICS.get(metric, (metric, "", 3))
-    return f"{name} ({unit})" if unit else name
 
 
 def _rows(title: str, rows: int) -> tuple[Figure, Axes]:

@@ -15,9 +15,11 @@ __all__ = [
     "cases_table",
     "csv_text",
     "duration",
+    "flattened",
     "html",
     "latex",
     "markdown",
+    "mean_dice",
     "mean_sd",
     "metrics_table",
     "shown",
@@ -93,9 +95,41 @@ def cases_table(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 
 def heading(metric: str) -> str:
-    """A metric's name with its unit: 'HD95 (mm)'."""
-    name, unit, _ = METRICS[metric]
+    """A metric's name with its unit: 'HD95 (mm)'; what is none of `METRICS` as it is called."""
+    name, unit, _ = METRICS.get(metric, (metric, "", 3))
     return f"{name} ({unit})" if unit else name
+
+
+def flattened(tree: Mapping[str, Any], between: str = ".", before: str = "") -> dict[str, Any]:
+    """Nested names and values as one table, with something between names.
+
+    Examples
+    --------
+    >>> flattened({"fold": 0, "training": {"rate": 0.1, "loss": "dice"}})
+    {'fold': 0, 'training.rate': 0.1, 'training.loss': 'dice'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            inner: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+            flat |= flattened(inner, between, f"{before}{name}{between}")
+        else:
+            flat[f"{before}{name}"] = value
+    return flat
+
+
+def mean_dice(rows: Sequence[Row]) -> dict[str, float]:
+    """Case -> mean Dice over the structures for which it is defined.
+
+    Parameters
+    ----------
+    rows : a row a case and structure.
+    """
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        if _finite(row.get("dice")):
+            scores.setdefault(str(row["case"]), []).append(float(row["dice"]))
+    return {case: sum(found) / len(found) for case, found in scores.items()}
 
 
 def words(name: str) -> str:

@@ -8,7 +8,8 @@ import json
 import logging
 import re
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,15 @@ def compare(asked: Comparison | Path, out: Path, *, tell: Tell = silent) -> list
         raise OutputError(f"{out} holds something else: choose another --out")
     write_text(before, comparison.model_dump_json(indent=2) + "\n")
     with logged(out / "log.txt") as warnings:
-        models = {name: _Model() for name in comparison.models}
-        for number, trial in enumerate(planned):
-            _train(trial, models[trial.model], _part(tell, number, len(planned), trial))
-            gc.collect()  # a network and its optimizer hold each other
-        for trial in planned:
-            _collect(trial, models[trial.model])
+        absent, failed = _trained(planned, tell)
+        models = [
+            Model(name, absent=absent[name])
+            if name in absent
+            else _judged(name, [trial for trial in planned if trial.model == name], failed)
+            for name in comparison.models
+        ]
         return write_comparison(
-            [model.reported(name) for name, model in models.items()],
+            models,
             Place(
                 title=f"{len(models)} models on {dataset.name}",
                 settings=json.loads(comparison.model_dump_json()),
@@ -163,69 +165,62 @@ def _part(tell: Tell, number: int, total: int, trial: Trial) -> Tell:
     return lambda stage, done, words: tell(f"{where}: {stage}", done, words)
 
 
-@dataclass
-class _Model:
-    """What is known of a model so far."""
+def _trained(planned: list[Trial], tell: Tell) -> tuple[dict[str, str], dict[Path, str]]:
+    """Train what is not trained yet; which models are not here, which run folders failed: why."""
+    absent: dict[str, str] = {}
+    failed: dict[Path, str] = {}
+    for number, trial in enumerate(planned):
+        if trial.finished or trial.model in absent:
+            continue
+        try:
+            _train(trial, _part(tell, number, len(planned), trial))
+        except ABSENT as error:
+            absent[trial.model] = str(error)
+            log.warning("%s is not here: %s", trial.model, error)
+        except TrainingPaused:
+            raise
+        except CondyleError as error:
+            failed[trial.folder] = str(error)
+            log.warning(
+                "%s failed on fold %d, which counts as the worst for its patients: %s",
+                trial.model, trial.experiment.fold, error,
+            )  # fmt: skip
+        gc.collect()  # a network and its optimizer hold each other
+    return absent, failed
 
-    absent: str = ""
-    failed: dict[Path, str] = field(default_factory=dict[Path, str])
-    rows: list[Row] = field(default_factory=list[Row])
-    slices: list[Row] = field(default_factory=list[Row])
-    runs: list[Row] = field(default_factory=list[Row])
-    histories: list[list[Row]] = field(default_factory=list[list[Row]])
-    predictions: dict[str, Path] = field(default_factory=dict[str, Path])
-    likelihood: Likelihood = field(default_factory=Likelihood.none)
 
-    def reported(self, name: str) -> Model:
-        """The model as its page shows it."""
-        known = {key: value for key, value in vars(self).items() if key != "failed"}
-        return Model(name, **known)
-
-
-def _train(trial: Trial, model: _Model, tell: Tell) -> None:
-    """Train what is not trained yet; what cannot be is noted."""
-    if trial.finished or model.absent:
-        return
+def _train(trial: Trial, tell: Tell) -> None:
+    """Train and judge, going on with what was begun."""
     goes_on = (trial.folder / "config.toml").is_file()
     if trial.folder.exists() and (is_engine(trial.experiment.network.name) or not goes_on):
         shutil.rmtree(trial.folder)  # ours by its name, and nothing in it can be gone on with
-    try:
-        train(trial.experiment, trial.folder, resume=True, tell=tell)
-    except ABSENT as error:
-        model.absent = str(error)
-        log.warning("%s is not here: %s", trial.model, error)
-    except TrainingPaused:
-        raise
-    except CondyleError as error:
-        model.failed[trial.folder] = str(error)
-        log.warning(
-            "%s failed on fold %d, which counts as the worst for its patients: %s",
-            trial.model, trial.experiment.fold, error,
-        )  # fmt: skip
+    train(trial.experiment, trial.folder, resume=True, tell=tell)
 
 
-def _collect(trial: Trial, model: _Model) -> None:
-    """Add the figures of a training to its model's."""
-    if model.absent:
-        return
-    patients = {case.id: case.patient for case in trial.held_out}
-    settings = trial.experiment
-    key: Row = {"fold": settings.fold, "seed": settings.training.seed}
-    run: Row = {**key, "folder": str(trial.folder), "failed": model.failed.get(trial.folder, "")}
-    if run["failed"]:
-        rows, slices = _worst(trial.held_out)
-    else:
-        run |= json.loads((trial.folder / "run.json").read_text(encoding="utf-8"))
-        rows, slices = (read_csv(trial.folder / f"{name}.csv") for name in ("metrics", "slices"))
-        if (history := trial.folder / "history.csv").is_file():
-            model.histories.append(read_csv(history))
-        for count in read_likelihood(trial.folder).values():
-            model.likelihood += count
-        found = trial.folder / "predictions"
-        model.predictions |= {n: p for n in patients if (p := found / f"{n}.nii.gz").is_file()}
-    model.runs.append(run)
-    for known, new in ((model.rows, rows), (model.slices, slices)):
-        known.extend({**key, "patient": patients[row["case"]], **row} for row in new)
+def _judged(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model:
+    """A model with the figures of all its trainings."""
+    model, likelihood = Model(name), Likelihood.none()
+    for trial in trials:
+        patients = {case.id: case.patient for case in trial.held_out}
+        key: Row = {"fold": trial.experiment.fold, "seed": trial.experiment.training.seed}
+        run: Row = {**key, "folder": str(trial.folder), "failed": failed.get(trial.folder, "")}
+        if run["failed"]:
+            rows, slices = _worst(trial.held_out)
+        else:
+            run |= json.loads((trial.folder / "run.json").read_text(encoding="utf-8"))
+            rows, slices = (read_csv(trial.folder / f"{one}.csv") for one in ("metrics", "slices"))
+            if (history := trial.folder / "history.csv").is_file():
+                model.histories.append(read_csv(history))
+            for count in read_likelihood(trial.folder).values():
+                likelihood += count
+            found = trial.folder / "predictions"
+            model.predictions.update(
+                {case: p for case in patients if (p := found / f"{case}.nii.gz").is_file()}
+            )
+        model.runs.append(run)
+        for known, new in ((model.rows, rows), (model.slices, slices)):
+            known.extend({**key, "patient": patients[row["case"]], **row} for row in new)
+    return replace(model, likelihood=likelihood)
 
 
 def _worst(cases: tuple[Case, ...]) -> tuple[list[Row], list[Row]]:
@@ -234,7 +229,6 @@ def _worst(cases: tuple[Case, ...]) -> tuple[list[Row], list[Row]]:
     slices: list[Row] = []
     for case in cases:
         truth = case.labels()
-        nothing = truth.with_array(truth.array * 0)
         rows += [{"case": case.id, **row} for row in failed_case(truth)]
-        slices += [{"case": case.id, **row} for row in score_slices(truth, nothing)]
+        slices += [{"case": case.id, **row} for row in score_slices(truth, truth.emptied())]
     return rows, slices

@@ -28,6 +28,7 @@ from condyle.io import (
     whole_or_absent,
     write_text,
 )
+from condyle.io.whole import write_bytes
 from condyle.measure.similarity import Pair, scattered, similarities, standing
 from condyle.networks.inflate import Strategy
 from condyle.predict.maps import LAYERS, FeatureMaps, RuntimeName
@@ -308,8 +309,7 @@ def _write(out: Path, done: Mapping[str, Compared], many: bool, card: Mapping[st
         [one.similarities for one in done.values()],
         [one.standings for one in done.values() if one.standings],
     )
-    with whole_or_absent(beside(".png")) as temporary:
-        temporary.write_bytes(picture)
+    write_bytes(beside(".png"), picture)
     named = [({"Image": name} if many else {}, one) for name, one in done.items()]
     rows = [image | row for image, one in named for row in one.rows()]
     random = [image | row for image, one in named for row in one.standing_rows()]
@@ -341,8 +341,7 @@ def _write_features(path: Path, done: Mapping[str, Compared]) -> None:
     } | {c: np.stack([done[n].features[r][c] for n, r in places]) for c in LAYERS}
     stream = io.BytesIO()
     np.savez_compressed(stream, **columns)  # pyright: ignore[reportArgumentType]  arrays, no flags
-    with whole_or_absent(path) as temporary:
-        temporary.write_bytes(stream.getvalue())
+    write_bytes(path, stream.getvalue())
     if find_spec("pyarrow"):
         import pandas
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from condyle.io.whole import whole_or_absent
+from condyle.io.whole import write_bytes
 from condyle.networks.encoders import pretrained_encoder, weights_of
 from condyle.networks.inflate import STRATEGIES, inflate
 from condyle.networks.inflated import ACSConv3d
@@ -68,8 +68,7 @@ def check_inflation(
         )
         shown[strategy] = _first(deep)
     if out is not None:
-        with whole_or_absent(out) as temporary:
-            temporary.write_bytes(kernels(_first(flat)[..., 0], shown))
+        write_bytes(out, kernels(_first(flat)[..., 0], shown))
     return rows
 
 

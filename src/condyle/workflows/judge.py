@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from condyle.config import Experiment
 from condyle.core import Case, LabelMap
 from condyle.errors import CondyleError, ConfigError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
-from condyle.io.whole import Manifest, write_text
+from condyle.io.whole import Manifest, write_bytes, write_text
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
@@ -78,7 +75,7 @@ def judge(
     truths = {case.id: case.labels for case in cases}
     scores = scored(truths, predictions, tell)
     write_scores(scores, out)
-    (out / "curves.png").write_bytes(figures.curves(learnt.history))
+    write_bytes(out / "curves.png", figures.curves(learnt.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"{len(cases)} held-out cases, fold {experiment.fold}",
@@ -129,8 +126,7 @@ def scored(
             found = score_case(truth, predicted, tolerance_mm)
         except CondyleError as error:
             log.warning("case %s counts as failed: %s", name, error)
-            predicted = truth.with_array(np.zeros_like(truth.array))
-            found = failed_case(truth)
+            predicted, found = truth.emptied(), failed_case(truth)
         rows += [{"case": name, **row} for row in found]
         slices += [{"case": name, **row} for row in score_slices(truth, predicted)]
         cases.append(nnunet.case(name, predictions.get(name), truth.scheme, found))
@@ -208,7 +204,8 @@ def _pictures(
     cases: Sequence[Case], rows: list[Row], predictions: dict[str, Path], tell: Tell
 ) -> list[Picture]:
     """Overlays of the worst and the best cases, and how far surfaces of these lie apart."""
-    order = [name for name in _worst_first(rows) if name in predictions]
+    scores = _worst_first(rows)
+    order = [name for name in scores if name in predictions]
     chosen = list(dict.fromkeys([*order[:2], *order[-2:]]))
     by_id = {case.id: case for case in cases}
     pictures: list[Picture] = []
@@ -217,10 +214,9 @@ def _pictures(
         truth = case.labels()
         predicted = read_labels(predictions[name], truth.scheme)
         word = "best" if name == order[-1] else "worst" if name == order[0] else "case"
-        score = _mean_dice(rows, name)
         pictures.append(
             Picture(
-                f"{word}: {name}, mean Dice {score:.3f}; filled: predicted, outlined: true",
+                f"{word}: {name}, mean Dice {scores[name]:.3f}; filled: predicted, outlined: true",
                 figures.overlay(case.image(), truth, predicted),
             )
         )
@@ -231,13 +227,7 @@ def _pictures(
     return pictures
 
 
-def _worst_first(rows: list[Row]) -> list[str]:
-    names = list(dict.fromkeys(str(row["case"]) for row in rows))
-    return sorted(names, key=lambda name: _mean_dice(rows, name))
-
-
-def _mean_dice(rows: list[Row], case: str) -> float:
-    """Mean Dice of a case over the structures that are there; 0 if none is."""
-    found = [float(row["dice"]) for row in rows if row["case"] == case]
-    known = [value for value in found if not math.isnan(value)]
-    return sum(known) / len(known) if known else 0.0
+def _worst_first(rows: list[Row]) -> dict[str, float]:
+    """Case -> mean Dice over the structures that are there, 0 if none is; the worst first."""
+    means = dict.fromkeys((str(row["case"]) for row in rows), 0.0) | tables.mean_dice(rows)
+    return dict(sorted(means.items(), key=lambda item: item[1]))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from condyle.predict.runtime import TorchRuntime
 from condyle.prepare.resample import resample_labels
 from condyle.workflows.pipeline import failing_alone
 from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import write_csv
+from condyle.workflows.record import read_csv, write_csv
 
 __all__ = ["MOST_CASES", "count_likelihood", "likelihood_of", "read_likelihood"]
 
@@ -80,10 +79,9 @@ def read_likelihood(run: Path) -> dict[str, Likelihood]:
     path = Path(run) / FILE
     if not path.is_file():
         return {}
-    rows: dict[str, list[Mapping[str, str]]] = {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            rows.setdefault(row["structure"], []).append(row)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in read_csv(path):
+        rows.setdefault(row["structure"], []).append(row)
     return {name: Likelihood.of(its) for name, its in rows.items()}
 
 

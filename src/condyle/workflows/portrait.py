@@ -11,7 +11,7 @@ from torch import nn
 from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
 from condyle.io import read_labels, write_text
-from condyle.io.whole import whole_or_absent
+from condyle.io.whole import write_bytes
 from condyle.prepare.slices import AXIS
 from condyle.report import figures
 from condyle.report.samples import samples
@@ -86,9 +86,7 @@ def write_slices(
         tiles.append(_tile(case, file, plane, rng))
     if not tiles:
         return None
-    with whole_or_absent(out / "slices.png") as temporary:
-        temporary.write_bytes(samples(tiles))
-    return out / "slices.png"
+    return write_bytes(out / "slices.png", samples(tiles))
 
 
 def _tile(

@@ -17,7 +17,6 @@ from condyle.io.whole import Manifest
 from condyle.measure import METRICS
 from condyle.report import tables
 from condyle.workflows.record import read_csv, write_csv, write_json
-from condyle.workflows.track import flattened
 
 __all__ = ["Sort", "differences", "runs", "write_runs"]
 
@@ -151,7 +150,7 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
 def _compared(folder: Path, experiment: Experiment) -> Row:
     """The settings of a run, and its scores if it is finished."""
     listed = _listed(folder, experiment)
-    settings = flattened(experiment.model_dump(mode="json", exclude_none=True))
+    settings = tables.flattened(experiment.model_dump(mode="json", exclude_none=True))
     settings |= {key: listed[key] for key in ("condyle", "commit", "torch")}
     scores = {key: listed[key] for key in ("state", "epochs", "seconds", "parameters")}
     if listed["state"] == "finished":

@@ -23,8 +23,9 @@ from condyle.config import read_toml
 from condyle.errors import MissingExtra, TrainingPaused
 from condyle.io import write_text
 from condyle.measure import METRICS
+from condyle.report.tables import flattened
 
-__all__ = ["Track", "flattened", "require_trackers", "tracked"]
+__all__ = ["Track", "require_trackers", "tracked"]
 
 log = logging.getLogger("condyle")
 
@@ -229,18 +230,3 @@ def tracked(names: Sequence[str], out: Path) -> Generator[Track]:
         raise
     finally:
         track.close(status)
-
-
-def flattened(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one table, with dots in names.
-
-    Examples
-    --------
-    >>> flattened({"fold": 0, "training": {"rate": 0.1, "loss": "dice"}})
-    {'fold': 0, 'training.rate': 0.1, 'training.loss': 'dice'}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        flat |= flattened(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return flat

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import find_objects
 
-from condyle.measure.boxes import box_of, boxes
+from condyle.prepare.boxes import box_of, boxes
 
 LABELS = arrays.arrays(
     np.uint8, arrays.array_shapes(min_dims=3, max_dims=3, max_side=6), elements=st.integers(0, 4),
