@@ -12,7 +12,7 @@ import pytest
 
 from condyle.config import Experiment
 from condyle.engines.names import EngineName
-from condyle.engines.totalsegmentator import Part, fetch, mapping
+from condyle.engines.totalsegmentator import Part, fetch, mapping, owners
 from condyle.errors import ConfigError, UnknownName, WeightsError
 from condyle.io import open_dataset, read_labels
 from condyle.workflows.train import train
@@ -50,6 +50,17 @@ def test_a_file_of_the_data_set_says_what_names_do_not(toy, tmp_path):
     given = {"ball": "skull", "box": ["hip_left", "hip_right"]}
     data = named(toy, tmp_path, ["ball", "box"], given)
     assert mapping(data, CLASSES) == {3: [6], 7: [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "counts"),
+    [
+        (["pelvis", "sacrum"], None, {1: 3, 2: 3, 5: 7}),  # the sacrum is told from the hips
+        (["ball", "box"], {"ball": "skull", "box": "skull"}, {6: 3}),  # nothing tells these apart
+    ],
+)
+def test_a_class_counts_for_the_structure_that_it_fits_best(toy, tmp_path, names, given, counts):
+    assert owners(mapping(named(toy, tmp_path, names, given), CLASSES)) == counts
 
 
 def test_names_that_are_unknown_there_are_said(toy, tmp_path):

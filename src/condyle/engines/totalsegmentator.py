@@ -25,7 +25,7 @@ from condyle.io import read_labels, write
 from condyle.io.archive import unpacked
 from condyle.io.whole import whole_or_absent
 
-__all__ = ["Part", "Task", "ask", "base", "fetch", "mapping", "model_of", "predict"]
+__all__ = ["Part", "Task", "ask", "base", "fetch", "mapping", "model_of", "owners", "predict"]
 
 log = logging.getLogger("condyle")
 
@@ -198,6 +198,21 @@ def _words(name: str) -> tuple[str, int | None]:
     return (kept, found[0]) if len(found) == 1 and kept else (" ".join(words), None)
 
 
+def owners(joined: Mapping[int, Sequence[int]]) -> dict[int, int]:
+    """Class -> our label that it counts for: of several, the one made of the fewest classes.
+
+    Examples
+    --------
+    >>> owners({1: [7, 8, 9], 2: [9]})  # a pelvis of hips and sacrum, and the sacrum by itself
+    {9: 2, 7: 1, 8: 1}
+    """
+    found: dict[int, int] = {}
+    for ours, theirs in sorted(joined.items(), key=lambda item: len(item[1])):
+        for number in theirs:
+            found.setdefault(number, ours)
+    return found
+
+
 def predict(
     task: Task, cases: Mapping[str, Sequence[str]], folder: Path, device: str,
     joined: Mapping[int, Sequence[int]], scheme: LabelScheme, out: Path, tell: Tell,
@@ -207,7 +222,7 @@ def predict(
     Parameters
     ----------
     cases : name -> its file, a NIfTI.
-    joined : our label -> the classes that make it.
+    joined : our label -> the classes that make it; see `owners`.
     """
     answers = folder.resolve() / "answers"
     done = _child(folder, device).run(
@@ -217,8 +232,8 @@ def predict(
     )  # fmt: skip
     structures = LabelScheme(scheme.labels)
     table = np.zeros(max(task.classes) + 1, np.uint16)
-    for ours, theirs in joined.items():
-        table[list(theirs)] = ours
+    for theirs, ours in owners(joined).items():
+        table[theirs] = ours
     written: dict[str, Path] = {}
     for name in cases:
         file = answers / f"{name}.nii.gz"

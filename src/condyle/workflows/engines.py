@@ -219,6 +219,13 @@ def by_totalsegmentator(work: _Work) -> Outcome:
              for x in work.dataset.scheme.labels}  # fmt: skip
     for name in (name for name, theirs in names.items() if not theirs):
         log.warning("TotalSegmentator does not know %s", name)
+    for theirs, ours in totalsegmentator.owners(joined).items():
+        both = [x.name for x in work.dataset.scheme.labels if theirs in joined.get(x.id, ())]
+        if len(both) > 1:
+            log.warning(
+                "TotalSegmentator does not tell %s apart: what it calls %s counts for %s",
+                " and ".join(both), work.task.classes[theirs], work.dataset.scheme[ours].name,
+            )  # fmt: skip
     asked = (*work.fold.test, *(work.fold.validation if work.name.finetuned else ()))
     folder = work.out / ("zero-shot" if work.name.finetuned else "predictions")
     cases = {}
