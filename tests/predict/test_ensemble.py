@@ -86,6 +86,13 @@ def test_a_mirror_image_gives_back_the_sides_it_swapped(spatial):
         assert set(np.unique(found.array[:, :, :8])) == {0}
 
 
+@pytest.mark.parametrize(("learnt", "looks"), [("none", 1), ("left-right", 2), ("all", 4)])
+def test_no_network_is_shown_mirror_images_that_it_has_not_learnt(learnt, looks):
+    made = Ensemble((segmenter(Bright(), training={"flips": learnt}),))
+    _, votes = made.look(blob(), Looking(flips="all"), None, each=True)
+    assert len(votes) == looks
+
+
 def test_the_mirror_images_of_a_plane_are_those_of_its_own_axes():
     assert [v.mirrored for v in views("axial", "all")] == [(), (0,), (1,), (0, 1)]
     assert [v.mirrored for v in views("sagittal", "left-right")] == [()]

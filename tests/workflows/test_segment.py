@@ -159,6 +159,19 @@ def test_planes_flips_and_other_runs_are_joined(segmenter, scans, tmp_path):
         np.testing.assert_array_equal(read_labels(path).array == 2, bright)
 
 
+def test_mirror_images_that_were_not_learnt_are_said_to_be_left_out(
+    scans, tmp_path, monkeypatch, caplog
+):
+    made = dataclasses.replace(made_of(Bright()), training={"flips": "left-right"})
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made)
+    workflow.segment(tmp_path, [scans], tmp_path / "some", flips="left-right")
+    assert not caplog.text
+    workflow.segment(tmp_path, [scans], tmp_path / "all", flips="all")
+    assert (
+        "has learnt mirror images left-right alone: --flips all looks at no others" in caplog.text
+    )
+
+
 def test_the_cleaning_that_was_chosen_is_done_unless_raw(scans, tmp_path, monkeypatch):
     cleaned = dataclasses.replace(made_of(Bright()), refinement={"keep_largest": 1})
     monkeypatch.setattr(workflow.Segmenter, "load", lambda run: cleaned)

@@ -19,7 +19,7 @@ from condyle.predict.planes import by_slices, slabs
 from condyle.predict.runtime import Runtime
 from condyle.predict.specialist import handed_over, share_of_specialist
 from condyle.predict.tiles import by_windows, starts
-from condyle.predict.views import Averaged, Flips, View, views
+from condyle.predict.views import Averaged, Flips, View, fewer, views
 from condyle.prepare.crop import Box, restore
 from condyle.prepare.recipe import Answer, Prepared, joined
 from condyle.prepare.slices import AXIS, planes_of
@@ -45,7 +45,8 @@ class Looking:
     ----------
     planes : of the slices of 2D networks: one, or all, whose answers are averaged, each weighted
         by how fine its pixels are in the scan; None: as the network was trained.
-    flips : none, left-right or all: look at mirror images too, sides swapped back, and average.
+    flips : none, left-right or all: look at mirror images too, sides swapped back, and average;
+        those alone that a network has learnt from.
     device : auto, cpu, cuda or mps.
     runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
     first_look : look at a few slices first, and closely only where they show something.
@@ -183,7 +184,8 @@ class _Work:
         own = segmenter.recipe.settings.plane
         flat = segmenter.network.spatial == 2
         self.planes = planes_of(looking.planes or own) if flat else (None,)
-        ways = [views(plane, looking.flips) for plane in self.planes]
+        flips = fewer(looking.flips, segmenter.flips)
+        ways = [views(plane, flips) for plane in self.planes]
         self.looks = [(way,) for plane in ways for way in plane] if each else ways
         self.span: tuple[float, float] | None = None
         self.runtime: Runtime | None = None

@@ -98,7 +98,7 @@ class Segmenter:
             scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
         planes : of the slices of a 2D network: one, or all, whose answers are averaged; None: as
             it was trained.
-        flips : none, left-right or all: mirror images are looked at too.
+        flips : none, left-right or all: mirror images are looked at too, of those that it learnt.
         runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
 
         Raises
@@ -194,6 +194,13 @@ class Segmenter:
     def ends_mm(self) -> float:
         """How much of each end of a bone it was trained on, in mm; 0: on all slices alike."""
         return float(self.training.get("ends_mm", 0.0))
+
+    @property
+    def flips(self) -> Flips:
+        """The mirror images that it has learnt from; others would only mislead it."""
+        if self.plan is not None:
+            return "all"  # the plan knows
+        return self.training.get("flips", "all")
 
     @classmethod
     def load(cls, folder: Path) -> Segmenter:

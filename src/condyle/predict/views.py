@@ -16,7 +16,7 @@ from condyle.errors import UnknownName
 from condyle.predict.runtime import Runtime
 from condyle.prepare.slices import AXIS
 
-__all__ = ["FLIPS", "Averaged", "Flips", "Mirrored", "View", "views"]
+__all__ = ["FLIPS", "Averaged", "Flips", "Mirrored", "View", "fewer", "views"]
 
 Flips = Literal["none", "left-right", "all"]
 FLIPS: dict[Flips, tuple[int, ...]] = {"none": (), "left-right": (0,), "all": (0, 1, 2)}
@@ -50,6 +50,20 @@ class View:
         return Mirrored(runtime, tuple(self.seen.index(axis) for axis in self.mirrored), twins)
 
 
+def fewer(one: Flips, other: Flips) -> Flips:
+    """The mirror images that are in both.
+
+    Examples
+    --------
+    >>> fewer("all", "left-right")
+    'left-right'
+    """
+    for flips in (one, other):
+        if flips not in FLIPS:
+            raise UnknownName("flips", flips, FLIPS)
+    return min(one, other, key=list(FLIPS).index)
+
+
 def views(plane: Plane | None, flips: Flips) -> tuple[View, ...]:
     """All ways to look at a scan in a plane (None: at volumes), the straight one first.
 
@@ -58,8 +72,6 @@ def views(plane: Plane | None, flips: Flips) -> tuple[View, ...]:
     >>> [view.mirrored for view in views("sagittal", "all")]
     [(), (1,), (2,), (1, 2)]
     """
-    if flips not in FLIPS:
-        raise UnknownName("flips", flips, FLIPS)
     axes = [axis for axis in FLIPS[flips] if axis in View(plane).seen]
     ways = chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1))
     return tuple(View(plane, way) for way in ways)

@@ -29,7 +29,7 @@ from condyle.io import (
 from condyle.io.frames import Header
 from condyle.io.scans import sources
 from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.views import Flips
+from condyle.predict.views import Flips, fewer
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
 from condyle.refine.refinement import refined
@@ -181,6 +181,13 @@ def segment(
         raw,
         load_quality(run, first) if quality else None,
     )
+    for member in (*way.ensemble.members, *([special] if special else [])):
+        if fewer(flips, member.flips) != flips:
+            log.warning(
+                "%s has learnt %s: --flips %s looks at no others", member.name,
+                "no mirror images" if member.flips == "none" else
+                f"mirror images {member.flips} alone", flips,
+            )  # fmt: skip
     if quality and (raw or not way.is_plain):
         log.warning(
             "quality was learnt on what this run answers alone, in its own planes, and cleaned: "

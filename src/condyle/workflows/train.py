@@ -318,6 +318,7 @@ class _Work:
                 "test": list(self.fold.test),
                 "reach_mm": self.reach_mm,
                 "ends_mm": self._ends_mm(),
+                "flips": self.experiment.augmentation.flip,
                 **figures,
             },
         )
