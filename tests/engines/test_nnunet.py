@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from condyle.workflows.train import train
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["2d", "3d_fullres"])
+@pytest.fixture(scope="module", params=["2d", "3d_fullres", "resenc-m"])
 def run(request, nnunet, toy, tmp_path_factory):
     """A finished run of nnU-Net."""
     out = tmp_path_factory.mktemp("runs") / request.param
@@ -101,6 +103,41 @@ def test_a_run_folder_that_is_in_use_is_refused(run, toy):
     with pytest.raises(OutputError, match="is not empty"):
         train(experiment, run)
     assert json.loads((run / "run.json").read_text())
+
+
+def test_a_training_that_is_killed_goes_on_from_its_last_epoch(nnunet, toy, tmp_path):
+    out, log = tmp_path / "run", tmp_path / "log.txt"
+    settings = {"epochs": 6, "steps": 3}
+    experiment = Experiment.parse(
+        {"dataset": str(toy), "device": "cpu", "network": {"name": "nnunet:3d_fullres"},
+         "training": settings}
+    )  # fmt: skip
+    (tmp_path / "asked.toml").write_text(experiment.to_toml())
+    words = [sys.executable, "-m", "condyle", "train", "--config", str(tmp_path / "asked.toml")]
+    with log.open("w") as stream:
+        process = subprocess.Popen([*words, "--out", str(out)], stdout=stream, stderr=stream)
+    kept = "engine/results/*/*/fold_0/checkpoint_latest.pth"
+    while not list(out.glob(kept)):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(4)  # its child ends itself
+    [told] = out.glob(kept.replace("checkpoint_latest.pth", "progress.json"))
+    before = json.loads(told.read_text())["rows"]
+    assert 1 <= len(before) < 6
+    with pytest.raises(OutputError, match="--resume"):
+        train(experiment, out)
+    heard = []
+    train(experiment, out, resume=True, tell=lambda *said: heard.append(said[0]))
+    assert not {"planning", "preprocessing", "writing for nnU-Net"} & set(heard)
+    rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == [str(n) for n in range(6)]
+    assert float(rows[0]["loss"]) == before[0]["loss"]
+    assert not list(out.glob(kept))
+    assert (out / "report.html").is_file()
+    summary = train(experiment, out, resume=True).summary  # it is finished: nothing is done
+    assert summary[-1]["structure"] == "mean"
 
 
 def test_an_unknown_configuration_is_named(toy, tmp_path):

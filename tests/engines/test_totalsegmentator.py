@@ -174,6 +174,8 @@ def test_fine_tuning(installed, toy, tmp_path):
     out = tmp_path / "run"
     data = with_names(toy, tmp_path)
     train(experiment(data, "finetune:trunk_cavities", epochs=2, steps=10), out)
+    job = json.loads((out / "engine" / "train.json").read_text())
+    assert job["start"]["mirror"]  # a ball and a box have no sides
     rows = list(csv.DictReader((out / "tensors.csv").read_text().splitlines()))
     fates = {row["fate"] for row in rows}
     assert fates == {"kept", "adapted"}

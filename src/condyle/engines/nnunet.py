@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,9 @@ from condyle.io import read_labels, write, write_nnunet
 __all__ = ["Space", "Trained", "numbered", "predict", "renumbered", "train"]
 
 ROOTS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
-IGNORE = "ignore"
+JOB = "train.json"
+"""What nnU-Net was asked for, in the folder of a training."""
+LATEST = "checkpoint_latest.pth"
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,14 @@ class Space:
     def of(cls, folder: Path, given: Mapping[str, str]) -> Space:
         """The folders that the environment names; within `folder` those that it does not.
 
-        The number is the first that is free in all of them.
+        The number is that of the training that was begun in `folder`; or the first that is free
+        in all of them.
         """
         roots = {
             name: Path(given.get(name) or folder / name.removeprefix("nnUNet_")) for name in ROOTS
         }
+        if (begun := folder / JOB).is_file():
+            return cls(folder, json.loads(begun.read_text("utf-8"))["dataset"], roots)
         taken = {path.name[7:10] for root in roots.values() for path in root.glob("Dataset*")}
         number = next(n for n in range(1, 1000) if f"{n:03d}" not in taken)
         return cls(folder, number, roots)
@@ -58,6 +64,12 @@ class Space:
     def environment(self) -> dict[str, str]:
         """The variables by which nnU-Net finds its folders."""
         return {name: str(path.resolve()) for name, path in self.roots.items()}
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a training that was interrupted after an epoch."""
+        left = self.roots["nnUNet_results"].glob(f"{self.name}/*/fold_0/{LATEST}")
+        return (self.folder / JOB).is_file() and any(left)
 
     def clear(self, *names: str) -> None:
         """Remove our data set from some of the folders; all that others put there stays."""
@@ -132,6 +144,8 @@ def train(
 ) -> Trained:
     """Export, plan, preprocess, train and predict the held-out cases into the folder `out`.
 
+    A training that was interrupted goes on from its last epoch.
+
     Parameters
     ----------
     what : of `names.NNUNET`; not used with `start`.
@@ -140,39 +154,35 @@ def train(
         as it saw them, and validation cases are predicted as well.
     """
     interpreter = require("nnunetv2")
-    cases = export(dataset, fold, space, tell, start is not None)
     environment = fitted(os.environ, settings["device"])
     child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
                   interpreter)  # fmt: skip
     answers = space.folder / "answers"
-    if start is None:
-        plan = {"planner": NNUNET[what].planner, "configuration": NNUNET[what].configuration}
-    else:
-        plan = {
-            "configuration": start.configuration,
-            "start": {
-                "model": str(start.model.resolve()),
-                "classes": {str(ours): list(theirs) for ours, theirs in start.classes.items()},
-                "mirror": not dataset.scheme.is_sided,
-            },
-        }
-    done = child.run(
-        {
-            "do": "train",
-            "dataset": space.number,
-            **plan,
-            "workers": int(environment["nnUNet_def_n_proc"]),
-            "cases": cases,
-            "predictions": str(answers.resolve()),
-            **settings,
-        },
-        tell,
-    )
+    try:
+        job: dict[str, Any]
+        if space.can_go_on:
+            job = json.loads((space.folder / JOB).read_text("utf-8"))
+        else:
+            space.clear(*ROOTS)
+            job = {
+                "do": "train",
+                "dataset": space.number,
+                **_plan(what, start, dataset.scheme.is_sided()),
+                "workers": int(environment["nnUNet_def_n_proc"]),
+                "cases": export(dataset, fold, space, tell, start is not None),
+                "predictions": str(answers.resolve()),
+                **settings,
+            }
+        done = child.run(job, tell)
+    except BaseException:
+        if not space.can_go_on:
+            space.clear(*ROOTS)
+        raise
     space.clear("nnUNet_raw", "nnUNet_preprocessed")
     return Trained(
         model=Path(done["model"]),
         history=done["history"],
-        predictions=collected(answers, out, dataset.scheme, dataset.select(tuple(cases))),
+        predictions=collected(answers, out, dataset.scheme, dataset.select(tuple(job["cases"]))),
         failed=done["failed"],
         parameters=done["parameters"],
         seconds=done["seconds"],
@@ -180,6 +190,15 @@ def train(
         fates=done["fates"],
         mirror=done["mirror"],
     )
+
+
+def _plan(what: str, start: Start | None, sided: bool) -> dict[str, Any]:
+    """How its job says what is planned, or what it starts from."""
+    if start is None:
+        return {"planner": NNUNET[what].planner, "configuration": NNUNET[what].configuration}
+    classes = {str(ours): list(theirs) for ours, theirs in start.classes.items()}
+    model = {"model": str(start.model.resolve()), "classes": classes, "mirror": not sided}
+    return {"configuration": start.configuration, "start": model}
 
 
 def predict(

@@ -19,6 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from condyle.errors import ConfigError, EngineFailed, MissingExtra, OutOfMemory
+from condyle.io import write_text
 
 __all__ = ["Child", "Tell", "fitted", "python", "require", "versions"]
 
@@ -146,10 +147,10 @@ class Child:
             If it crashed, hung or was killed: the sentence gives the reason.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "job.json").write_text(json.dumps(job, indent=1), encoding="utf-8")
+        file = self.folder.resolve() / f"{job.get('do', 'job')}.json"
+        write_text(file, json.dumps(job, indent=1))
         result = self.folder / "result.json"
         result.unlink(missing_ok=True)
-        file = (self.folder / "job.json").resolve()
         words = [self.interpreter, str(CHILDREN / self.script), str(file)]
         with self._started(words) as (process, said):
             self._listen(process, said, tell)

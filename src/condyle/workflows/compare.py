@@ -191,8 +191,7 @@ def _trained(planned: list[Trial], tell: Tell) -> tuple[dict[str, str], dict[Pat
 
 def _train(trial: Trial, tell: Tell) -> None:
     """Train and judge, going on with what was begun."""
-    goes_on = (trial.folder / "config.toml").is_file()
-    if trial.folder.exists() and (is_engine(trial.experiment.network.name) or not goes_on):
+    if trial.folder.exists() and not (trial.folder / "config.toml").is_file():
         shutil.rmtree(trial.folder)  # ours by its name, and nothing in it can be gone on with
     train(trial.experiment, trial.folder, resume=True, tell=tell)
 

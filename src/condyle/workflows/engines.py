@@ -24,7 +24,7 @@ from condyle.engines.nnunet import Start, Trained
 from condyle.engines.process import require, versions
 from condyle.engines.totalsegmentator import Task
 from condyle.errors import ConfigError, OutputError
-from condyle.io import open_dataset, read_labels, write, write_text
+from condyle.io import Manifest, open_dataset, read_labels, write, write_text
 from condyle.measure.overlap import count
 from condyle.workflows.files import write_names
 from condyle.workflows.judge import Learnt, judge
@@ -32,7 +32,7 @@ from condyle.workflows.plan import fold_of
 from condyle.workflows.planned import segmenter_of
 from condyle.workflows.portrait import write_slices
 from condyle.workflows.progress import Tell, silent
-from condyle.workflows.record import environment, logged, write_csv, write_json
+from condyle.workflows.record import environment, logged, read_csv, write_csv, write_json
 from condyle.workflows.track import require_trackers, tracked
 from condyle.workflows.zeroshot import Card
 
@@ -71,20 +71,30 @@ class Outcome:
     data: Row = field(default_factory=Row)
 
 
-def train(experiment: Experiment, out: Path, *, tell: Tell = silent) -> EngineRun:
+def train(
+    experiment: Experiment, out: Path, *, resume: bool = False, tell: Tell = silent
+) -> EngineRun:
     """Let the engine that the experiment names learn a fold, and judge it on the held-out cases.
+
+    Parameters
+    ----------
+    resume : go on with an interrupted run as its own config.toml says.
 
     Raises
     ------
     MissingExtra, WeightsError
         If the engine, or its weights, are not here; before anything is written.
     EngineFailed
-        If it crashed, hung or was killed; then nothing is left behind.
+        If it crashed, hung or was killed; before its first epoch nothing is left behind.
     """
     started, out = time.time(), Path(out)
+    if resume and (out / "config.toml").is_file():
+        experiment = Experiment.read(out / "config.toml")
+        if Manifest(out).holds("run"):
+            return EngineRun(out, read_csv(out / "summary.csv"))
+    elif out.exists() and any(out.iterdir()):
+        raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
     name = EngineName.parse(experiment.network.name)
-    if out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out} is not empty: choose another --out for {name}")
     settings = experiment.training
     if settings.epochs and settings.budget:
         raise ConfigError("give either --epochs or --budget, not both")
@@ -113,12 +123,14 @@ def train(experiment: Experiment, out: Path, *, tell: Tell = silent) -> EngineRu
 
 @contextlib.contextmanager
 def _whole_or_absent(out: Path) -> Generator[None]:
-    """A run folder that is removed if the run fails, if it was not there before."""
+    """A run folder that is removed if the run fails before there is anything to go on from."""
     fresh = not out.exists()
     try:
         yield
     except BaseException:
-        if fresh:
+        if nnunet.Space.of(out / "engine", os.environ).can_go_on:
+            log.warning("%s keeps what was learnt: go on with --resume", out)
+        elif fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise
 

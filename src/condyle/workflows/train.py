@@ -93,7 +93,7 @@ def train(
         If the data set, the fold or the network cannot be had, before anything is written.
     """
     if is_engine(experiment.network.name):
-        return engines.train(experiment, out, tell=tell)
+        return engines.train(experiment, out, resume=resume, tell=tell)
     started = time.monotonic()
     out = Path(out)
     fabric = fabric_for(experiment.device)

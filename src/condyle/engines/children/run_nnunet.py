@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
+from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Original
 from speech import run, say
 
@@ -26,6 +26,8 @@ MOST_FOR_PREDICTING = 0.25
 ROUNDS = 30
 """Epochs of a training by the clock: rows of its history."""
 CHECKPOINT, BEST = "checkpoint_final.pth", "checkpoint_best.pth"
+LATEST, PROGRESS = "checkpoint_latest.pth", "progress.json"
+"""What an interrupted training goes on from, after each epoch."""
 LAST = "seg_layers"
 """The layers that give the classes' scores have this in their names."""
 FINE_RATE = 1e-3
@@ -51,6 +53,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
     started = 0.0
     mirrored = True
     frozen = 0.0
+    steps = 0
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):  # noqa: N802
         """nnU-Net's choice, without mirror images for networks that tell left from right."""
@@ -72,11 +75,28 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
             return self.current_epoch / self.num_epochs
         return min((time.monotonic() - self.started) / self.seconds, 1.0)
 
-    def run_training(self):
-        """Train until the epochs, or the seconds, are over."""
-        self.rows, self.steps = [], 0
+    def save_checkpoint(self, filename):
+        """nnU-Net's, whole or not at all."""
+        super().save_checkpoint(f"{filename}.part")
+        Path(f"{filename}.part").replace(filename)
+
+    def go_on(self, latest):
+        """Be as an interrupted training was after its last epoch; what was told of it."""
+        self.load_checkpoint(str(latest))
+        told = json.loads(latest.with_name(PROGRESS).read_text())
+        self.rows = told["rows"][: self.current_epoch]
+        self.steps, self.seconds = self.rows[-1]["step"], told["seconds"]
+        return told
+
+    def run_training(self, **told):
+        """Train until the epochs, or the seconds, are over.
+
+        Parameters
+        ----------
+        told : what an interrupted training shall find again.
+        """
         plot, self.logger.plot_progress_png = self.logger.plot_progress_png, lambda *_: None
-        self.started = time.monotonic()
+        self.started = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
         self.network.train()
         threads, _ = faster_threads(lambda: self.train_step(next(self.dataloader_train)))
         torch.set_num_threads(threads)
@@ -90,8 +110,8 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
                 looks = max(2, len(losses) // (5 if self.seconds is None else 20))
                 seen = [self.validation_step(next(self.dataloader_val)) for _ in range(looks)]
                 self.on_validation_epoch_end(seen)
+            self.note(told)
             self.on_epoch_end()
-            self.note()
         self.num_epochs = self.current_epoch
         plot(self.output_folder)
         self.on_train_end()
@@ -119,13 +139,17 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
             return steps >= self.num_iterations_per_epoch
         return steps > 0 and self.used() >= min((self.current_epoch + 1) / ROUNDS, 1.0)
 
-    def note(self):
-        """Add what the last epoch gave to the history."""
+    def note(self, told):
+        """Add what the epoch gave to the history."""
         values = {name: float(self.logger.get_value(key, step=-1)) for name, key in LOGGED.items()}
         values["rate"] = self.optimizer.param_groups[0]["lr"]
         seconds = time.monotonic() - self.started
-        row = {"epoch": self.current_epoch - 1, "step": self.steps, "seconds": round(seconds, 2)}
+        row = {"epoch": self.current_epoch, "step": self.steps, "seconds": round(seconds, 2)}
         self.rows.append(row | values)
+        file = Path(self.output_folder) / PROGRESS
+        told = {**told, "rows": self.rows, "seconds": self.seconds}
+        file.with_suffix(".part").write_text(json.dumps(told))
+        file.with_suffix(".part").replace(file)
 
 
 def main(job):
@@ -147,10 +171,14 @@ def best_device():
 
 
 def trained(job, device):
-    """Plan, preprocess, train, and predict the held-out cases."""
-    folder, plans = prepared(job)
+    """Plan, preprocess, train, and predict the held-out cases; or go on with that."""
+    (raw,) = Path(nnUNet_raw).glob(f"Dataset{job['dataset']:03d}_*")
+    folder, homes = Path(nnUNet_preprocessed) / raw.name, Path(nnUNet_results) / raw.name
+    latest = next(homes.glob(f"*__{job['configuration']}/fold_0/{LATEST}"), None)
+    name = latest.parents[1].name.split("__")[1] if latest else prepared(job, raw, folder)
+    plans = json.loads((folder / f"{name}.json").read_text())
     trainer = nnUNetTrainer(
-        plans={**plans, "continue_training": False},
+        plans={**plans, "continue_training": latest is not None},
         configuration=job["configuration"],
         fold=0,
         dataset_json=json.loads((folder / "dataset.json").read_text()),
@@ -161,44 +189,46 @@ def trained(job, device):
     if base:
         trainer.mirrored = start["mirror"] and base["inference_allowed_mirroring_axes"] is not None
         trainer.initial_lr, trainer.frozen = FINE_RATE, FROZEN
+    trainer.rows, trainer.save_every = [], 1
     trainer.num_epochs = job["epochs"] or trainer.num_epochs
     trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
     trainer.on_train_start()
     fates = take(trainer.network, base["network_weights"], start["classes"]) if base else []
-    if job["deadline"]:
-        trainer.seconds = seconds_for_fitting(trainer, job)
-    trainer.run_training()
+    chosen = {}
+    if latest:
+        chosen = trainer.go_on(latest)
+    elif job["deadline"]:
+        trainer.seconds, chosen = seconds_for_fitting(trainer, job)
+    trainer.run_training(**chosen)
     home = Path(trainer.output_folder)
     if base and (home / BEST).is_file():
-        (home / BEST).replace(home / CHECKPOINT)
-    for name in (BEST, "checkpoint_latest.pth"):
-        (home / name).unlink(missing_ok=True)
+        shutil.copy(home / BEST, home / CHECKPOINT)
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    rows, fitting = trainer.rows, trainer.rows[-1]["seconds"]
+    rows, mirror = trainer.rows, chosen.get("mirror", True)
     del trainer
-    mirror = job.get("mirror", True)
     predictor = predictor_of(home.parent, [0], device, mirror)
+    found = predicted(predictor, job, chosen.get("threads"))
+    for name in (BEST, LATEST, PROGRESS):
+        (home / name).unlink(missing_ok=True)
     return {
         "mirror": mirror,
         "model": str(home.parent),
         "history": rows,
         "fates": fates,
         "parameters": parameters,
-        "seconds": fitting,
-        **predicted(predictor, job),
+        "seconds": rows[-1]["seconds"],
+        **found,
     }
 
 
-def prepared(job):
-    """The folder of the preprocessed data set, and its plans."""
+def prepared(job, raw, folder):
+    """The name of the plans by which a data set was preprocessed into a folder."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import (
         extract_fingerprints,
         preprocess,
     )
 
     number, workers = job["dataset"], job["workers"]
-    (raw,) = Path(nnUNet_raw).glob(f"Dataset{number:03d}_*")
-    folder = Path(nnUNet_preprocessed) / raw.name
     say("looking at the scans")
     extract_fingerprints([number], num_processes=workers)
     if job.get("start"):
@@ -213,7 +243,7 @@ def prepared(job):
     say("preprocessing")
     preprocess([number], name, [job["configuration"]], [workers])
     shutil.copy(raw / "splits_final.json", folder)
-    return folder, json.loads((folder / f"{name}.json").read_text())
+    return name
 
 
 def planned(job):
@@ -262,10 +292,10 @@ def take(network, given, classes):
 
 
 def seconds_for_fitting(trainer, job):
-    """What the deadline leaves for fitting, in seconds, once predicting was timed."""
+    """What the deadline leaves for fitting, in seconds; and how it will be predicted then."""
     say("timing a prediction")
     first = next(iter(job["cases"].values()), None)
-    reserve = 0.0
+    reserve, chosen = 0.0, {}
     if first:
         predictor = nnUNetPredictor(device=trainer.device, allow_tqdm=False)
         network, parameters = trainer.network, trainer.network.state_dict()
@@ -274,13 +304,13 @@ def seconds_for_fitting(trainer, job):
             network, trainer.plans_manager, trainer.configuration_manager, [parameters],
             trainer.dataset_json, "nnUNetTrainer", trainer.inference_allowed_mirroring_axes,
         )  # fmt: skip
-        job["threads"], seconds = faster_threads(
+        chosen["threads"], seconds = faster_threads(
             lambda: predictor.predict_from_files_sequential([first], None)
         )
         trainer.set_deep_supervision_enabled(trainer.enable_deep_supervision)
         reserve = 1.3 * seconds * len(job["cases"])
         if reserve > MOST_FOR_PREDICTING * job["budget"]:  # then without mirror images
-            job["mirror"] = False
+            chosen["mirror"] = False
             reserve /= 2 ** len(trainer.inference_allowed_mirroring_axes or ())
     left = job["deadline"] - time.time() - reserve
     if left < 0.2 * job["budget"]:
@@ -288,7 +318,7 @@ def seconds_for_fitting(trainer, job):
             f"a budget of {job['budget']:g} s leaves {max(left, 0):.0f} s for fitting after "
             f"preprocessing and predicting {len(job['cases'])} cases ({reserve:.0f} s)"
         )
-    return left
+    return left, chosen
 
 
 def faster_threads(work):
@@ -314,11 +344,11 @@ def predictor_of(model, folds, device, mirror):
     return predictor
 
 
-def predicted(predictor, job):
+def predicted(predictor, job, threads=None):
     """Write a label map a case; which cases failed and why, and the seconds a case."""
     out, failed, begun = Path(job["predictions"]), {}, time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(job.get("threads", torch.get_num_threads()))
+    torch.set_num_threads(threads or torch.get_num_threads())
     for number, (name, files) in enumerate(job["cases"].items()):
         say("segmenting", number / len(job["cases"]), f"{number}/{len(job['cases'])}")
         try:
