@@ -4,9 +4,10 @@
         [--side 128] [--shape 192 160 160] [--runtime auto]
 
 The network is nnU-Net's plain 3d_fullres one (6 stages, 32 to 320 features), with random weights,
-as a TorchScript file for nnU-Net 2.8 (PYTHON has it), which looks through windows of `--side`
-voxels half a side apart, without mirroring, in fp32 on the CPU. Each runs in its own process, one
-after the other; times are those of preparing, looking and joining, libraries loaded.
+in a model's folder as nnU-Net 2.8 leaves it (PYTHON has it); Condyle imports that folder. Windows
+of `--side` voxels lie half a side apart, without mirroring, in fp32 on the CPU. Each runs in its
+own process, one after the other; times are those of preparing, looking and joining, libraries
+loaded.
 """
 
 import argparse
@@ -15,11 +16,11 @@ import os
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 CLASSES = 5
 
@@ -56,34 +57,76 @@ def main():
 
 
 def write_scan_and_network(given):
-    """A smooth random scan, and the network as a Condyle segmenter and as TorchScript."""
-    from condyle.config import Preparation
-    from condyle.core import LabelScheme
-    from condyle.networks import build
-    from condyle.predict import Segmenter
-    from condyle.prepare.recipe import Recipe
+    """A smooth random scan, and a trained model's folder, also as a segmenter of Condyle's."""
+    from dynamic_network_architectures.architectures.unet import PlainConvUNet
+
     from condyle.prepare.resample import resample_probabilities
+    from condyle.workflows.planned import import_nnunet
 
     coarse = np.random.default_rng(0).normal(size=(1, *(side // 8 for side in given.shape)))
     np.save(given.out / "scan.npy", resample_probabilities(coarse, tuple(given.shape))[0])
-    warnings.simplefilter("ignore")  # tracing tells of each `if`
+    known = {"conv_op": nn.Conv3d, "norm_op": nn.InstanceNorm3d, "nonlin": nn.LeakyReLU}
     torch.manual_seed(0)
-    network, _ = build("3d:unet-nnunet", 1, CLASSES, "none")
-    network.eval()
+    network = PlainConvUNet(1, num_classes=CLASSES, deep_supervision=False, **SHAPE | known).eval()
     with torch.no_grad():  # every class wins somewhere, and not by a hair
         scores = network(torch.randn(1, 1, 64, 64, 64))
-        head = network.segmentation_head[0]
+        head = network.decoder.seg_layers[-1]
         spread = scores.std(dim=(0, 2, 3, 4))
         head.weight *= (3 / spread)[:, None, None, None, None]
         head.bias.copy_((head.bias - scores.mean((0, 2, 3, 4))) * 3 / spread)
-    scheme = LabelScheme.of({f"structure_{n}": n for n in range(1, CLASSES)})
-    recipe = Recipe(Preparation(intensity="zscore", percentiles=(0, 100)))
-    Segmenter(
-        "3d:unet-nnunet", network, recipe, scheme, window=(given.side,) * 3
-    ).save(given.out / "segmenter")  # fmt: skip
-    example = torch.zeros(1, 1, *[given.side] * 3)
-    with torch.no_grad():
-        torch.jit.trace(network, example, check_trace=False).save(given.out / "network.pt")
+    home = given.out / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    (home / "fold_0").mkdir(parents=True, exist_ok=True)
+    (home / "plans.json").write_text(json.dumps(plans(given)))
+    names = {"background": 0} | {f"structure_{n}": n for n in range(1, CLASSES)}
+    facts = {"channel_names": {"0": "MR"}, "labels": names, "file_ending": ".nii.gz"}
+    (home / "dataset.json").write_text(json.dumps(facts))
+    checkpoint = {
+        "network_weights": network.state_dict(), "trainer_name": "nnUNetTrainer",
+        "init_args": {"configuration": "3d_fullres"}, "inference_allowed_mirroring_axes": None,
+    }  # fmt: skip
+    torch.save(checkpoint, home / "fold_0" / "checkpoint_final.pth")
+    import_nnunet(home, given.out)
+
+
+SHAPE = {
+    "n_stages": 6, "features_per_stage": [32, 64, 128, 256, 320, 320],
+    "conv_op": "torch.nn.modules.conv.Conv3d", "kernel_sizes": [[3, 3, 3]] * 6,
+    "strides": [[1, 1, 1], *[[2, 2, 2]] * 5], "n_conv_per_stage": [2] * 6,
+    "n_conv_per_stage_decoder": [2] * 5, "conv_bias": True,
+    "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+    "norm_op_kwargs": {"eps": 1e-5, "affine": True}, "dropout_op": None,
+    "dropout_op_kwargs": None, "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": True},
+}  # fmt: skip
+
+
+def plans(given):
+    """What nnU-Net's plans.json says of such a network."""
+    resample = "resample_data_or_seg_to_shape"
+    linear = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
+    unet = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    configuration = {
+        "data_identifier": "plain", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2,
+        "patch_size": [given.side] * 3, "median_image_size_in_voxels": given.shape[::-1],
+        "spacing": [1.0, 1.0, 1.0], "normalization_schemes": ["ZScoreNormalization"],
+        "use_mask_for_norm": [False], "resampling_fn_data": resample,
+        "resampling_fn_seg": resample, "resampling_fn_probabilities": resample,
+        "resampling_fn_data_kwargs": linear | {"order": 3},
+        "resampling_fn_seg_kwargs": linear | {"is_seg": True},
+        "resampling_fn_probabilities_kwargs": linear, "batch_dice": False,
+        "architecture": {
+            "network_class_name": unet, "arch_kwargs": SHAPE,
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+        },
+    }  # fmt: skip
+    return {
+        "dataset_name": "Dataset001_course", "plans_name": "nnUNetPlans",
+        "original_median_spacing_after_transp": [1.0, 1.0, 1.0],
+        "original_median_shape_after_transp": given.shape[::-1],
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2],
+        "configurations": {"3d_fullres": configuration}, "experiment_planner_used": "none",
+        "label_manager": "LabelManager", "foreground_intensity_properties_per_channel": {"0": {}},
+    }  # fmt: skip
 
 
 def by_condyle(given):
@@ -100,44 +143,18 @@ def by_condyle(given):
 
 def by_nnunet(given):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    linear = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}
-    resample = "resample_data_or_seg_to_shape"
-    configuration = {
-        "data_identifier": "plain", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2,
-        "patch_size": [given.side] * 3, "median_image_size_in_voxels": given.shape,
-        "spacing": [1.0, 1.0, 1.0], "normalization_schemes": ["ZScoreNormalization"],
-        "use_mask_for_norm": [False], "resampling_fn_data": resample,
-        "resampling_fn_seg": resample, "resampling_fn_probabilities": resample,
-        "resampling_fn_data_kwargs": linear, "resampling_fn_seg_kwargs": linear | {"is_seg": True},
-        "resampling_fn_probabilities_kwargs": linear, "batch_dice": False,
-        "architecture": {"network_class_name": "", "arch_kwargs": {}, "_kw_requires_import": []},
-    }  # fmt: skip
-    plans = {
-        "dataset_name": "Dataset001_course", "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": [1.0, 1.0, 1.0],
-        "original_median_shape_after_transp": given.shape, "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2],
-        "configurations": {"3d_fullres": configuration}, "experiment_planner_used": "none",
-        "label_manager": "LabelManager", "foreground_intensity_properties_per_channel": {"0": {}},
-    }  # fmt: skip
-    names = {"background": 0} | {f"structure_{n}": n for n in range(1, CLASSES)}
-    dataset = {"channel_names": {"0": "MR"}, "labels": names, "file_ending": ".nii.gz"}
-    network = torch.jit.load(given.out / "network.pt")
     predictor = nnUNetPredictor(
-        tile_step_size=0.5, use_gaussian=True, use_mirroring=False, device=torch.device("cpu"),
-        perform_everything_on_device=False, verbose=False, allow_tqdm=False,
+        use_mirroring=False, device=torch.device("cpu"), perform_everything_on_device=False,
+        allow_tqdm=False,
     )  # fmt: skip
-    manager = PlansManager(plans)
-    predictor.manual_initialization(
-        network, manager, manager.get_configuration("3d_fullres"), [network.state_dict()],
-        dataset, "nnUNetTrainer", None,
-    )  # fmt: skip
+    (home,) = given.out.glob("*__*__*")
+    predictor.initialize_from_trained_model_folder(str(home), [0], "checkpoint_final.pth")
     scan = np.load(given.out / "scan.npy")
     started = time.monotonic()
-    found = predictor.predict_single_npy_array(scan[None], {"spacing": [1.0, 1.0, 1.0]})
-    say("nnunet", given, time.monotonic() - started, found)
+    axes = np.ascontiguousarray(scan.T)  # as its reader of NIfTI files has them
+    found = predictor.predict_single_npy_array(axes[None], {"spacing": [1.0, 1.0, 1.0]})
+    say("nnunet", given, time.monotonic() - started, found.T)
 
 
 PARTS = {"condyle": by_condyle, "nnunet": by_nnunet}

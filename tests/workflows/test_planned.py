@@ -106,6 +106,10 @@ def test_it_is_kept_whole_and_answers_the_same(tmp_path, spatial):
     first, again = (each.segment(scan(), "cpu", runtime="torch") for each in (made, kept))
     assert np.array_equal(first.array, again.array)
     assert len(first.present()) == 2
+    pytest.importorskip("openvino")
+    for runtime in ("openvino", "auto"):
+        found = kept.segment(scan(), "cpu", runtime=runtime)
+        assert (found.array == first.array).mean() >= 0.999
 
 
 @pytest.mark.parametrize("flips", ["none", "all"])

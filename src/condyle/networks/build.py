@@ -25,7 +25,15 @@ from condyle.networks.encoders import (
     weights_of,
 )
 from condyle.networks.inflate import inflate
-from condyle.networks.layers import CONV, Decoder, Pyramid, Spatial, enlarged_to, padded_to
+from condyle.networks.layers import (
+    CONV,
+    Decoder,
+    Pyramid,
+    Spatial,
+    enlarged_to,
+    padded_to,
+    runs_on_one_place,
+)
 from condyle.networks.volumetric import holds_volumes, load_deep
 from condyle.networks.weights import Found, locate
 
@@ -124,8 +132,7 @@ class SegmentationNetwork(nn.Module):
                 raise ConfigError("deep_supervision is for networks with the decoder unetplusplus")
             self.supervision = nn.ModuleList(conv(c, classes, 1) for c in decoder.node_channels)
         self.multiple: int | tuple[int, ...] = int(cast(tuple[int, ...], encoder.reductions)[-1])
-        norms = (nn.InstanceNorm2d, nn.InstanceNorm3d)  # they fail on a level of a single place
-        self.single = not any(isinstance(layer, norms) for layer in self.modules())
+        self.single = runs_on_one_place(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Scores (B, classes, i, j[, k]), before softmax, of an input (B, channels, i, j[, k]).

@@ -26,6 +26,7 @@ __all__ = [
     "enlarged_to",
     "padded_to",
     "repeated_to",
+    "runs_on_one_place",
 ]
 
 Spatial = Literal[2, 3]
@@ -119,6 +120,12 @@ def norm_act(spatial: Spatial, channels: int, norm: Norm) -> tuple[nn.Module, nn
     if norm == "instance":
         return NORM[norm, spatial](channels, affine=True), nn.LeakyReLU(0.01, inplace=True)
     return NORM[norm, spatial](channels), nn.ReLU(inplace=True)
+
+
+def runs_on_one_place(network: nn.Module) -> bool:
+    """Whether a network takes what is a single place at its deepest level: instance norms fail."""
+    norms = (nn.InstanceNorm2d, nn.InstanceNorm3d)
+    return not any(isinstance(layer, norms) for layer in network.modules())
 
 
 def padded_to(x: Tensor, multiple: int | Sequence[int], single: bool = True) -> Tensor:

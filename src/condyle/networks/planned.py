@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from condyle.errors import WeightsError
 from condyle.networks.build import SegmentationNetwork
-from condyle.networks.layers import CONV, NORM
+from condyle.networks.layers import CONV, NORM, runs_on_one_place
 
 __all__ = ["PlannedNetwork", "architecture_of", "read_checkpoint"]
 
@@ -75,6 +75,7 @@ class PlannedNetwork(SegmentationNetwork):
             np.array([np.broadcast_to(s, self.spatial) for s in rules["strides"]])
         )
         self.multiple = tuple(int(n) for n in strides.prod(axis=0))
+        self.single = runs_on_one_place(self.model)
         self._sides = (in_channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
