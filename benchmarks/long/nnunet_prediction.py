@@ -1,13 +1,14 @@
 """The same 3D network, with the same weights, through nnU-Net's predictor and through Condyle.
 
     python benchmarks/long/nnunet_prediction.py --nnunet PYTHON --out FOLDER
-        [--side 128] [--shape 192 160 160] [--runtime auto]
+        [--side 128] [--shape 192 160 160] [--runtime auto] [--single]
 
 The network is nnU-Net's plain 3d_fullres one (6 stages, 32 to 320 features), with random weights,
 in a model's folder as nnU-Net 2.8 leaves it (PYTHON has it); Condyle imports that folder. Windows
 of `--side` voxels lie half a side apart, without mirroring, in fp32 on the CPU. Each runs in its
 own process, one after the other; times are those of preparing, looking and joining, libraries
-loaded.
+loaded. nnU-Net adds windows up in half precision; with --single in single precision, which tells
+how many of the labels that differ are its rounding.
 """
 
 import argparse
@@ -34,6 +35,7 @@ def main():
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--shape", type=int, nargs=3, default=[192, 160, 160])
     parser.add_argument("--runtime", default="auto", choices=["auto", "torch", "openvino"])
+    parser.add_argument("--single", action="store_true")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part:
@@ -45,7 +47,8 @@ def main():
     for part, python in (("nnunet", given.nnunet), ("condyle", sys.executable)):
         shape = [str(side) for side in given.shape]
         command = [python, __file__, "--nnunet", given.nnunet, "--out", given.out, "--part", part,
-                   "--side", given.side, "--runtime", given.runtime]  # fmt: skip
+                   "--side", given.side, "--runtime", given.runtime,
+                   *(["--single"] if given.single else [])]  # fmt: skip
         subprocess.run([*map(str, command), "--shape", *shape], check=True, env=os.environ)
         found[part] = json.loads((given.out / f"{part}.json").read_text())
     ours, theirs = found["condyle"], found["nnunet"]
@@ -144,6 +147,8 @@ def by_condyle(given):
 def by_nnunet(given):
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+    if given.single:
+        torch.half = torch.float32
     predictor = nnUNetPredictor(
         use_mirroring=False, device=torch.device("cpu"), perform_everything_on_device=False,
         allow_tqdm=False,
