@@ -163,6 +163,20 @@ def test_of_several_models_one_must_be_named(tmp_path):
         import_nnunet(tmp_path / "both", tmp_path / "other", model=chosen, fold="4")
 
 
+def test_models_of_the_same_name_are_told_apart_by_their_data_sets(tmp_path):
+    results = tmp_path / "results"
+    for number, bone in enumerate(("tibia", "fibula"), 1):
+        model(results / f"Dataset00{number}_toy", labels={"background": 0, bone: 1, "femur": 2})
+    same = "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    for asked in ("", same):
+        with pytest.raises(WeightsError, match=f"Dataset001_toy/{same}, Dataset002_toy/{same}"):
+            import_nnunet(results, tmp_path / "run", model=asked)
+    found = import_nnunet(results, tmp_path / "run", model=f"Dataset001_toy/{same}")
+    assert found.scheme.names == ("tibia", "femur")
+    with pytest.raises(UnknownName, match="unknown model '2d'"):
+        import_nnunet(results, tmp_path / "other", model="2d")
+
+
 @pytest.mark.parametrize(
     ("changes", "labels", "reason"),
     [

@@ -40,7 +40,8 @@ def import_nnunet(source: Path, out: Path, *, model: str = "", fold: str = "") -
     ----------
     source : a model's folder, with plans.json and dataset.json, a folder that holds one, or a zip
         of nnUNetv2_export_model_to_zip.
-    model : the name of one, where there are several: nnUNetTrainer__nnUNetPlans__3d_fullres.
+    model : the name of one, where there are several: nnUNetTrainer__nnUNetPlans__3d_fullres, with
+        its data set's before it where that is needed: Dataset001_knees/nnUNetTrainer__...
     fold : 0, 1, ... or all; '': the first there is.
 
     Raises
@@ -163,18 +164,22 @@ def _opened(source: Path) -> Generator[Path]:
 
 
 def _model_in(folder: Path, name: str, source: Path) -> Path:
-    """The one model in a folder, or that of this name."""
-    found = {path.parent.name: path.parent for path in sorted(folder.rglob("plans.json"))
-             if any(path.parent.glob("fold_*"))}  # fmt: skip
+    """The one model in a folder, or that of this name or path in it."""
+    homes = [path.parent for path in sorted(folder.rglob("plans.json"))]
+    found = {
+        folder.name if home == folder else home.relative_to(folder).as_posix(): home
+        for home in homes if any(home.glob("fold_*"))
+    }  # fmt: skip
     if not found:
         raise WeightsError(f"{source} holds no model of nnU-Net: plans.json and fold_0 beside it")
-    if name and name not in found:
-        raise UnknownName("model", name, found)
-    if not name and len(found) > 1:
+    wanted = [path for path in found if not name or f"/{path}".endswith(f"/{name}")]
+    if not wanted:
+        raise UnknownName("model", name, {Path(path).name for path in found})
+    if len(wanted) > 1:
         raise WeightsError(
-            f"{source} holds several models, give one by --model: {', '.join(found)}"
+            f"{source} holds several models, give one by --model: {', '.join(wanted)}"
         )
-    return found[name or next(iter(found))]
+    return found[wanted[0]]
 
 
 def _checkpoint(home: Path, fold: str) -> Path:
