@@ -143,6 +143,7 @@ def test_label_maps_become_surfaces(run, dataset, tmp_path):
     assert "volume_cm3" in (tmp_path / "surfaces.csv").read_text()
 
 
+@pytest.mark.slow  # test_interrupted.py and train/test_loop.py show the same in less time
 def test_an_interrupted_run_resumes_to_the_same_weights(run, dataset, tmp_path, monkeypatch):
     experiment = Experiment.read(run.folder / "config.toml")
 
