@@ -34,7 +34,12 @@ def dataset(folder, count):
 def experiment(data):
     training = {"epochs": 2, "steps": 3, "batch": 2}
     return Experiment.parse(
-        {"dataset": str(data), "network": {"name": "unet-plain"}, "training": training}
+        {
+            "dataset": str(data),
+            "network": {"name": "unet-plain"},
+            "preparation": {"size": 32},
+            "training": training,
+        }
     )
 
 

@@ -20,7 +20,7 @@ def dataset(tmp_path_factory):
     return balls(tmp_path_factory.mktemp("data"))
 
 
-def command(dataset, out, *before, epochs=12):
+def command(dataset, out, *before, epochs=6):
     return [
         sys.executable, *before, "-m", "condyle", "train", str(dataset), "--out", str(out),
         "--network", "3d:unet-plain", "--epochs", str(epochs), "--batch", "2", "--resume",

@@ -154,3 +154,45 @@ def test_folders_that_the_user_set_are_honoured_and_their_data_sets_left_alone(t
     assert space.number == 2
     assert space.environment["nnUNet_raw"] == str(tmp_path / "raw")
     assert space.environment["nnUNet_preprocessed"] == str(tmp_path / "run" / "preprocessed")
+    assert Space.of(tmp_path / "other", given).number == 3  # the second is another run's by now
+
+
+def begun(folder, given, learnt=True):
+    """A training that was interrupted, before or after its first epoch."""
+    space = Space.of(folder, given)
+    folder.mkdir(exist_ok=True)
+    job = {"dataset": space.number, "roots": space.environment}
+    (folder / "train.json").write_text(json.dumps(job))
+    if learnt:
+        model = space.roots["nnUNet_results"] / space.name / "trainer__plans__2d" / "fold_0"
+        model.mkdir(parents=True)
+        (model / "checkpoint_latest.pth").touch()
+    return space
+
+
+def test_an_interrupted_training_finds_its_own_data_set_again(tmp_path):
+    given = {"nnUNet_results": str(tmp_path / "results")}
+    begun(tmp_path / "other", given)
+    space = begun(tmp_path / "run", given)
+    assert Space.of(tmp_path / "run", given) == space
+    assert space.can_go_on
+
+
+def test_a_run_never_takes_another_runs_data_set_for_its_own(tmp_path):
+    given = {"nnUNet_results": str(tmp_path / "results")}
+    begun(tmp_path / "run", given)
+    elsewhere = {"nnUNet_results": str(tmp_path / "elsewhere")}
+    other = begun(tmp_path / "other", elsewhere)  # has the same number there
+    space = Space.of(tmp_path / "run", elsewhere)
+    assert space.number != other.number
+    assert not space.can_go_on
+    assert other.can_go_on
+
+
+def test_a_training_that_failed_before_its_first_epoch_gives_its_number_back(tmp_path):
+    given = {"nnUNet_results": str(tmp_path / "results")}
+    begun(tmp_path / "run", given, learnt=False).give_up()
+    other = begun(tmp_path / "other", given)
+    assert other.number == 1
+    assert Space.of(tmp_path / "run", given).number == 2
+    assert other.can_go_on

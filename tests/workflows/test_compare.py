@@ -24,6 +24,8 @@ SCHEME = LabelScheme.of({"cube": 1})
 TOML = """
 dataset = "cubes"
 folds = [0, 1]
+[settings.preparation]
+size = 32
 [settings.training]
 epochs = 4
 steps = 10

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,45 @@ class Space:
 
     @classmethod
     def of(cls, folder: Path, given: Mapping[str, str]) -> Space:
-        """The folders that the environment names; within `folder` those that it does not.
+        """That of the training that was begun in `folder`; or a new one, empty and ours alone."""
+        if (found := cls.begun(folder, given)) is not None:
+            if found.can_go_on:
+                return found
+            found.give_up()
+        space = cls(folder, 0, _roots(folder, given))
+        while True:
+            space = replace(space, number=space._free_number())
+            if space._claimed():
+                return space
 
-        The number is that of the training that was begun in `folder`; or the first that is free
-        in all of them.
-        """
-        roots = {
-            name: Path(given.get(name) or folder / name.removeprefix("nnUNet_")) for name in ROOTS
-        }
-        if (begun := folder / JOB).is_file():
-            return cls(folder, json.loads(begun.read_text("utf-8"))["dataset"], roots)
-        taken = {path.name[7:10] for root in roots.values() for path in root.glob("Dataset*")}
-        number = next(n for n in range(1, 1000) if f"{n:03d}" not in taken)
-        return cls(folder, number, roots)
+    @classmethod
+    def begun(cls, folder: Path, given: Mapping[str, str]) -> Space | None:
+        """That of the training that was begun in `folder`, if the three folders are the same."""
+        roots = _roots(folder, given)
+        try:
+            job = json.loads((folder / JOB).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        space = cls(folder, job["dataset"], roots)
+        return space if job.get("roots") == space.environment else None
+
+    def _free_number(self) -> int:
+        """The first that no data set has in any of the folders."""
+        taken = {path.name[7:10] for root in self.roots.values() for path in root.glob("Dataset*")}
+        return next(n for n in range(1, 1000) if f"{n:03d}" not in taken)
+
+    def _claimed(self) -> bool:
+        """Whether the number is ours from now on: another training may take it at this moment."""
+        made: list[Path] = []
+        for root in self.roots.values():
+            try:
+                (root / self.name).mkdir(parents=True)
+            except FileExistsError:
+                for folder in made:
+                    folder.rmdir()
+                return False
+            made.append(root / self.name)
+        return True
 
     @property
     def name(self) -> str:
@@ -69,12 +95,22 @@ class Space:
     def can_go_on(self) -> bool:
         """Whether there is a training that was interrupted after an epoch."""
         left = self.roots["nnUNet_results"].glob(f"{self.name}/*/fold_0/{LATEST}")
-        return (self.folder / JOB).is_file() and any(left)
+        return any(left)
 
     def clear(self, *names: str) -> None:
         """Remove our data set from some of the folders; all that others put there stays."""
         for name in names:
             shutil.rmtree(self.roots[name] / self.name, ignore_errors=True)
+
+    def give_up(self) -> None:
+        """Remove our data set from all of the folders, so that another may have its number."""
+        self.clear(*ROOTS)
+        (self.folder / JOB).unlink(missing_ok=True)
+
+
+def _roots(folder: Path, given: Mapping[str, str]) -> dict[str, Path]:
+    """The folders that the environment names; within `folder` those that it does not."""
+    return {name: Path(given.get(name) or folder / name.removeprefix("nnUNet_")) for name in ROOTS}
 
 
 @dataclass(frozen=True)
@@ -153,20 +189,19 @@ def train(
     start : a model whose plans, network and weights are taken; then scans are turned to RAS axes,
         as it saw them, and validation cases are predicted as well.
     """
-    interpreter = require("nnunetv2")
-    environment = fitted(os.environ, settings["device"])
-    child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
-                  interpreter)  # fmt: skip
     answers = space.folder / "answers"
     try:
+        environment = fitted(os.environ, settings["device"])
+        child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
+                      require("nnunetv2"))  # fmt: skip
         job: dict[str, Any]
         if space.can_go_on:
             job = json.loads((space.folder / JOB).read_text("utf-8"))
         else:
-            space.clear(*ROOTS)
             job = {
                 "do": "train",
                 "dataset": space.number,
+                "roots": space.environment,
                 **_plan(what, start, dataset.scheme.is_sided()),
                 "workers": int(environment["nnUNet_def_n_proc"]),
                 "cases": export(dataset, fold, space, tell, start is not None),
@@ -176,7 +211,7 @@ def train(
         done = child.run(job, tell)
     except BaseException:
         if not space.can_go_on:
-            space.clear(*ROOTS)
+            space.give_up()
         raise
     space.clear("nnUNet_raw", "nnUNet_preprocessed")
     return Trained(

@@ -128,7 +128,8 @@ def _whole_or_absent(out: Path) -> Generator[None]:
     try:
         yield
     except BaseException:
-        if nnunet.Space.of(out / "engine", os.environ).can_go_on:
+        space = nnunet.Space.begun(out / "engine", os.environ)
+        if space is not None and space.can_go_on:
             log.warning("%s keeps what was learnt: go on with --resume", out)
         elif fresh:
             shutil.rmtree(out, ignore_errors=True)
