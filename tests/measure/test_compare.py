@@ -49,8 +49,8 @@ def test_p_is_scipys_where_there_are_no_ties(seed, patients):
     assert gap.p == pytest.approx(stats.wilcoxon(a - b).pvalue, rel=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(6, 12))
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(6, 10))
 def test_p_with_ties_and_zeros_is_that_of_all_signs(seed, patients):
     gaps = np.random.default_rng(seed).integers(-2, 3, patients).astype(float)
     scores = table(gaps, np.zeros(patients))
