@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench docs serve clean
+.PHONY: demo test test-all lint bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/condyle demo --out demo
@@ -28,9 +28,6 @@ bench: $(VENV)/developer
 
 docs: $(VENV)/documenter
 	$(BIN)/sphinx-build -q -W docs docs/_build
-
-serve: $(VENV)/installed
-	$(BIN)/condyle serve
 
 # A stamp a kind of set-up; each is made anew when pyproject.toml changes.
 $(VENV)/bin/pip:
