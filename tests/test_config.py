@@ -31,7 +31,9 @@ def test_what_is_written_reads_back_the_same(spacing, plane, budget, fold):
     [
         ({}, "dataset"),
         ({"dataset": "x", "trainin": {}}, "there is no setting 'trainin'"),
-        ({"dataset": "x", "training": {"epocs": 3}}, "there is no setting 'training.epocs'"),
+        ({"dataset": "x", "training": {"epocs": 3}}, "did you mean 'training.epochs'?"),
+        ({"dataset": "x", "epochs": 3}, "no setting 'epochs': did you mean 'training.epochs'?"),
+        ({"dataset": "x", "preparation": {"sise": 3}}, "did you mean 'preparation.size'?"),
         ({"dataset": "x", "training": {"epochs": 0}}, "training.epochs = 0"),
         ({"dataset": "x", "training": {"budget": "soon"}}, "write 90s, 15m or 2h"),
         ({"dataset": "x", "preparation": {"plane": "axail"}}, "preparation.plane = 'axail'"),

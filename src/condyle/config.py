@@ -7,9 +7,11 @@ Sections are frozen and refuse keys they do not know.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -209,7 +211,7 @@ class Experiment(Section):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise ConfigError(f"{where}: {_first(error)}") from error
+            raise ConfigError(f"{where}: {_first(error, cls)}") from error
 
     @classmethod
     def read(cls, path: Path) -> Experiment:
@@ -284,7 +286,7 @@ def read_preset(name: str) -> Preset:
     try:
         return Preset.model_validate({"study": study, "settings": settings})
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first(error)}") from error
+        raise ConfigError(f"{path}: {_first(error, Preset)}") from error
 
 
 class Comparison(Section):
@@ -309,7 +311,7 @@ class Comparison(Section):
         try:
             asked = cls.model_validate(read_toml(path))
         except ValidationError as error:
-            raise ConfigError(f"{path}: {_first(error)}") from error
+            raise ConfigError(f"{path}: {_first(error, cls)}") from error
         beside = Path(path).parent / asked.dataset
         return asked.changed(dataset=str(beside)) if beside.exists() else asked
 
@@ -366,13 +368,25 @@ def seconds(value: object) -> float:
         raise ValueError(f"{value!r} is no duration: write 90s, 15m or 2h") from None
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of pydantic as '[section] key: what it wants'."""
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"there is no setting {where!r}"
+        known = list(_settings(model))
+        elsewhere = [name for name in known if name.split(".")[-1] == problem["loc"][-1]]
+        close = (elsewhere or get_close_matches(where, known, n=1))[:1]
+        return f"there is no setting {where!r}" + "".join(f": did you mean {n!r}?" for n in close)
     return f"{where} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _settings(model: type[BaseModel]) -> Iterator[str]:
+    """All names that a setting of the model may have, with those of their sections."""
+    for name, field in model.model_fields.items():
+        yield name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from (f"{name}.{inner}" for inner in _settings(kind))
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:

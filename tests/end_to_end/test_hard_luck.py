@@ -56,6 +56,23 @@ def test_one_training_case_trains_and_what_stays_unknown_is_said(tmp_path, caplo
     assert len(open_dataset(data)) == count
 
 
+def test_a_run_that_was_killed_while_it_was_planned_starts_anew(tmp_path):
+    data, out = dataset(tmp_path, 6), tmp_path / "run"
+
+    def told(stage, done, words):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment(data), out, tell=told)
+    (out / ".config-0123abcd.toml").write_text("a file that was not written whole")
+    with pytest.raises(KeyboardInterrupt):  # and no word of a folder that is not empty
+        train(experiment(data), out, resume=True, tell=told)
+    assert (out / "log.txt").is_file()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        train(experiment(data), out, resume=True)
+
+
 def test_a_disk_that_is_full_at_the_end_costs_no_learning(tmp_path, monkeypatch):
     data, out = dataset(tmp_path, 6), tmp_path / "run"
 

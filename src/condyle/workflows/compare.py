@@ -110,7 +110,7 @@ def compare(asked: Comparison | Path, out: Path, *, tell: Tell = silent) -> list
     if out.exists() and any(out.iterdir()) and not before.exists():
         raise OutputError(f"{out} holds something else: choose another --out")
     write_text(before, comparison.model_dump_json(indent=2) + "\n")
-    with logged(out / "log.txt") as warnings:
+    with logged(out) as warnings:
         absent, failed = _trained(planned, tell)
         models = [
             Model(name, absent=absent[name])

@@ -23,7 +23,7 @@ from condyle.engines import EngineName, nnunet, totalsegmentator
 from condyle.engines.nnunet import Start, Trained
 from condyle.engines.process import require, versions
 from condyle.engines.totalsegmentator import Task
-from condyle.errors import ConfigError, OutputError
+from condyle.errors import ConfigError
 from condyle.io import Manifest, open_dataset, read_labels, write, write_text
 from condyle.measure.overlap import count
 from condyle.workflows.files import write_names
@@ -32,7 +32,14 @@ from condyle.workflows.plan import fold_of
 from condyle.workflows.planned import segmenter_of
 from condyle.workflows.portrait import write_slices
 from condyle.workflows.progress import Tell, silent
-from condyle.workflows.record import environment, logged, read_csv, write_csv, write_json
+from condyle.workflows.record import (
+    environment,
+    logged,
+    read_csv,
+    refuse_what_is_there,
+    write_csv,
+    write_json,
+)
 from condyle.workflows.track import require_trackers, tracked
 from condyle.workflows.zeroshot import Card
 
@@ -92,8 +99,8 @@ def train(
         experiment = Experiment.read(out / "config.toml")
         if Manifest(out).holds("run"):
             return EngineRun(out, read_csv(out / "summary.csv"))
-    elif out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
+    else:
+        refuse_what_is_there(out)
     name = EngineName.parse(experiment.network.name)
     settings = experiment.training
     if settings.epochs and settings.budget:
@@ -107,7 +114,7 @@ def train(
     task = None
     if name.engine == "totalsegmentator":
         task = _task(name, dataset, tell)
-    with _whole_or_absent(out), logged(out / "log.txt") as warnings:
+    with _whole_or_absent(out), logged(out) as warnings:
         work = _Work(experiment, name, dataset, fold, out, started, tell, task)
         write_text(out / "config.toml", experiment.to_toml())
         found = environment() | {"engines": dict(versions(require(name.package)))}

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import condyle
-from condyle.errors import UnreadableFile
+from condyle.errors import OutputError, UnreadableFile
 from condyle.io.whole import write_text
 
-__all__ = ["environment", "logged", "read_csv", "write_csv", "write_json"]
+__all__ = ["environment", "logged", "read_csv", "refuse_what_is_there", "write_csv", "write_json"]
+
+LOG = "log.txt"
 
 LIBRARIES = (
     "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "nibabel", "pydicom",
@@ -117,12 +119,25 @@ class _Collected(logging.Handler):
         self.messages.append(record.getMessage())
 
 
+def refuse_what_is_there(out: Path) -> None:
+    """Raise where a new run's folder holds more than what one leaves that was killed at once.
+
+    Raises
+    ------
+    OutputError
+        The sentence says what can be done.
+    """
+    found = out.iterdir() if out.exists() else ()
+    if any(path.name != LOG and not path.name.startswith(".") for path in found):
+        raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
+
+
 @contextmanager
-def logged(path: Path) -> Generator[list[str]]:
-    """Everything that Condyle logs meanwhile goes to this file too; gives the warnings so far."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def logged(out: Path) -> Generator[list[str]]:
+    """All that Condyle logs meanwhile goes to the folder's log too; gives the warnings so far."""
+    out.mkdir(parents=True, exist_ok=True)
     log = logging.getLogger("condyle")
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = logging.FileHandler(out / LOG, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     collected = _Collected()
     before = log.level

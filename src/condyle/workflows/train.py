@@ -21,7 +21,7 @@ from condyle import networks
 from condyle.config import Experiment, Planes
 from condyle.core import Case, Dataset, Fold
 from condyle.engines import is_engine
-from condyle.errors import CondyleError, ConfigError, OutOfMemory, OutputError
+from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset, write_text
 from condyle.measure.overlap import count
 from condyle.predict import Segmenter
@@ -45,7 +45,13 @@ from condyle.workflows.likelihood import MOST_CASES, count_likelihood
 from condyle.workflows.plan import fold_of, plan
 from condyle.workflows.prepared import mapped, prepare, reach_mm
 from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import environment, logged, write_csv, write_json
+from condyle.workflows.record import (
+    environment,
+    logged,
+    refuse_what_is_there,
+    write_csv,
+    write_json,
+)
 from condyle.workflows.segment import segment_cases
 from condyle.workflows.track import Track, require_trackers, tracked
 
@@ -100,8 +106,8 @@ def train(
     first = fabric.is_global_zero
     if resume and (out / "config.toml").is_file():
         experiment, plane = Experiment.read(out / "config.toml"), None
-    elif first and out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
+    elif first:
+        refuse_what_is_there(out)
     if experiment.training.epochs and experiment.training.budget:
         raise ConfigError("give either --epochs or --budget, not both")
     require_trackers(experiment.log)
@@ -113,7 +119,7 @@ def train(
     fabric.barrier()
     try:
         with (
-            logged(out / "log.txt") if first else nullcontext([]) as warnings,
+            logged(out) if first else nullcontext([]) as warnings,
             tracked(experiment.log if first else (), out) as track,
         ):
             tell = tell if first else silent
