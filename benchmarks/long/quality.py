@@ -23,7 +23,7 @@ from scipy.stats import binom, mannwhitneyu, spearmanr
 
 from condyle.io import open_dataset
 from condyle.measure.expected import FEWEST, LEVEL, Calibration, Observation, Signs
-from condyle.predict import Segmenter
+from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.prepare.degrade import DEGRADATIONS
 from condyle.workflows.calibrate import observed, trained_on, variants
 from condyle.workflows.quality import ENOUGH, seen_in, votes_of
@@ -63,6 +63,7 @@ def options():
 def observations(given):
     """Case -> its observations, each with the kind of its scan; read where they are kept."""
     segmenter = Segmenter.load(given.run)
+    ensemble, looking = Ensemble((segmenter,)), Looking(device=given.device)
     dataset = open_dataset(given.dataset)
     held = [*segmenter.training["validation"], *segmenter.training["test"]][: given.most]
     kept = given.out / "observations"
@@ -74,7 +75,7 @@ def observations(given):
         rows = []
         place = held.index(case.id)
         for kind, channels, truth in variants(case, (given.seed, place), given.worse):
-            answer, votes = votes_of(segmenter, channels, given.device)
+            answer, votes = votes_of(ensemble, channels, looking)
             looked = seen_in(segmenter, anatomy, bank, channels, answer, votes, given.device)
             rows += [
                 {"kind": kind, **asdict(x)}

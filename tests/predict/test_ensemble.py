@@ -140,6 +140,24 @@ def test_members_are_averaged_and_the_surer_wins():
     assert labels.array.shape == votes[0].array.shape
 
 
+@pytest.mark.parametrize(("spatial", "window"), [(2, None), (3, (12, 10, 16))])
+def test_it_tells_how_much_of_a_scan_it_has_looked_at(spatial, window):
+    members = [segmenter(Bright(spatial), window=window) for _ in range(2)]
+    told = []
+    Ensemble(tuple(members)).segment(blob(), Looking(flips="left-right"), tell=told.append)
+    assert told == sorted(told)
+    assert told[0] < 0.4
+    assert told[-1] == 1
+    assert 0.5 in told  # the first of two has finished
+
+
+def test_planes_are_refused_by_those_that_see_volumes():
+    volumes, slices = segmenter(Bright(3)), segmenter(Bright(2))
+    with pytest.raises(ConfigError, match="sees volumes, not slices"):
+        volumes.segment(blob(), planes="axial")
+    assert Ensemble((slices, volumes)).segment(blob(), Looking(planes="all")).present() == (1,)
+
+
 def test_members_must_find_the_same_structures():
     with pytest.raises(ConfigError, match="femur_left"):
         Ensemble((segmenter(Always(1)), segmenter(Always(1), SIDED)))

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from condyle.app.cli import main
 from condyle.config import Preparation
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnreadableFile
-from condyle.io import open_dataset, write_nnunet
-from condyle.predict import Segmenter
+from condyle.io import open_dataset, write, write_nnunet
+from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.prepare.recipe import Recipe
 from condyle.workflows import calibrate as workflow
 from condyle.workflows.calibrate import calibrate
@@ -24,6 +25,7 @@ from condyle.workflows.quality import (
     votes_of,
     write_quality,
 )
+from condyle.workflows.segment import segment
 
 SCHEME = LabelScheme.of({"femur_left": 1, "femur_right": 2})
 SHAPE = (20, 12, 12)
@@ -129,8 +131,42 @@ def calibrated(run, learnt):
 
 
 def told(segmenter, run, channels):
-    answer, votes = votes_of(segmenter, channels, "cpu")
+    answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     return assess(segmenter, load_quality(run, segmenter), channels, answer, votes, "cpu")
+
+
+def test_quality_learnt_on_three_planes_is_told_of_scans_looked_at_in_three(run, home, tmp_path):
+    calibrate(run, worse=0, planes="all", device="cpu")
+    scan, out = write(case(16)[0][0], tmp_path / "scan.nii.gz"), tmp_path / "out"
+    way = {"quality": True, "device": "cpu", "runtime": "torch"}
+    with pytest.raises(ConfigError, match="learnt with other --planes"):
+        segment(run, [scan], out, **way)
+    assert not out.exists()
+    assert segment(run, [scan], out, planes="all", **way).failed == {}
+    rows = list(csv.DictReader((out / "quality.csv").read_text().splitlines()))
+    assert [row["structure"] for row in rows] == list(SCHEME.names)
+    assert all(float(row["expected_dice"]) > 0.8 for row in rows)
+
+
+def test_quality_learnt_on_two_runs_passes_over_what_either_was_trained_on(
+    run, home, segmenter, monkeypatch, tmp_path
+):
+    other = made(home)
+    seen = segmenter.training["validation"][:2]
+    other.training["train"] = [*other.training["train"], *seen]
+    other = replace(other, folder=run_folder(tmp_path / "other", home) / "segmenter")
+    monkeypatch.setattr(
+        workflow.Segmenter, "load", lambda path: other if "other" in str(path) else segmenter
+    )
+    calibrate(run, also=[tmp_path / "other"], worse=0, device="cpu")
+    quality = load_quality(run, segmenter)
+    assert set(quality.cases) == set(segmenter.training["validation"]) - set(seen)
+    scan = write(case(16)[0][0], tmp_path / "scan.nii.gz")
+    way = {"quality": True, "device": "cpu", "runtime": "torch"}
+    done = segment(run, [scan], tmp_path / "out", also=[tmp_path / "other"], **way)
+    assert (done.failed, list(done.written)) == ({}, ["scan"])
+    with pytest.raises(ConfigError, match="--also"):
+        segment(run, [scan], tmp_path / "alone", **way)
 
 
 def test_a_good_scan_is_trusted_and_a_spoilt_one_is_flagged_with_reasons(segmenter, calibrated):
@@ -154,7 +190,7 @@ def test_a_good_scan_is_trusted_and_a_spoilt_one_is_flagged_with_reasons(segment
 
 def test_the_slices_to_look_at_are_those_on_which_the_votes_differ(segmenter, calibrated):
     channels, _ = case(17)
-    answer, _ = votes_of(segmenter, channels, "cpu")
+    answer, _ = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     one = answer.array.copy()
     one[:, :, 5:7] = 0
     same = [answer, answer.with_array(one)]
@@ -165,7 +201,7 @@ def test_the_slices_to_look_at_are_those_on_which_the_votes_differ(segmenter, ca
 
 def test_votes_come_back_the_right_way_round(segmenter):
     channels, truth = case(3)
-    answer, votes = votes_of(segmenter, channels, "cpu")
+    answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     assert len(votes) == 2
     for vote in votes:
         for name in SCHEME.names:
@@ -178,7 +214,7 @@ def test_a_structure_that_was_always_there_and_is_not_found_is_expected_to_have_
     segmenter, calibrated
 ):
     channels, _ = case(16)
-    _, votes = votes_of(segmenter, channels, "cpu")
+    _, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     lost = [vote.with_array(np.where(vote.array == 1, 0, vote.array)) for vote in votes]
     quality = load_quality(calibrated, segmenter)
     left, right = assess(segmenter, quality, channels, lost[0], lost, "cpu")
@@ -200,7 +236,7 @@ def test_the_table_is_written(segmenter, calibrated, tmp_path):
 def test_other_weights_other_cleaning_and_other_votes_are_refused(segmenter, calibrated):
     quality = load_quality(calibrated, segmenter)
     channels, _ = case(16)
-    answer, votes = votes_of(segmenter, channels, "cpu")
+    answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     with pytest.raises(ConfigError, match="calibrated with 2 votes a scan, here are 3"):
         assess(segmenter, quality, channels, answer, [*votes, answer], "cpu")
     segmenter.refinement["keep_largest"] = 1

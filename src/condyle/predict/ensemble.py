@@ -16,7 +16,7 @@ from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.predict import planned
 from condyle.predict.planes import by_slices, slabs
-from condyle.predict.runtime import Runtime
+from condyle.predict.runtime import Runtime, Telling, TellPart, tell_nobody
 from condyle.predict.specialist import handed_over, share_of_specialist
 from condyle.predict.tiles import by_windows, starts
 from condyle.predict.views import Averaged, Flips, View, fewer, views
@@ -112,20 +112,24 @@ class Ensemble:
         scan: Volume | tuple[Volume, ...],
         looking: Looking | None = None,
         area: Box | None = None,
+        tell: TellPart = tell_nobody,
     ) -> LabelMap:
         """The structures of a scan, on the scan's own grid; outside the area all is background."""
-        return self.look(scan, looking or Looking(), area, each=False)[0]
+        return self.look(scan, looking or Looking(), area, each=False, tell=tell)[0]
 
     def look(
-        self, scan: Volume | tuple[Volume, ...], looking: Looking, area: Box | None, each: bool
-    ) -> tuple[LabelMap, tuple[LabelMap, ...]]:
+        self, scan: Volume | tuple[Volume, ...], looking: Looking, area: Box | None, each: bool,
+        tell: TellPart = tell_nobody,
+    ) -> tuple[LabelMap, tuple[LabelMap, ...]]:  # fmt: skip
         """The joint answer and, if asked, each look's own: by member, plane and mirror image.
 
         Raises
         ------
         ConfigError
-            If the scan has another number of channels than the segmenters were trained on.
+            If the scan has another number of channels than the segmenters were trained on, or
+            none of them can look in the planes asked for.
         """
+        self.require(looking)
         channels = (scan,) if isinstance(scan, Volume) else scan
         if len(channels) != self.channels:
             raise ConfigError(
@@ -134,7 +138,7 @@ class Ensemble:
             )
         if area is not None:
             inside = tuple(volume.cropped(*area) for volume in channels)
-            found, votes = self.look(inside, looking, None, each)
+            found, votes = self.look(inside, looking, None, each, tell)
             grid = channels[0].grid
             whole = tuple(
                 LabelMap(restore(labels.array, area, grid.shape), grid, self.scheme)
@@ -142,7 +146,11 @@ class Ensemble:
             )
             return whole[0], whole[1:]
         source, votes = channels[0].grid, list[NDArray[np.uint8]]()
-        work = [_Work(member, channels, looking, each) for member in self.members]
+        total = len(self.members) + (self.specialist is not None)
+        work = [
+            _Work(member, channels, looking, each, lambda part, n=n: tell((n + part) / total))
+            for n, member in enumerate(self.members)
+        ]
         if len(work) == 1 and not each and self.specialist is None and work[0].is_streamed:
             return self._labels(work[0].streamed(), source), ()
         answers: list[Answer] = []
@@ -155,6 +163,20 @@ class Ensemble:
             answers = self._handed_over(answers, channels, looking)
         labels = self._labels(joined(answers), source)
         return labels, tuple(self._labels(vote, source) for vote in votes)
+
+    def looks(self, looking: Looking) -> int:
+        """How many answers are joined: of members, planes and mirror images."""
+        return sum(len(way) for member in self.members for way in _ways(member, looking))
+
+    def require(self, looking: Looking) -> None:
+        """Raise where the planes asked for are nothing to a segmenter."""
+        if looking.planes is None:
+            return
+        for one in self.members:
+            if one.plan is not None:
+                raise ConfigError(f"{one.name} sees scans as nnU-Net cuts them: leave out planes")
+        if all(one.network.spatial == 3 for one in self.members):
+            raise ConfigError(f"{self.members[0].name} sees volumes, not slices: leave out planes")
 
     def _handed_over(
         self, answers: list[Answer], channels: tuple[Volume, ...], looking: Looking
@@ -178,14 +200,11 @@ class _Work:
     """One segmenter's looks at one scan."""
 
     def __init__(
-        self, segmenter: Segmenter, channels: tuple[Volume, ...], looking: Looking, each: bool
-    ):
-        self.segmenter, self.channels, self.looking = segmenter, channels, looking
-        own = segmenter.recipe.settings.plane
-        flat = segmenter.network.spatial == 2
-        self.planes = planes_of(looking.planes or own) if flat else (None,)
-        flips = fewer(looking.flips, segmenter.flips)
-        ways = [views(plane, flips) for plane in self.planes]
+        self, segmenter: Segmenter, channels: tuple[Volume, ...], looking: Looking, each: bool,
+        tell: TellPart = tell_nobody,
+    ):  # fmt: skip
+        self.segmenter, self.channels, self.looking, self.tell = segmenter, channels, looking, tell
+        ways = _ways(segmenter, looking)
         self.looks = [(way,) for plane in ways for way in plane] if each else ways
         self.span: tuple[float, float] | None = None
         self.runtime: Runtime | None = None
@@ -193,7 +212,7 @@ class _Work:
     @property
     def is_streamed(self) -> bool:
         """Whether slices can be answered one after the other, without keeping what was thought."""
-        plane = self.planes[0]
+        plane = self.looks[0][0].plane
         if self.segmenter.plan is not None:
             return True
         if len(self.looks) > 1 or plane is None or self.looking.first_look:
@@ -240,22 +259,22 @@ class _Work:
         self, plan: planned.Plan
     ) -> tuple[planned.Plan, planned.Seen, NDArray[np.float32]]:
         """What nnU-Net's way of looking says of the scan; all mirror images are one look."""
-        if self.looking.planes is not None:
-            raise ConfigError(f"{self.segmenter.name} sees slices as nnU-Net cuts them: no planes")
         seen, looking = planned.prepared(plan, self.channels), self.looking
+        count = planned.count(plan, seen, looking.flips)
         runtime = self.segmenter.runtime(
-            looking.runtime, looking.device, planned.sample(plan, seen),
-            planned.count(plan, seen, looking.flips) * looking.scans,
-        )  # fmt: skip
-        return plan, seen, planned.look(plan, runtime, seen, looking.flips)
+            looking.runtime, looking.device, planned.sample(plan, seen), count * looking.scans
+        )
+        telling = Telling(runtime, count, self.tell)
+        return plan, seen, planned.look(plan, telling, seen, looking.flips)
 
     def _prepared(self, view: View) -> Prepared:
         prepared = self.segmenter.recipe.apply(self.channels, view.plane)
         if self.runtime is None:
             count, samples = _samples(prepared.array, view, self.segmenter.window)
-            ahead = count * sum(len(look) for look in self.looks) * self.looking.scans
+            ahead = count * sum(len(look) for look in self.looks)
             kind, device = self.looking.runtime, self.looking.device
-            self.runtime = self.segmenter.runtime(kind, device, samples, ahead)
+            runtime = self.segmenter.runtime(kind, device, samples, ahead * self.looking.scans)
+            self.runtime = Telling(runtime, ahead, self.tell)
         return prepared
 
     def _through(self, look: Sequence[View]) -> Runtime:
@@ -308,6 +327,15 @@ class _Work:
         margin = MARGIN_MM / spacing[2]
         low, high = slices[0] - margin, slices[-1] + 1 + margin
         return max(float(low), 0.0) / depth, min(float(high), float(depth)) / depth
+
+
+def _ways(segmenter: Segmenter, looking: Looking) -> list[tuple[View, ...]]:
+    """The ways in which a segmenter looks at a scan, plane by plane; nnU-Net's way is one."""
+    if segmenter.plan is not None:
+        return [views(None, "none")]
+    flat = segmenter.network.spatial == 2
+    planes = planes_of(looking.planes or segmenter.recipe.settings.plane) if flat else (None,)
+    return [views(plane, fewer(looking.flips, segmenter.flips)) for plane in planes]
 
 
 def _samples(

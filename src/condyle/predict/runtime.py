@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -11,9 +12,15 @@ from torch import Tensor
 from condyle.networks import SegmentationNetwork
 from condyle.networks.device import bf16_pays, moved, pick_device
 
-__all__ = ["Numbers", "Runtime", "TorchRuntime"]
+__all__ = ["Numbers", "Runtime", "Telling", "TellPart", "TorchRuntime", "tell_nobody"]
 
 Numbers = Literal["fp32", "bf16", "int8"]
+TellPart = Callable[[float], None]
+"""Called with the part of a scan that was looked at, from 0 to 1."""
+
+
+def tell_nobody(part: float) -> None:
+    """Tell nobody."""
 
 
 class Runtime(Protocol):
@@ -65,3 +72,25 @@ class TorchRuntime:
         ):
             x = batch.to(self.device, memory_format=self.network.memory_format)
             return self.network(x).float().softmax(dim=1).cpu()
+
+
+@dataclass
+class Telling:
+    """A runtime that tells how far it is.
+
+    Parameters
+    ----------
+    ahead : how many slices or windows it is going to see, mirror images too.
+    """
+
+    runtime: Runtime
+    ahead: int
+    tell: TellPart
+    seen: int = field(default=0, init=False)
+
+    def probabilities(self, batch: Tensor) -> Tensor:
+        """Class probabilities (B, classes, i, j[, k]) of (B, C, i, j[, k])."""
+        found = self.runtime.probabilities(batch)
+        self.seen += len(batch)
+        self.tell(min(self.seen / self.ahead, 1.0))
+        return found

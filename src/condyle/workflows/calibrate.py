@@ -9,19 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from condyle.config import read_toml
+from condyle.config import Planes, read_toml
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError, DatasetError
 from condyle.io import open_dataset
 from condyle.measure.anatomy import Anatomy
 from condyle.measure.expected import FEWEST, LEVEL, Calibration, Observation, Signs
 from condyle.measure.overlap import dice
-from condyle.predict import Segmenter
+from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.predict.embed import Bank, glance
+from condyle.predict.views import Flips
 from condyle.prepare.degrade import DEGRADATIONS, degraded
 from condyle.refine import refined
 from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.quality import Channels, Quality, seen_in, store_quality, votes_of
+from condyle.workflows.quality import (
+    Channels,
+    Looks,
+    Quality,
+    seen_in,
+    store_quality,
+    votes_of,
+)
 from condyle.workflows.segment import held_out
 
 __all__ = ["calibrate", "observed", "trained_on", "variants"]
@@ -40,6 +48,9 @@ def calibrate(
     *,
     fold: int | None = None,
     worse: int = len(DEGRADATIONS),
+    planes: Planes | None = None,
+    flips: Flips = "none",
+    also: Sequence[Path] = (),
     device: str = "auto",
     seed: int = 0,
     tell: Tell = silent,
@@ -53,6 +64,8 @@ def calibrate(
         None: the run's validation cases.
     fold : only the cases that this fold of the data set holds out.
     worse : how many times each case is made worse, each time in another way.
+    planes, flips, also : the looks whose answers are compared, as in `segment`, which then wants
+        the same. Without any: the scan's and its mirror image's.
     seed : of what is drawn for these.
 
     Returns
@@ -66,8 +79,11 @@ def calibrate(
         If there are held-out cases of fewer than ten patients.
     """
     segmenter = Segmenter.load(run)
+    ensemble = Ensemble((segmenter, *(Segmenter.load(other) for other in also)))
+    looking = Looking(planes, flips, device)
+    ensemble.require(looking)
     home = _home(run, segmenter, dataset)
-    cases = _held_out(segmenter, home, dataset, fold)
+    cases = _held_out(ensemble, home, dataset, fold)
     patients = {case.patient for case in cases}
     if len(patients) < FEWEST:
         raise DatasetError(
@@ -80,11 +96,12 @@ def calibrate(
     votes = 0
     for number, case in enumerate(told(tell, "calibrating", cases, len(cases))):
         for _, channels, truth in variants(case, (seed, number), worse):
-            answer, given = votes_of(segmenter, channels, device)
+            answer, given = votes_of(ensemble, channels, looking)
             answer, votes = refined(answer, segmenter.refinement), len(given)
             found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
             seen += observed(case.patient, truth, answer, found.signs)
-    quality = Quality(Calibration.fit(seen), anatomy, bank, votes, tuple(x.id for x in cases))
+    names, looks = tuple(x.id for x in cases), Looks.of(ensemble, looking)
+    quality = Quality(Calibration.fit(seen), anatomy, bank, votes, names, looks)
     store_quality(run, segmenter, quality)
     return _summary(quality, seen)
 
@@ -132,23 +149,26 @@ def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
 
 
 def _held_out(
-    segmenter: Segmenter, home: Dataset, given: Path | None, fold: int | None
+    ensemble: Ensemble, home: Dataset, given: Path | None, fold: int | None
 ) -> tuple[Case, ...]:
     """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
-    trained = segmenter.training["train"]
+    trained = {case for one in ensemble.members for case in one.training["train"]}
+    learnt = [case for case in home.cases if case.id in trained]
     if given is None:
         if fold is not None:
             raise ConfigError("--fold needs a data set, whose fold it is")
-        return home.select(segmenter.training["validation"])
-    dataset = open_dataset(given)
-    cases = dataset.labelled() if fold is None else held_out(dataset, fold)
-    known = {case.id for case in home.select(trained)}
-    patients = {case.patient for case in home.select(trained)}
+        dataset, cases = home, home.select(ensemble.members[0].training["validation"])
+    else:
+        dataset = open_dataset(given)
+        cases = dataset.labelled() if fold is None else held_out(dataset, fold)
+    known = {case.id for case in learnt}
+    patients = {case.patient for case in learnt}
     if dataset.root.resolve() != home.root.resolve():
         patients = set[str]()  # another data set may call its own patients so
     left = tuple(x for x in cases if x.id not in known and x.patient not in patients)
     if len(left) < len(cases):
-        log.warning("%d cases of %s were trained on: passed over", len(cases) - len(left), given)
+        log.warning("%d cases of %s were trained on: passed over", len(cases) - len(left),
+                    given or home.root)  # fmt: skip
     return left
 
 

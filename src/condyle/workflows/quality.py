@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from condyle.config import Planes
 from condyle.core import LabelMap, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.whole import write_text
 from condyle.measure.agreement import agreement, disputed, look_at
 from condyle.measure.anatomy import Anatomy
 from condyle.measure.expected import Calibration, Expected, Signs
-from condyle.predict import Segmenter
+from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.predict.embed import Bank, glance
+from condyle.predict.runtime import TellPart, tell_nobody
 from condyle.predict.segmenter import home_of
+from condyle.predict.views import Flips
 from condyle.prepare.crop import lengthwise
 from condyle.workflows.record import write_csv
 
 __all__ = [
     "ENOUGH",
+    "Looks",
     "Quality",
     "Seen",
     "assess",
@@ -45,6 +49,27 @@ Row = dict[str, Any]
 Channels = tuple[Volume, ...]
 
 
+@dataclass(frozen=True)
+class Looks:
+    """The ways of looking at a scan whose answers are compared.
+
+    Parameters
+    ----------
+    planes, flips : see `condyle.predict.Looking`.
+    also : the SHA-256 of the weights of the other members.
+    """
+
+    planes: Planes | None = None
+    flips: Flips = "none"
+    also: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, ensemble: Ensemble, looking: Looking) -> Looks:
+        """Those of segmenters that were loaded from folders."""
+        others = tuple(_weights(one.folder) for one in ensemble.members[1:] if one.folder)
+        return cls(looking.planes, looking.flips, others)
+
+
 @dataclass(frozen=True, eq=False)
 class Quality:
     """All that it takes to say how far a segmenter's answers can be trusted.
@@ -56,6 +81,7 @@ class Quality:
     bank : the training scans in the encoder's eyes.
     votes : how many answers a scan were compared.
     cases : the held-out cases that it was learnt on.
+    looks : the ways in which these were looked at.
     """
 
     calibration: Calibration
@@ -63,23 +89,29 @@ class Quality:
     bank: Bank
     votes: int
     cases: tuple[str, ...]
+    looks: Looks = Looks()
 
 
 def votes_of(
-    segmenter: Segmenter, channels: Channels, device: str = "auto", runtime: str = "auto"
+    ensemble: Ensemble, channels: Channels, looking: Looking, tell: TellPart = tell_nobody
 ) -> tuple[LabelMap, list[LabelMap]]:
-    """The answer for a scan, and the votes: itself, and the answer for its mirror image.
+    """The joint answer for a scan, and the votes: what each member says in each plane.
 
-    Left and right change places in the mirror, as they do in training; the answer is turned back
-    with the names that have a side. Mirrored along other axes, a body is one that no network was
-    shown: there is nothing to agree on.
+    Of one look alone the votes are its answer, and that for the mirror image of the scan. Left
+    and right change places in it, as they do in training; the answer is turned back with the
+    names that have a side. Mirrored along other axes, a body is one that no network was shown:
+    there is nothing to agree on.
     """
-    answer = segmenter.segment(channels, device, runtime=runtime)
+    if ensemble.looks(looking) > 1:
+        answer, each = ensemble.look(channels, looking, None, each=True, tell=tell)
+        return answer, list(each)
+    answer = ensemble.segment(channels, looking, tell=lambda part: tell(part / 2))
     axis = answer.grid.turn_to("RAS").order[0]
     mirrored = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
-    other = np.flip(segmenter.segment(mirrored, device, runtime=runtime).array, axis)
-    swap = np.arange(max(segmenter.scheme.ids) + 1, dtype=other.dtype)
-    for one, twin in segmenter.scheme.mirrored().items():
+    turned = ensemble.segment(mirrored, looking, tell=lambda part: tell((1 + part) / 2))
+    other = np.flip(turned.array, axis)
+    swap = np.arange(max(ensemble.scheme.ids) + 1, dtype=other.dtype)
+    for one, twin in ensemble.scheme.mirrored().items():
         swap[one] = twin
     votes = [answer, answer.with_array(np.ascontiguousarray(swap[other]))]
     return answer, votes
@@ -176,12 +208,14 @@ def load_quality(run: Path, segmenter: Segmenter) -> Quality:
         if found["format"] != FORMAT:
             raise UnreadableFile(f"{path} was written by another version of Condyle")
         belongs = (found["weights"], found["refinement"])
+        looks = found.get("looks")  # runs of before know one look alone
         quality = Quality(
             Calibration.from_dict(found["calibration"]),
             Anatomy.from_dict(found["anatomy"]),
             Bank.from_dict(found["bank"]),
             int(found["votes"]),
             tuple(found["cases"]),
+            Looks(**looks | {"also": tuple(looks["also"])}) if looks else Looks(),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableFile(f"{path} is damaged ({error}): run condyle quality again") from error
@@ -202,6 +236,7 @@ def store_quality(run: Path, segmenter: Segmenter, quality: Quality) -> Path:
         "refinement": segmenter.refinement,
         "votes": quality.votes,
         "cases": list(quality.cases),
+        "looks": asdict(quality.looks),
         "anatomy": quality.anatomy.to_dict(),
         "calibration": quality.calibration.to_dict(),
         "bank": quality.bank.to_dict(),

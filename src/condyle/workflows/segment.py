@@ -29,6 +29,7 @@ from condyle.io import (
 from condyle.io.frames import Header
 from condyle.io.scans import sources
 from condyle.predict import Ensemble, Looking, Segmenter
+from condyle.predict.runtime import TellPart
 from condyle.predict.views import Flips, fewer
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
@@ -37,6 +38,7 @@ from condyle.workflows.files import write_names
 from condyle.workflows.pipeline import ahead, failing_alone, one_behind
 from condyle.workflows.progress import Tell, silent, told
 from condyle.workflows.quality import (
+    Looks,
     Quality,
     assess,
     load_quality,
@@ -96,30 +98,57 @@ class _Way:
     raw: bool = False
     quality: Quality | None = None
 
-    def labels(self, channels: tuple[Volume, ...]) -> tuple[LabelMap, list[Row]]:
+    def labels(self, channels: tuple[Volume, ...], tell: TellPart) -> tuple[LabelMap, list[Row]]:
         """A scan's label map, and how far to trust it, if that was asked."""
         if self.quality is None:
-            return self._cleaned(self._joint(channels)), []
+            return self._cleaned(self._joint(channels, tell)), []
         first, device = self.ensemble.members[0], self.looking.device
-        answer, votes = votes_of(first, channels, device, self.looking.runtime)
-        labels = self._cleaned(answer if self.is_plain else self._joint(channels))
+        if self.is_as_learnt:
+            answer, votes = votes_of(self.ensemble, channels, self.looking, tell)
+        else:
+            alone = Looking(device=device, runtime=self.looking.runtime, scans=self.looking.scans)
+            _, votes = votes_of(Ensemble((first,)), channels, alone)
+            answer = self._joint(channels, tell)
+        labels = self._cleaned(answer)
         return labels, assess(first, self.quality, channels, labels, votes, device)
 
-    def _joint(self, channels: tuple[Volume, ...]) -> LabelMap:
+    def _joint(self, channels: tuple[Volume, ...], tell: TellPart) -> LabelMap:
         box = self.area(channels[0].grid) if self.area else None
-        return self.ensemble.segment(channels, self.looking, box)
+        return self.ensemble.segment(channels, self.looking, box, tell)
 
     def _cleaned(self, labels: LabelMap) -> LabelMap:
         return labels if self.raw else refined(labels, self.ensemble.members[0].refinement)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether one segmenter looks at whole scans once, as quality was learnt."""
-        usual = Looking(
-            device=self.looking.device, runtime=self.looking.runtime, scans=self.looking.scans
+    def is_as_learnt(self) -> bool:
+        """Whether whole scans are looked at in the ways in which quality was learnt."""
+        whole = self.area is None and not self.looking.first_look
+        looks = Looks.of(self.ensemble, self.looking)
+        plain = self.ensemble.specialist is None
+        return whole and plain and self.quality is not None and self.quality.looks == looks
+
+    def require(self) -> None:
+        """Raise, or warn, where what was asked for does not fit the segmenters."""
+        self.ensemble.require(self.looking)
+        special = [self.ensemble.specialist] if self.ensemble.specialist else []
+        for member in (*self.ensemble.members, *special):
+            if fewer(self.looking.flips, member.flips) != self.looking.flips:
+                log.warning(
+                    "%s has learnt %s: --flips %s looks at no others", member.name,
+                    "no mirror images" if member.flips == "none" else
+                    f"mirror images {member.flips} alone", self.looking.flips,
+                )  # fmt: skip
+        if self.quality is None or (self.is_as_learnt and not self.raw):
+            return
+        if self.quality.looks != Looks() and not self.is_as_learnt:
+            raise ConfigError(
+                "quality was learnt with other --planes, --flips or --also: segment whole scans "
+                "in the same way, or run condyle quality again"
+            )
+        log.warning(
+            "quality was learnt on what this run answers alone, in its own planes, and cleaned: "
+            "with other looks, take its figures with care"
         )
-        alone = len(self.ensemble.members) == 1 and self.ensemble.specialist is None
-        return alone and self.looking == usual and self.area is None
 
 
 def segment(
@@ -181,18 +210,7 @@ def segment(
         raw,
         load_quality(run, first) if quality else None,
     )
-    for member in (*way.ensemble.members, *([special] if special else [])):
-        if fewer(flips, member.flips) != flips:
-            log.warning(
-                "%s has learnt %s: --flips %s looks at no others", member.name,
-                "no mirror images" if member.flips == "none" else
-                f"mirror images {member.flips} alone", flips,
-            )  # fmt: skip
-    if quality and (raw or not way.is_plain):
-        log.warning(
-            "quality was learnt on what this run answers alone, in its own planes, and cleaned: "
-            "with other looks, take its figures with care"
-        )
+    way.require()
     settings = {
         "runs": [str(path) for path in (run, *also, *([specialist] if specialist else []))],
         **asdict(replace(way.looking, scans=1)), "slices": slices, "near_slice": near_slice,
@@ -327,12 +345,15 @@ def _segmented(
             done.doubtful.update({name: said} if (said := sentence(name, found)) else {})
         manifest.add(name, path)
 
+    def part(number: int, done: float) -> None:
+        tell("segmenting", (number + done) / len(left), f"{number}/{len(left)}")
+
     with one_behind(done.failed) as behind:
         reading = {name: partial(_read, scan, format == "dicom-seg") for name, scan in left.items()}
         for name, coming in told(tell, "segmenting", ahead(reading), len(left)):
             with failing_alone(name, done.failed):
                 channels, images = coming.result()
-                labels, found = way.labels(channels)
+                labels, found = way.labels(channels, partial(part, list(left).index(name)))
                 behind(name, partial(put, name, labels, images, found))
     ordered = {name: done.written[name] for name in batch if name in done.written}
     used = {each.name for one in way.ensemble.members for each in one.runtimes.values()}
