@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ from condyle.train.step import Step
 __all__ = ["memory_here", "memory_of_step", "seconds_of_step"]
 
 TRIES = 3
+SHARE_FOR_TRYING = 0.02
+"""The part of a budget after which one try must do."""
 COPIES = 7
 """Of the weights: themselves, gradient, two of AdamW, average, best, and one on its way to disk."""
 BESIDE = 1.5
@@ -43,6 +46,8 @@ def seconds_of_step(
     image, target = _noise(network, patch, batch)
     spans: list[float] = []
     for number in range(TRIES + 1):
+        if len(spans) > 1 and sum(spans) > SHARE_FOR_TRYING * (training.budget or math.inf):
+            break
         started = time.monotonic()
         step(image, target, number, 0.5)
         spans.append(time.monotonic() - started)
