@@ -33,7 +33,7 @@ __all__ = ["fit", "steps_per_epoch"]
 
 log = logging.getLogger("condyle")
 
-LOOKING_SHARE = 0.1
+LOOKING_SHARE = 0.04
 """Under a budget, at most this part of the time goes into looking at validation cases."""
 SAVING_SECONDS = 120.0
 """Within an epoch a checkpoint is written when the last one is so old."""
