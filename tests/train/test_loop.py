@@ -1,3 +1,4 @@
+import copy
 import errno
 import math
 import os
@@ -250,6 +251,29 @@ def test_the_loss_can_choose_the_best_weights(tmp_path):
         validate=lambda n: next(scores),
     )  # fmt: skip
     assert (history.best_epoch, history.best_dice) == (1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("error", "schedule", "epoch"),
+    [(0.05, "cosine", 2), (math.inf, "cosine", 2), (0.01, "cosine", 0), (0.05, "constant", 0)],
+)
+def test_earlier_weights_must_be_better_by_more_than_chance(tmp_path, error, schedule, epoch):
+    network, batches, training = setting(epochs=3, schedule=schedule)
+    scores = iter([0.84, 0.80, 0.82])
+    seen = []
+
+    def validate(average):
+        seen.append(copy.deepcopy(average.state_dict()))
+        return {"dice": next(scores), "loss": 1.0, "error": error}
+
+    history = fit(
+        network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path,
+        validate=validate,
+    )  # fmt: skip
+    assert (history.best_epoch, history.best_dice) == (epoch, [0.84, 0.80, 0.82][epoch])
+    for name, values in network.state_dict().items():
+        assert torch.equal(values, seen[epoch][name]), name
+    assert "validation_error" not in history.rows[-1]
 
 
 def test_each_epoch_tells_dice_and_iou_of_its_own_samples(tmp_path):

@@ -26,7 +26,7 @@ from condyle.train import checkpoint
 from condyle.train.batches import Batches
 from condyle.train.devices import fabric_for
 from condyle.train.history import History, Moment
-from condyle.train.schedule import DEFAULT_EPOCHS, Clock
+from condyle.train.schedule import DEFAULT_EPOCHS, Clock, rate_factor
 from condyle.train.step import Step
 
 __all__ = ["fit", "steps_per_epoch"]
@@ -37,6 +37,8 @@ LOOKING_SHARE = 0.04
 """Under a budget, at most this part of the time goes into looking at validation cases."""
 SAVING_SECONDS = 120.0
 """Within an epoch a checkpoint is written when the last one is so old."""
+CALM = 0.05
+"""Where the rate falls below this part at the end, the last weights are the best to be expected."""
 MISSTEPS = 5
 """Steps in a row that may come to nothing, before the training ends."""
 
@@ -102,7 +104,8 @@ def fit(
     seconds : wall time for fitting under a budget; None: the settings' epochs.
     folder : for the checkpoints last.safetensors and earlier.safetensors.
     validate : the validation scores of a network, with the one that `training.best_by` names
-        among them; None: the last weights win.
+        among them; None: the last weights win. 'error' is the standard error of that one: where
+        the rate falls to nothing, the last weights win too unless others were better by more.
     class_weights : (classes,) how much each counts in the loss; None: alike.
     fabric : of `fabric_for`; None: the fastest device here.
     resume : go on from the last checkpoint, if there is one.
@@ -163,8 +166,9 @@ def fit(
             scores = looking.at(average, validate, last=clock.progress(number) >= 1)
             row = {"epoch": float(at.epoch), "seconds": round(clock.elapsed, 2)}
             row |= {"rate": step.rate, "loss": _mean(at.losses), **step.tally.take()}
+            error = scores.pop("error", 0.0)
             row |= {f"validation_{name}": value for name, value in scores.items()}
-            if at.history.add(row, scores, training.best_by):
+            if at.history.add(row, scores, training.best_by, error):
                 best.load_state_dict(average.state_dict())
             on_epoch(row)
             at = _Place(at.epoch + 1, 0, clock.elapsed, [], at.history)
@@ -173,7 +177,9 @@ def fit(
             if not missteps:
                 saver.save(at)
 
-    network.load_state_dict((best if at.history.best_epoch >= 0 else average).state_dict())
+    calm = rate_factor(training, 1.0) < CALM and not at.history.stopped.startswith("validation")
+    earlier = at.history.best_epoch >= 0 and not (calm and at.history.prefers_last())
+    network.load_state_dict((best if earlier else average).state_dict())
     network.drop_supervision()
     network.requires_grad_(True).to("cpu").eval()
     return at.history

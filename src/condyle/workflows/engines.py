@@ -36,7 +36,7 @@ from condyle.workflows.record import (
     environment,
     logged,
     read_csv,
-    refuse_what_is_there,
+    require_room,
     write_csv,
     write_json,
 )
@@ -100,7 +100,7 @@ def train(
         if Manifest(out).holds("run"):
             return EngineRun(out, read_csv(out / "summary.csv"))
     else:
-        refuse_what_is_there(out)
+        require_room(out)
     name = EngineName.parse(experiment.network.name)
     settings = experiment.training
     if settings.epochs and settings.budget:

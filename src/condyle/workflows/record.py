@@ -20,7 +20,7 @@ import condyle
 from condyle.errors import OutputError, UnreadableFile
 from condyle.io.whole import write_text
 
-__all__ = ["environment", "logged", "read_csv", "refuse_what_is_there", "write_csv", "write_json"]
+__all__ = ["environment", "logged", "read_csv", "require_room", "write_csv", "write_json"]
 
 LOG = "log.txt"
 
@@ -119,7 +119,7 @@ class _Collected(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def refuse_what_is_there(out: Path) -> None:
+def require_room(out: Path) -> None:
     """Raise where a new run's folder holds more than what one leaves that was killed at once.
 
     Raises

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -45,13 +46,7 @@ from condyle.workflows.likelihood import MOST_CASES, count_likelihood
 from condyle.workflows.plan import fold_of, plan
 from condyle.workflows.prepared import mapped, prepare, reach_mm
 from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import (
-    environment,
-    logged,
-    refuse_what_is_there,
-    write_csv,
-    write_json,
-)
+from condyle.workflows.record import environment, logged, require_room, write_csv, write_json
 from condyle.workflows.segment import segment_cases
 from condyle.workflows.track import Track, require_trackers, tracked
 
@@ -107,7 +102,7 @@ def train(
     if resume and (out / "config.toml").is_file():
         experiment, plane = Experiment.read(out / "config.toml"), None
     elif first:
-        refuse_what_is_there(out)
+        require_room(out)
     if experiment.training.epochs and experiment.training.budget:
         raise ConfigError("give either --epochs or --budget, not both")
     require_trackers(experiment.log)
@@ -263,18 +258,11 @@ class _Work:
             )
         assert settings.patch is not None
         batches = Batches(
-            self.training,
-            settings.patch,
-            size,
-            self.experiment.augmentation,
-            self.scheme.mirrored_classes(),
-            settings.foreground,
-            settings.seed,
-            self.fabric.global_rank,
-            shares,
-            settings.hard_slices,
+            self.training, settings.patch, size, self.experiment.augmentation,
+            self.scheme.mirrored_classes(), settings.foreground, settings.seed,
+            self.fabric.global_rank, shares, settings.hard_slices,
             self.network.spatial == 2 and self.recipe.settings.plane == "all",
-        )
+        )  # fmt: skip
         return fit(
             self.network,
             batches,
@@ -358,6 +346,7 @@ class _Work:
         runtime = TorchRuntime.of(network, self.experiment.device)
         loss = build_loss(self.experiment.training.loss)
         losses: list[float] = []
+        each: dict[str, list[float]] = {"dice": [], "iou": [], "loss": losses}
         dices: dict[str, list[float]] = {name: [] for name in self.scheme.names}
         ious: dict[str, list[float]] = {name: [] for name in self.scheme.names}
         for case in self.validation:
@@ -366,15 +355,19 @@ class _Work:
             scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
             losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))
             classes = np.where(truth == IGNORE, 0, found.argmax(axis=0))
-            for index, name in enumerate(self.scheme.names, 1):
-                counts = count(truth == index, classes == index)
-                if not math.isnan(counts.dice):
-                    dices[name].append(counts.dice)
-                    ious[name].append(counts.iou)
+            overlaps = [count(truth == n, classes == n) for n in range(1, len(dices) + 1)]
+            known = [x for x in zip(dices, overlaps, strict=True) if not math.isnan(x[1].dice)]
+            for name, counts in known:
+                dices[name].append(counts.dice)
+                ious[name].append(counts.iou)
+            if known:
+                each["dice"].append(_mean(counts.dice for _, counts in known))
+                each["iou"].append(_mean(counts.iou for _, counts in known))
         means = {name: _mean(values) for name, values in dices.items() if values}
         overall = {"dice": _mean(means.values()), "loss": _mean(losses)}
         overall["iou"] = _mean(_mean(values) for values in ious.values() if values)
-        return {**overall, **means}
+        error = _standard_error(each[self.experiment.training.best_by])
+        return {**overall, "error": error, **means}
 
     def _show(self, moment: Moment) -> None:
         best = f", validation Dice {moment.dice:.3f}" if moment.dice is not None else ""
@@ -392,6 +385,11 @@ def _say_what_is_odd(fold: Fold) -> None:
             "no case is left to choose the best weights by (%d for training): the last ones are "
             "taken", len(fold.train),
         )  # fmt: skip
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """That of their mean; inf of fewer than two, which tell nothing of each other."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
 def _mean(values: Iterable[float]) -> float:
