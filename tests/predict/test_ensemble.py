@@ -140,11 +140,14 @@ def test_members_are_averaged_and_the_surer_wins():
     assert labels.array.shape == votes[0].array.shape
 
 
+@pytest.mark.parametrize("specialist", [False, True])
 @pytest.mark.parametrize(("spatial", "window"), [(2, None), (3, (12, 10, 16))])
-def test_it_tells_how_much_of_a_scan_it_has_looked_at(spatial, window):
-    members = [segmenter(Bright(spatial), window=window) for _ in range(2)]
+def test_it_tells_how_much_of_a_scan_it_has_looked_at(spatial, window, specialist):
+    ends = {"ends_mm": 6.0} if specialist else None
+    one, two = (segmenter(Bright(spatial), window=window, training=ends) for _ in range(2))
+    ensemble = Ensemble((one,), two) if specialist else Ensemble((one, two))
     told = []
-    Ensemble(tuple(members)).segment(blob(), Looking(flips="left-right"), tell=told.append)
+    ensemble.segment(blob(), Looking(flips="left-right"), tell=told.append)
     assert told == sorted(told)
     assert told[0] < 0.4
     assert told[-1] == 1

@@ -82,6 +82,8 @@ def test_windows_agree_with_one_look_at_the_whole_where_the_network_sees_single_
     whole = by_windows(runtime, image, (30, 22, 17))
     parts = by_windows(runtime, image, (16, 8, 8))
     np.testing.assert_allclose(whole.astype(float), parts.astype(float), atol=2e-3)
+    assert whole.max() <= 1
+    assert parts.max() <= 1
 
 
 @pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])

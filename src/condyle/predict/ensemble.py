@@ -160,7 +160,10 @@ class Ensemble:
                     votes.append(joined([answer]))
                 _add(answers, answer)
         if self.specialist is not None:
-            answers = self._handed_over(answers, channels, looking)
+            last = len(self.members) / total
+            answers = self._handed_over(
+                answers, channels, looking, lambda part: tell(last + part / total)
+            )
         labels = self._labels(joined(answers), source)
         return labels, tuple(self._labels(vote, source) for vote in votes)
 
@@ -179,7 +182,7 @@ class Ensemble:
             raise ConfigError(f"{self.members[0].name} sees volumes, not slices: leave out planes")
 
     def _handed_over(
-        self, answers: list[Answer], channels: tuple[Volume, ...], looking: Looking
+        self, answers: list[Answer], channels: tuple[Volume, ...], looking: Looking, tell: TellPart
     ) -> list[Answer]:
         """The members' answers, and the specialist's where it takes over."""
         specialist, source = self.specialist, channels[0].grid
@@ -188,7 +191,7 @@ class Ensemble:
         axis = AXIS[planes_of(specialist.recipe.settings.plane)[-1]]
         ends = specialist.ends_mm / source.turned(turn).spacing[axis]
         share = share_of_specialist(turn.apply(joined(answers)), axis, max(ends, 1.0))
-        work = _Work(specialist, channels, replace(looking, planes=None), each=False)
+        work = _Work(specialist, channels, replace(looking, planes=None), False, tell)
         return handed_over(answers, list(work.answers()), share)
 
     def _labels(self, classes: NDArray[np.uint8], grid: Grid) -> LabelMap:

@@ -59,7 +59,7 @@ def by_windows(
             total = np.zeros((found.shape[0], *shape), np.float16)
         total[(slice(None), *box)] += found * (i[:, None, None] * j[:, None] * k)
     assert total is not None
-    return total
+    return np.minimum(total, 1, out=total)  # shares are rounded, so a sum may come to 1.001
 
 
 def _shares(length: int, window: int, step: float) -> list[tuple[int, NDArray[np.float32]]]:

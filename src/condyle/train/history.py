@@ -62,13 +62,14 @@ class History:
         self.since_best += 1
         return False
 
-    def prefers_last(self) -> bool:
-        """Whether the best figure is not better than the last one by more than its error.
-
-        Then the last epoch counts as the best from now on.
-        """
-        if self.best is None or self.last is None or self.best - self.last > self.best_error:
+    @property
+    def last_is_as_good(self) -> bool:
+        """Whether the best figure is not better than the last one by more than its error."""
+        if self.best is None or self.last is None:
             return False
+        return self.best - self.last <= self.best_error
+
+    def take_last(self) -> None:
+        """Let the last epoch count as the best."""
         self.best, self.best_dice = self.last, self.last_dice
         self.best_epoch = int(self.rows[-1]["epoch"])
-        return True

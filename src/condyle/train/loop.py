@@ -177,9 +177,8 @@ def fit(
             if not missteps:
                 saver.save(at)
 
-    calm = rate_factor(training, 1.0) < CALM and not at.history.stopped.startswith("validation")
-    earlier = at.history.best_epoch >= 0 and not (calm and at.history.prefers_last())
-    network.load_state_dict((best if earlier else average).state_dict())
+    calm = rate_factor(training, clock.progress(at.epoch * steps)) < CALM
+    network.load_state_dict(_settled(at.history, calm, best, average).state_dict())
     network.drop_supervision()
     network.requires_grad_(True).to("cpu").eval()
     return at.history
@@ -261,6 +260,16 @@ def _reason_to_stop(clock: Clock, step: int, history: History, training: Trainin
     if not clock.seconds and training.patience and history.since_best >= training.patience:
         return f"validation {training.best_by} has been no better for {training.patience} epochs"
     return ""
+
+
+def _settled(history: History, calm: bool, best: nn.Module, average: nn.Module) -> nn.Module:
+    """The network that a training ends with: the last, if all has become calm and it is as good."""
+    if history.best_epoch < 0:
+        return average
+    if calm and history.last_is_as_good:
+        history.take_last()
+        return average
+    return best
 
 
 def _freeze(network: SegmentationNetwork, rules: Network, epoch: int) -> None:

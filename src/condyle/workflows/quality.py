@@ -65,8 +65,8 @@ class Looks:
 
     @classmethod
     def of(cls, ensemble: Ensemble, looking: Looking) -> Looks:
-        """Those of segmenters that were loaded from folders."""
-        others = tuple(_weights(one.folder) for one in ensemble.members[1:] if one.folder)
+        """Those of an ensemble; a member that is in no folder is like no other."""
+        others = tuple(_weights(one.folder) if one.folder else "" for one in ensemble.members[1:])
         return cls(looking.planes, looking.flips, others)
 
 

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,8 +107,8 @@ class _Way:
             answer, votes = votes_of(self.ensemble, channels, self.looking, tell)
         else:
             alone = Looking(device=device, runtime=self.looking.runtime, scans=self.looking.scans)
-            _, votes = votes_of(Ensemble((first,)), channels, alone)
-            answer = self._joint(channels, tell)
+            _, votes = votes_of(Ensemble((first,)), channels, alone, lambda part: tell(part / 2))
+            answer = self._joint(channels, lambda part: tell((1 + part) / 2))
         labels = self._cleaned(answer)
         return labels, assess(first, self.quality, channels, labels, votes, device)
 
@@ -119,7 +119,7 @@ class _Way:
     def _cleaned(self, labels: LabelMap) -> LabelMap:
         return labels if self.raw else refined(labels, self.ensemble.members[0].refinement)
 
-    @property
+    @cached_property
     def is_as_learnt(self) -> bool:
         """Whether whole scans are looked at in the ways in which quality was learnt."""
         whole = self.area is None and not self.looking.first_look
@@ -350,10 +350,11 @@ def _segmented(
 
     with one_behind(done.failed) as behind:
         reading = {name: partial(_read, scan, format == "dicom-seg") for name, scan in left.items()}
-        for name, coming in told(tell, "segmenting", ahead(reading), len(left)):
+        scans = told(tell, "segmenting", ahead(reading), len(left))
+        for number, (name, coming) in enumerate(scans):
             with failing_alone(name, done.failed):
                 channels, images = coming.result()
-                labels, found = way.labels(channels, partial(part, list(left).index(name)))
+                labels, found = way.labels(channels, partial(part, number))
                 behind(name, partial(put, name, labels, images, found))
     ordered = {name: done.written[name] for name in batch if name in done.written}
     used = {each.name for one in way.ensemble.members for each in one.runtimes.values()}
