@@ -15,6 +15,7 @@ from condyle.predict import Segmenter
 from condyle.predict.planes import by_slices
 from condyle.predict.runtime import TorchRuntime
 from condyle.predict.tiles import by_windows, starts
+from condyle.train.sampling import PatchSampler, TrainingCase
 from condyle.prepare.crop import slab
 from condyle.prepare.recipe import Recipe
 
@@ -84,6 +85,20 @@ def test_windows_agree_with_one_look_at_the_whole_where_the_network_sees_single_
     np.testing.assert_allclose(whole.astype(float), parts.astype(float), atol=2e-3)
     assert whole.max() <= 1
     assert parts.max() <= 1
+
+
+def test_a_scan_smaller_than_the_window_is_filled_up_as_training_samples_are():
+    torch.manual_seed(0)
+    runtime = TorchRuntime.of(build("3d:unet-plain", 1, 3, "none")[0].eval(), "cpu")
+    image = np.random.default_rng(0).random((1, 13, 10, 9)).astype(np.float32)
+    case = TrainingCase("one", image, np.ones(image.shape[1:], np.uint8), (1, 1, 1))
+    sampler = PatchSampler([case], (16, 16, 16), foreground=0.5, seed=0)
+    n, start, patch = sampler.place(0, 0)
+    sample, labels, _ = sampler.at(n, start, patch)
+    expected = runtime.probabilities(torch.from_numpy(sample)[None])[0].numpy()
+    found = by_windows(runtime, image, (16, 16, 16))
+    expected = expected[:, labels > 0].reshape(found.shape)
+    np.testing.assert_allclose(found.astype(float), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])

@@ -18,7 +18,7 @@ from condyle.predict import planned
 from condyle.predict.planes import by_slices, slabs
 from condyle.predict.runtime import Runtime, Telling, TellPart, tell_nobody
 from condyle.predict.specialist import handed_over, share_of_specialist
-from condyle.predict.tiles import by_windows, starts
+from condyle.predict.tiles import by_windows, filled, starts
 from condyle.predict.views import Averaged, Flips, View, fewer, views
 from condyle.prepare.crop import Box, restore
 from condyle.prepare.recipe import Answer, Prepared, joined
@@ -349,8 +349,9 @@ def _samples(
         stack = np.moveaxis(image, AXIS[view.plane] + 1, 0)
         some = np.unique(np.linspace(0, len(stack) - 1, SAMPLES).round().astype(int))
         return len(stack), torch.from_numpy(np.array(stack[some], order="C"))
+    image, _ = filled(image, window)
     shape = image.shape[1:]
-    size = [min(w, n) for w, n in zip(window or shape, shape, strict=True)]
+    size = window or shape
     count = int(np.prod([len(starts(n, w)) for n, w in zip(shape, size, strict=True)]))
     middle = tuple(slice((n - w) // 2, (n - w) // 2 + w) for n, w in zip(shape, size, strict=True))
     return count, torch.from_numpy(np.array(image[(slice(None), *middle)], order="C"))[None]

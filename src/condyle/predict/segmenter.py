@@ -32,8 +32,6 @@ from condyle.prepare.slices import AXIS, planes_of
 __all__ = ["Segmenter", "home_of", "load"]
 
 FORMAT = 1
-WINDOW = (96, 96, 96)
-"""Voxels that a 3D network sees at once, where nothing else is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +125,7 @@ class Segmenter:
         return total
 
     def inflated(
-        self, inflation: Inflation | None = None, window: tuple[int, int, int] = WINDOW
+        self, inflation: Inflation | None = None, window: tuple[int, int, int] | None = None
     ) -> Segmenter:
         """The 3D segmenter that knows of volumes what this one learnt on slices.
 
@@ -137,7 +135,7 @@ class Segmenter:
         Parameters
         ----------
         inflation : how; the depth lies across the plane of the slices, whatever it says.
-        window : voxels that the 3D network sees at once.
+        window : voxels that the 3D network sees at once; None: whole scans.
 
         Raises
         ------

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from condyle.predict.runtime import Runtime
 
-__all__ = ["by_windows", "starts"]
+__all__ = ["by_windows", "filled", "starts"]
 
 STEP = 0.5
 """Windows follow one another by half their length, as in nnU-Net."""
@@ -30,6 +30,23 @@ def starts(length: int, window: int, step: float = STEP) -> list[int]:
     return sorted({round(s) for s in np.linspace(0, length - window, count)})
 
 
+def filled(
+    image: NDArray[np.float32], window: tuple[int, int, int] | None
+) -> tuple[NDArray[np.float32], tuple[slice, slice, slice]]:
+    """A scan (C, i, j, k) of a window's sides at the least, and where in it the scan lies.
+
+    Its edges go on, on both sides alike, as they did in samples larger than a training scan.
+    """
+    shape = image.shape[1:]
+    short = [max(w - n, 0) for w, n in zip(window or shape, shape, strict=True)]
+    before = [(n + 1) // 2 for n in short]
+    i, j, k = (slice(b, b + n) for b, n in zip(before, shape, strict=True))
+    if not any(short):
+        return image, (i, j, k)
+    pads = [(b, n - b) for b, n in zip(before, short, strict=True)]
+    return np.pad(image, [(0, 0), *pads], mode="edge"), (i, j, k)
+
+
 def by_windows(
     runtime: Runtime,
     image: NDArray[np.float32],
@@ -38,16 +55,17 @@ def by_windows(
 ) -> NDArray[np.float16]:
     """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k).
 
-    A scan that fits into one window goes through the network whole, as it is. A larger one never
-    does: a network knows places by their distance from the border, and loses much in another size.
+    A smaller scan is filled up to a window, a larger one never goes through the network whole: a
+    network knows places by their distance from the border, and loses much in another size.
 
     Parameters
     ----------
     window : voxels that the network sees at once; None: all.
     step : from a window to the next, at most, as a part of its length.
     """
+    image, inside = filled(image, window)
     shape = image.shape[1:]
-    size = [min(w, n) for w, n in zip(window or shape, shape, strict=True)]
+    size = window or shape
     sides = [_shares(n, w, step) for n, w in zip(shape, size, strict=True)]
     total: NDArray[np.float16] | None = None
     for places in product(*sides):
@@ -59,6 +77,7 @@ def by_windows(
             total = np.zeros((found.shape[0], *shape), np.float16)
         total[(slice(None), *box)] += found * (i[:, None, None] * j[:, None] * k)
     assert total is not None
+    total = np.ascontiguousarray(total[(slice(None), *inside)])
     return np.minimum(total, 1, out=total)  # shares are rounded, so a sum may come to 1.001
 
 
