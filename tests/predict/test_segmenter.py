@@ -15,9 +15,9 @@ from condyle.predict import Segmenter
 from condyle.predict.planes import by_slices
 from condyle.predict.runtime import TorchRuntime
 from condyle.predict.tiles import by_windows, starts
-from condyle.train.sampling import PatchSampler, TrainingCase
 from condyle.prepare.crop import slab
 from condyle.prepare.recipe import Recipe
+from condyle.train.sampling import PatchSampler, TrainingCase
 
 
 class Threshold(torch.nn.Module):
