@@ -16,7 +16,7 @@ from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.predict import planned
 from condyle.predict.planes import by_slices, slabs
-from condyle.predict.runtime import Runtime, Telling, TellPart, tell_nobody
+from condyle.predict.runtime import Runtime, Telling, TellPart, share_of, tell_nobody
 from condyle.predict.specialist import handed_over, share_of_specialist
 from condyle.predict.tiles import by_windows, filled, starts
 from condyle.predict.views import Averaged, Flips, View, fewer, views
@@ -148,7 +148,7 @@ class Ensemble:
         source, votes = channels[0].grid, list[NDArray[np.uint8]]()
         total = len(self.members) + (self.specialist is not None)
         work = [
-            _Work(member, channels, looking, each, lambda part, n=n: tell((n + part) / total))
+            _Work(member, channels, looking, each, share_of(tell, n, total))
             for n, member in enumerate(self.members)
         ]
         if len(work) == 1 and not each and self.specialist is None and work[0].is_streamed:
@@ -160,10 +160,8 @@ class Ensemble:
                     votes.append(joined([answer]))
                 _add(answers, answer)
         if self.specialist is not None:
-            last = len(self.members) / total
-            answers = self._handed_over(
-                answers, channels, looking, lambda part: tell(last + part / total)
-            )
+            last = share_of(tell, len(self.members), total)
+            answers = self._handed_over(answers, channels, looking, last)
         labels = self._labels(joined(answers), source)
         return labels, tuple(self._labels(vote, source) for vote in votes)
 

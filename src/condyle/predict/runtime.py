@@ -12,7 +12,7 @@ from torch import Tensor
 from condyle.networks import SegmentationNetwork
 from condyle.networks.device import bf16_pays, moved, pick_device
 
-__all__ = ["Numbers", "Runtime", "Telling", "TellPart", "TorchRuntime", "tell_nobody"]
+__all__ = ["Numbers", "Runtime", "Telling", "TellPart", "TorchRuntime", "share_of", "tell_nobody"]
 
 Numbers = Literal["fp32", "bf16", "int8"]
 TellPart = Callable[[float], None]
@@ -21,6 +21,11 @@ TellPart = Callable[[float], None]
 
 def tell_nobody(part: float) -> None:
     """Tell nobody."""
+
+
+def share_of(tell: TellPart, number: int, total: int) -> TellPart:
+    """What one of so many equal shares of a work tells of itself, told of the whole; from 0."""
+    return lambda part: tell((number + part) / total)
 
 
 class Runtime(Protocol):

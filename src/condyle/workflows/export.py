@@ -29,6 +29,7 @@ from condyle.predict import Segmenter
 from condyle.predict.choose import EXPORTED
 from condyle.predict.openvino import CARD, Graph, example, library
 from condyle.predict.segmenter import home_of
+from condyle.predict.tiles import filled
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.workflows.progress import Tell, silent, told
 
@@ -185,9 +186,9 @@ def _spread(segmenter: Segmenter, case: Case, count: int) -> Iterator[Tensor]:
             for place in _places(len(stack), -(-count // len(planes))):
                 yield torch.from_numpy(np.array(stack[place : place + 1], order="C"))
         return
-    image = segmenter.recipe.apply(channels).array
+    image, _ = filled(segmenter.recipe.apply(channels).array, segmenter.window)
     shape = image.shape[1:]
-    size = [min(w, n) for w, n in zip(segmenter.window or shape, shape, strict=True)]
+    size = segmenter.window or shape
     middle = [(n - s) // 2 for n, s in zip(shape, size, strict=True)]
     for place in _places(shape[2] - size[2] + 1, count):
         starts = [middle[0], middle[1], place]

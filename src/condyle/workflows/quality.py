@@ -19,7 +19,7 @@ from condyle.measure.anatomy import Anatomy
 from condyle.measure.expected import Calibration, Expected, Signs
 from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.predict.embed import Bank, glance
-from condyle.predict.runtime import TellPart, tell_nobody
+from condyle.predict.runtime import TellPart, share_of, tell_nobody
 from condyle.predict.segmenter import home_of
 from condyle.predict.views import Flips
 from condyle.prepare.crop import lengthwise
@@ -105,10 +105,10 @@ def votes_of(
     if ensemble.looks(looking) > 1:
         answer, each = ensemble.look(channels, looking, None, each=True, tell=tell)
         return answer, list(each)
-    answer = ensemble.segment(channels, looking, tell=lambda part: tell(part / 2))
+    answer = ensemble.segment(channels, looking, tell=share_of(tell, 0, 2))
     axis = answer.grid.turn_to("RAS").order[0]
     mirrored = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
-    turned = ensemble.segment(mirrored, looking, tell=lambda part: tell((1 + part) / 2))
+    turned = ensemble.segment(mirrored, looking, tell=share_of(tell, 1, 2))
     other = np.flip(turned.array, axis)
     swap = np.arange(max(ensemble.scheme.ids) + 1, dtype=other.dtype)
     for one, twin in ensemble.scheme.mirrored().items():

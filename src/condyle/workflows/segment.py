@@ -29,7 +29,7 @@ from condyle.io import (
 from condyle.io.frames import Header
 from condyle.io.scans import sources
 from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.runtime import TellPart
+from condyle.predict.runtime import TellPart, share_of
 from condyle.predict.views import Flips, fewer
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
@@ -107,8 +107,8 @@ class _Way:
             answer, votes = votes_of(self.ensemble, channels, self.looking, tell)
         else:
             alone = Looking(device=device, runtime=self.looking.runtime, scans=self.looking.scans)
-            _, votes = votes_of(Ensemble((first,)), channels, alone, lambda part: tell(part / 2))
-            answer = self._joint(channels, lambda part: tell((1 + part) / 2))
+            _, votes = votes_of(Ensemble((first,)), channels, alone, share_of(tell, 0, 2))
+            answer = self._joint(channels, share_of(tell, 1, 2))
         labels = self._cleaned(answer)
         return labels, assess(first, self.quality, channels, labels, votes, device)
 

@@ -24,7 +24,7 @@ from condyle.core import Case, Dataset, Fold
 from condyle.engines import is_engine
 from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset, write_text
-from condyle.measure.overlap import count
+from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
 from condyle.predict.runtime import TorchRuntime
 from condyle.prepare.recipe import Recipe
@@ -346,28 +346,27 @@ class _Work:
         runtime = TorchRuntime.of(network, self.experiment.device)
         loss = build_loss(self.experiment.training.loss)
         losses: list[float] = []
-        each: dict[str, list[float]] = {"dice": [], "iou": [], "loss": losses}
-        dices: dict[str, list[float]] = {name: [] for name in self.scheme.names}
-        ious: dict[str, list[float]] = {name: [] for name in self.scheme.names}
+        cases: list[dict[str, Counts]] = []
         for case in self.validation:
             found = segmenter.probabilities(runtime, np.asarray(case.image))
             truth = np.array(case.labels)  # torch wants memory that can be written
             scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
             losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))
             classes = np.where(truth == IGNORE, 0, found.argmax(axis=0))
-            overlaps = [count(truth == n, classes == n) for n in range(1, len(dices) + 1)]
-            known = [x for x in zip(dices, overlaps, strict=True) if not math.isnan(x[1].dice)]
-            for name, counts in known:
-                dices[name].append(counts.dice)
-                ious[name].append(counts.iou)
-            if known:
-                each["dice"].append(_mean(counts.dice for _, counts in known))
-                each["iou"].append(_mean(counts.iou for _, counts in known))
-        means = {name: _mean(values) for name, values in dices.items() if values}
-        overall = {"dice": _mean(means.values()), "loss": _mean(losses)}
-        overall["iou"] = _mean(_mean(values) for values in ious.values() if values)
-        error = _standard_error(each[self.experiment.training.best_by])
-        return {**overall, "error": error, **means}
+            names = enumerate(self.scheme.names, 1)
+            overlaps = {name: count(truth == n, classes == n) for n, name in names}
+            cases.append({k: each for k, each in overlaps.items() if not math.isnan(each.dice)})
+        there = [name for name in self.scheme.names if any(name in case for case in cases)]
+        dices = {name: _mean(case[name].dice for case in cases if name in case) for name in there}
+        ious = [_mean(case[name].iou for case in cases if name in case) for name in there]
+        overall = {"dice": _mean(dices.values()), "loss": _mean(losses), "iou": _mean(ious)}
+        by_case = {
+            "loss": losses,
+            "dice": [_mean(each.dice for each in case.values()) for case in cases if case],
+            "iou": [_mean(each.iou for each in case.values()) for case in cases if case],
+        }
+        error = _standard_error(by_case[self.experiment.training.best_by])
+        return {**overall, "error": error, **dices}
 
     def _show(self, moment: Moment) -> None:
         best = f", validation Dice {moment.dice:.3f}" if moment.dice is not None else ""
