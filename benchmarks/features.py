@@ -14,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from condyle.measure.similarity import similarities
+from condyle.features.maps import FeatureMaps
+from condyle.features.regions import Scene, region_features
+from condyle.features.similarity import similarities
 from condyle.networks.encoders import pretrained_encoder
-from condyle.networks.inflate import inflate
-from condyle.networks.weights import load_into, read_state
+from condyle.networks.inflation.inflate import inflate
+from condyle.networks.weights.locate import load_into, read_state
 from condyle.phantom import knee
-from condyle.predict.maps import FeatureMaps
-from condyle.predict.regions import Scene, region_features
 
 SIDE = 128
 TURNS = 2

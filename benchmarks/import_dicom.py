@@ -96,7 +96,7 @@ def by_import(series, out):
     import scipy  # noqa: F401
     from isal import igzip  # noqa: F401
 
-    from condyle.workflows.imports import import_scans
+    from condyle.workflows.importing.import_scans import import_scans
 
     assert pydicom.pixels
     yield

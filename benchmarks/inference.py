@@ -13,8 +13,8 @@ import torch
 
 from condyle.networks import build
 from condyle.networks.device import bf16_pays
-from condyle.predict.openvino import Graph, OpenVinoRuntime, bf16_here, version
-from condyle.predict.runtime import TorchRuntime
+from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime, bf16_here, version
+from condyle.predict.runtimes.torch import TorchRuntime
 
 CLASSES = 5
 TURNS = 5

@@ -126,7 +126,7 @@ class Side:
     """One side's process: it makes a step whenever it is asked to."""
 
     def __init__(self, name, course):
-        from condyle.launch import ROOMY
+        from condyle.jobs.process import ROOMY
 
         usual = {key: value for key, value in os.environ.items() if key not in ROOMY}
         self.process = subprocess.Popen(

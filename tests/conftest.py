@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from condyle.core import KNEE, Case, Dataset, Grid, LabelMap, Volume
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -13,3 +16,39 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the developers' folder of real scans (shared/data) is not here")
     return SHARED.resolve()
+
+
+@pytest.fixture
+def make_case():
+    """A function that makes a case of arrays; an exception instead of one is raised on reading."""
+
+    def make(name, image=None, labels=None, *, patient=None, grid=None, label_grid=None,
+             modality="", scheme=KNEE):  # fmt: skip
+        image = np.zeros((4, 5, 6), np.float32) if image is None else image
+        grid = grid or Grid.regular(getattr(image, "shape", (4, 5, 6)))
+
+        def read_images(paths):
+            if isinstance(image, Exception):
+                raise image
+            return (Volume(image, grid, modality),)
+
+        def read_label(path):
+            if isinstance(labels, Exception):
+                raise labels
+            return LabelMap(labels, label_grid or grid, scheme)
+
+        path = Path(f"{name}.nii.gz")
+        return Case(
+            name, (path,), None if labels is None else path, patient or name,
+            read_images, read_label,
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def make_dataset():
+    def make(cases, folds=(), scheme=KNEE):
+        return Dataset("knees", Path("knees"), tuple(cases), scheme, tuple(folds))
+
+    return make

@@ -162,7 +162,7 @@ def test_an_unknown_extent_names_the_known_ones():
 
 
 def test_a_cohort_is_written_as_a_data_set(tmp_path):
-    from condyle.io.layouts import open_dataset
+    from condyle.io.datasets.layouts import open_dataset
 
     dataset = open_dataset(write_cohort(tmp_path / "phantoms", 2))
     assert [case.id for case in dataset.cases] == ["leg_000", "leg_001"]

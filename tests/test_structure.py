@@ -41,7 +41,7 @@ def test_modules_are_named_by_nouns_of_the_field(path):
 def loaded_by(arguments: list[str]) -> set[str]:
     """The modules that a command line has imported by its end."""
     code = (
-        "import sys\nfrom condyle.app.cli import main\n"
+        "import sys\nfrom condyle.app.cli.main import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
         "print('\\n'.join(sys.modules), file=sys.stderr)"
     )

@@ -4,7 +4,7 @@
 
 Takes the scores.csv of two comparisons of one model with two seeds. 200 times it draws patients
 and says by chance, patient by patient, which seed is called which, so that nothing but chance
-tells the two apart; `condyle.measure.compare` tests each draw. About 5 % is right.
+tells the two apart; `condyle.measure.statistics` tests each draw. About 5 % is right.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from condyle.measure.compare import differences, of_patients
-from condyle.workflows.record import read_csv
+from condyle.measure.statistics import differences, of_patients
+from condyle.runs.record import read_csv
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("scores", type=Path, nargs=2)

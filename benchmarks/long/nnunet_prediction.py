@@ -63,8 +63,8 @@ def write_scan_and_network(given):
     """A smooth random scan, and a trained model's folder, also as a segmenter of Condyle's."""
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
+    from condyle.predict.nnunet_import import import_nnunet
     from condyle.prepare.resample import resample_probabilities
-    from condyle.workflows.planned import import_nnunet
 
     coarse = np.random.default_rng(0).normal(size=(1, *(side // 8 for side in given.shape)))
     np.save(given.out / "scan.npy", resample_probabilities(coarse, tuple(given.shape))[0])

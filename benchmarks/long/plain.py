@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample, one_hot, pad
 
 from condyle.io import open_dataset
-from condyle.launch import ROOMY
+from condyle.jobs.process import ROOMY
 from condyle.networks.device import bf16_pays, pick_device
 
 FEATURES = (16, 32, 64, 128)

@@ -22,11 +22,11 @@ import numpy as np
 from scipy.stats import binom, mannwhitneyu, spearmanr
 
 from condyle.io import open_dataset
-from condyle.measure.expected import FEWEST, LEVEL, Calibration, Observation, Signs
 from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.prepare.degrade import DEGRADATIONS
-from condyle.workflows.calibrate import observed, trained_on, variants
-from condyle.workflows.quality import ENOUGH, seen_in, votes_of
+from condyle.quality.assess import ENOUGH, seen_in, votes_of
+from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation, Signs
+from condyle.quality.degrade import DEGRADATIONS
+from condyle.workflows.quality import observed, trained_on, variants
 
 KINDS = ("as it is", *DEGRADATIONS)
 

@@ -19,8 +19,8 @@ from statistics import mean
 
 from condyle.core import Fold
 from condyle.io import open_dataset
-from condyle.io.nnunet import write_nnunet
-from condyle.launch import ROOMY
+from condyle.io.datasets.nnunet import write_nnunet
+from condyle.jobs.process import ROOMY
 from condyle.prepare.splits import default_folds
 
 HERE = Path(__file__).parent

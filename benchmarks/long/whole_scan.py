@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from condyle.launch import ROOMY
+from condyle.jobs.process import ROOMY
 
 BATCH = 8
 
@@ -77,7 +77,8 @@ def by_condyle(given):
 
     import condyle
     from condyle.io import read, write
-    from condyle.predict import openvino, runtime
+    from condyle.predict.runtimes import openvino
+    from condyle.predict.runtimes import torch as runtime
     from condyle.prepare.recipe import Recipe
 
     segmenter = condyle.load(given.run)

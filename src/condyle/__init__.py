@@ -11,16 +11,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from condyle._version import __version__
+
 if TYPE_CHECKING:
     from condyle.config import Experiment
     from condyle.core import Case, Dataset, Grid, LabelMap, LabelScheme, Volume
     from condyle.io import open_dataset, read, read_labels, write
-    from condyle.networks.inflate import inflate
+    from condyle.networks.inflation.inflate import inflate
     from condyle.predict import Segmenter
     from condyle.predict.segmenter import load
     from condyle.workflows.features import features
 
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "Case",
@@ -31,6 +32,7 @@ __all__ = [
     "LabelScheme",
     "Segmenter",
     "Volume",
+    "__version__",
     "features",
     "inflate",
     "load",
@@ -50,7 +52,7 @@ HOMES = {
     "Segmenter": "predict",
     "Volume": "core",
     "features": "workflows.features",
-    "inflate": "networks.inflate",
+    "inflate": "networks.inflation.inflate",
     "load": "predict.segmenter",
     "open_dataset": "io",
     "read": "io",

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from condyle.app.cli import main
+from condyle.app.cli.main import main
 
 
 def run(*arguments, capsys):
@@ -40,7 +40,7 @@ def dataset(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_restart(monkeypatch):
-    monkeypatch.setattr("condyle.launch.restart_with_roomy_allocator", lambda arguments: None)
+    monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
 
 
 BAD = {

@@ -7,7 +7,7 @@ import torch
 
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.io import open_dataset
-from condyle.io.nnunet import write_nnunet
+from condyle.io.datasets.nnunet import write_nnunet
 
 LONG = Path(__file__).parents[2] / "benchmarks" / "long"
 

@@ -27,7 +27,7 @@ import pytest
 from condyle.core import KNEE, Grid, LabelMap
 from condyle.errors import CondyleError
 from condyle.io import read, read_labels, write
-from condyle.io.door import sane
+from condyle.io.safety import sane
 
 SECONDS = 10
 ROOM = 1 << 30

@@ -11,7 +11,7 @@ from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import OutputError
 from condyle.io import open_dataset, write_nnunet
 from condyle.predict import segmenter as predict
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"cube": 1})
 

@@ -11,7 +11,7 @@ from condyle.config import Experiment
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.io import write
 from condyle.measure import dice
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 GRID = Grid.regular((32, 16, 8), (1.5, 1.5, 3.0))
 UNKNOWN = np.indices(GRID.shape)[0] >= 16

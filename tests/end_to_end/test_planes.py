@@ -9,7 +9,7 @@ from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.io import read_labels, write, write_nnunet
 from condyle.workflows.segment import segment
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"rod": 1})
 

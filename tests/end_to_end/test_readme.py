@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import condyle
-from condyle.app.cli import app
+from condyle.app.cli.main import app
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

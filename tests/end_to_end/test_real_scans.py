@@ -11,8 +11,8 @@ from condyle.core import Grid, Volume
 from condyle.prepare.fingerprint import fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
 from condyle.workflows.check import check
-from condyle.workflows.imports import import_scans
-from condyle.workflows.train import train
+from condyle.workflows.importing.import_scans import import_scans
+from condyle.workflows.training.train import train
 from strategies import rotation
 
 BONES = {"femur_left": 75, "femur_right": 76, "hip_left": 77, "hip_right": 78, "sacrum": 25}

@@ -10,10 +10,10 @@ from condyle.config import Experiment
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.io import write_nnunet
-from condyle.workflows.judge import evaluate
+from condyle.workflows.evaluate import evaluate
 from condyle.workflows.mesh import mesh
 from condyle.workflows.segment import segment
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"ball_left": 1, "ball_right": 2})
 

@@ -18,9 +18,9 @@ from condyle.engines.nnunet import Space
 from condyle.engines.process import python
 from condyle.errors import OutputError, UnknownName
 from condyle.io import open_dataset, read_labels
-from condyle.workflows.planned import import_nnunet
+from condyle.predict.nnunet_import import import_nnunet
 from condyle.workflows.segment import segment
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pytest
 from condyle.config import Experiment
 from condyle.engines import process
 from condyle.errors import ConfigError, EngineFailed, MissingExtra
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 
 def experiment(toy, name="nnunet:2d", **training):

@@ -15,7 +15,7 @@ from condyle.engines.names import EngineName
 from condyle.engines.totalsegmentator import Part, fetch, mapping, owners
 from condyle.errors import ConfigError, UnknownName, WeightsError
 from condyle.io import open_dataset, read_labels
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 CLASSES = dict(
     enumerate(("hip_left", "hip_right", "femur_left", "femur_right", "sacrum", "skull"), 1)

@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from pydicom.uid import generate_uid
 
 from condyle.errors import GeometryError, UnknownName, UnreadableFile
-from condyle.io import archive, find_scans, read, read_labels
+from condyle.io import find_scans, read, read_labels
+from condyle.io import zip as archive
 from slices import dicom_image, saved
 
 ROW, COLUMN = np.array([1.0, 0, 0]), np.array([0.0, 1, 0])

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from condyle.errors import WeightsError
-from condyle.networks import weights as module
-from condyle.networks.checkpoints import load_into, read_state
 from condyle.networks.encoders import TimmEncoder
-from condyle.networks.weights import WEIGHTS, locate
+from condyle.networks.weights import locate as module
+from condyle.networks.weights.load import load_into, read_state
+from condyle.networks.weights.locate import WEIGHTS, locate
 
 pytestmark = pytest.mark.filterwarnings(  # the clients leave a connection to the collector
     "ignore::pytest.PytestUnraisableExceptionWarning"

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from condyle.networks.pickles import StandIn, Unpickler, tensors_of
+from condyle.networks.weights.pickles import StandIn, Unpickler, tensors_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from condyle.networks.pickles import StandIn, Unpickler, tensors_of
         ("numpy", "fromfile"),
         ("numpy.testing._private.utils", "runstring"),
         ("collections", "namedtuple"),
-        ("condyle.io.whole", "write_text"),
+        ("condyle.jobs.outputs", "write_text"),
         ("functools", "partial"),
     ],
 )

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from condyle.networks.encoders import pretrained_encoder
-from condyle.networks.inflate import inflate
-from condyle.networks.separable import SeparableConv3d, separated
+from condyle.networks.inflation.inflate import inflate
+from condyle.networks.inflation.separable import SeparableConv3d, separated
 
 
 def apart(one: nn.Module, other: nn.Module, x: torch.Tensor) -> float:

@@ -14,8 +14,8 @@ from torch.nn.functional import avg_pool3d, conv3d
 from condyle.errors import ConfigError, WeightsError
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder, replace_first_convolution
-from condyle.networks.inflate import inflate
-from condyle.networks.volumetric import adapt, depth_fitted, load_deep
+from condyle.networks.inflation.inflate import inflate
+from condyle.networks.weights.volumetric import adapt, depth_fitted, load_deep
 
 
 def encoder_3d(name="resnet18", channels=1, depth=3):

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from condyle.errors import WeightsError
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder
-from condyle.networks.weights import WEIGHTS, load_into, locate, read_state
+from condyle.networks.weights.locate import WEIGHTS, load_into, locate, read_state
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from condyle.networks import build
-from condyle.networks.atrous import DeepLabV3Decoder
 from condyle.networks.decoders import DECODERS
+from condyle.networks.decoders.deeplab import DeepLabV3Decoder
 from condyle.networks.encoders import DynamicEncoder, TimmEncoder
 from condyle.networks.layers import Pyramid
 

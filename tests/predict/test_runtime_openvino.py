@@ -10,9 +10,9 @@ from torch import nn
 
 from condyle.errors import ConfigError, MissingExtra, UnreadableFile
 from condyle.networks import build
-from condyle.predict import openvino
-from condyle.predict.openvino import Graph, OpenVinoRuntime
-from condyle.predict.runtime import TorchRuntime
+from condyle.predict.runtimes import openvino
+from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime
+from condyle.predict.runtimes.torch import TorchRuntime
 
 
 @functools.cache

@@ -12,9 +12,9 @@ from condyle.core import KNEE, Grid, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.networks import build
 from condyle.predict import Segmenter
-from condyle.predict.planes import by_slices
-from condyle.predict.runtime import TorchRuntime
-from condyle.predict.tiles import by_windows, starts
+from condyle.predict.runtimes.torch import TorchRuntime
+from condyle.predict.slices import by_slices
+from condyle.predict.windows import by_windows, starts
 from condyle.prepare.crop import slab
 from condyle.prepare.recipe import Recipe
 from condyle.train.sampling import PatchSampler, TrainingCase

@@ -7,12 +7,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from condyle.audit.repair import mended_numbers
 from condyle.core import LabelScheme
 from condyle.errors import LabelError, OutputError
 from condyle.io import open_dataset, read, write_nnunet
 from condyle.phantom import cohort
 from condyle.workflows.check import check
-from condyle.workflows.mend import mended_numbers
 
 SPOILS = {
     "flip": lambda a, axis: a[::-1],

@@ -15,7 +15,7 @@ from condyle.errors import (
     WeightsError,
 )
 from condyle.io import open_dataset, write_nnunet
-from condyle.io.nnunet import write_splits
+from condyle.io.datasets.nnunet import write_splits
 from condyle.workflows import compare as workflow
 from condyle.workflows.compare import compare, trials
 

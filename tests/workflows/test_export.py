@@ -14,8 +14,8 @@ from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import write
 from condyle.networks import build
 from condyle.predict import Segmenter
-from condyle.predict.openvino import Graph, OpenVinoRuntime
-from condyle.predict.runtime import TorchRuntime
+from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime
+from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.workflows import export as workflow
 from condyle.workflows.export import export

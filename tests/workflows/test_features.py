@@ -10,9 +10,9 @@ from PIL import Image
 import condyle
 from condyle.core import KNEE, LabelMap, LabelScheme
 from condyle.errors import ConfigError, LabelError
-from condyle.io.layouts import write_nnunet
+from condyle.features.maps import FeatureMaps
+from condyle.io.datasets.layouts import write_nnunet
 from condyle.phantom import knee
-from condyle.predict.maps import FeatureMaps
 from condyle.workflows.features import Comparison, compare, features, features_of_scans
 
 COARSE = Comparison(spacing=4, permutations=0)

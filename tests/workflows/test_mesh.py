@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import trimesh
 
-from condyle.app.cli import main
+from condyle.app.cli.main import main
 from condyle.errors import LabelError, UnknownName
 from condyle.workflows.mesh import mesh
 
 
 @pytest.fixture(autouse=True)
 def no_restart(monkeypatch):
-    monkeypatch.setattr("condyle.launch.restart_with_roomy_allocator", lambda arguments: None)
+    monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
 
 
 def run(*arguments, capsys):

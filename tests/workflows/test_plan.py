@@ -6,8 +6,8 @@ import pytest
 from condyle.config import Experiment
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.io import open_dataset, write_nnunet
-from condyle.workflows import plan as planning
-from condyle.workflows.plan import plan
+from condyle.workflows.training import plan as planning
+from condyle.workflows.training.plan import plan
 
 SCHEME = LabelScheme.of({"ball": 1})
 

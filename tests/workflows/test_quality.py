@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from condyle.app.cli import main
+from condyle.app.cli.main import main
 from condyle.config import Preparation
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnreadableFile
 from condyle.io import open_dataset, write, write_nnunet
 from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.prepare.recipe import Recipe
-from condyle.workflows import calibrate as workflow
-from condyle.workflows.calibrate import calibrate
-from condyle.workflows.quality import (
+from condyle.quality.assess import (
     assess,
     load_quality,
     sentence,
     votes_of,
     write_quality,
 )
+from condyle.workflows import quality as workflow
+from condyle.workflows.quality import calibrate
 from condyle.workflows.segment import segment
 
 SCHEME = LabelScheme.of({"femur_left": 1, "femur_right": 2})
@@ -300,8 +300,7 @@ def test_the_same_seed_stores_the_same(run):
 
 
 def test_the_verb(run, capsys, monkeypatch):
-    monkeypatch.setattr("condyle.launch.restart_with_roomy_allocator", lambda arguments: None)
-    from condyle.app import quality  # noqa: F401  registers the verb
+    monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
 
     with pytest.raises(SystemExit) as ended:
         main(["quality", str(run), "--worse", "1", "--device", "cpu"])

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from condyle.app.cli import main
+from condyle.app.cli.main import main
 from condyle.config import Preparation
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import read_labels, write
-from condyle.io.layouts import write_nnunet
+from condyle.io.datasets.layouts import write_nnunet
 from condyle.networks import build
 from condyle.predict import Segmenter
 from condyle.prepare.recipe import Recipe

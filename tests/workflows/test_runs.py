@@ -7,11 +7,11 @@ import shutil
 import pytest
 
 from balls import balls
-from condyle.app.cli import main
+from condyle.app.cli.main import main
 from condyle.config import Experiment
 from condyle.errors import ConfigError, MissingFile
 from condyle.workflows.runs import differences, runs
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 
 @pytest.fixture(scope="module")

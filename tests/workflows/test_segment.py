@@ -16,7 +16,7 @@ from condyle.io import find_scans, read, read_labels, write
 from condyle.predict import Segmenter
 from condyle.prepare.recipe import Recipe
 from condyle.workflows import segment as workflow
-from condyle.workflows.judge import evaluate
+from condyle.workflows.evaluate import evaluate
 
 SCHEME = LabelScheme.of({"tibia": 1, "femur": 2})
 

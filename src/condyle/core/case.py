@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condyle.core.labels import LabelMap, LabelScheme
-from condyle.core.names import repeated
 from condyle.core.volume import Volume
 from condyle.errors import DatasetError, SplitError, UnknownName
 
-__all__ = ["Case", "Dataset", "Fold"]
+__all__ = ["Case", "Dataset", "Fold", "repeated"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Case:
     images : the scan's files, one a channel (or one that holds all channels).
     label : the label map's file, or None where the scan is unlabelled.
     patient : cases of one patient never part between training and test.
-    read_images, read_label : put in by `condyle.io.layouts`, so that `core` knows no format.
+    read_images, read_label : put in by `condyle.io.datasets`, so that `core` knows no format.
     """
 
     id: str
@@ -142,3 +142,14 @@ class Dataset:
     def with_folds(self, folds: Sequence[Fold]) -> Dataset:
         """The same cases, split otherwise."""
         return replace(self, folds=tuple(folds))
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that are there more than once, sorted.
+
+    Examples
+    --------
+    >>> repeated(["tibia", "femur", "tibia"])
+    ['tibia']
+    """
+    return sorted(name for name, count in Counter(names).items() if count > 1)

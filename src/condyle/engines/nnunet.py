@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from condyle.core import Case, Dataset, Fold, Label, LabelMap, LabelScheme, Volume
+from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
+from condyle.core.relabel import consecutive, relabelled
 from condyle.engines.names import NNUNET
 from condyle.engines.process import Child, Tell, fitted, require
 from condyle.errors import LabelError
 from condyle.io import read_labels, write, write_nnunet
 
-__all__ = ["Space", "Trained", "numbered", "predict", "renumbered", "train"]
+__all__ = ["Space", "Trained", "predict", "train"]
 
 ROOTS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 JOB = "train.json"
@@ -154,20 +153,6 @@ class Trained:
     """Whether mirror images were looked at too, as nnU-Net does; not where a budget forbade it."""
 
 
-def numbered(scheme: LabelScheme) -> LabelScheme:
-    """The scheme with the numbers that nnU-Net needs: 1, 2, ..., and 'ignore' last."""
-    found = [Label(n, label.name, label.colour) for n, label in enumerate(scheme.labels, 1)]
-    return LabelScheme(tuple(found), ignore=None if scheme.ignore is None else len(found) + 1)
-
-
-def renumbered(labels: LabelMap, old: Sequence[int], new: LabelScheme) -> LabelMap:
-    """A label map whose numbers `old`, in their order, become those of the labels in `new`."""
-    table = np.zeros(max([*old, int(labels.array.max(initial=0))]) + 1, np.uint16)
-    ids = [*new.ids, *([new.ignore] if new.ignore is not None else [])]
-    table[list(old)] = ids[: len(old)]
-    return LabelMap(table[labels.array], labels.grid, new)
-
-
 def train(
     dataset: Dataset,
     fold: Fold,
@@ -269,12 +254,10 @@ def export(
     ----------
     turned : to RAS axes; then validation cases are predicted too.
     """
-    scheme = numbered(dataset.scheme)
+    scheme = consecutive(dataset.scheme)
     learnt = (*fold.train, *fold.validation)
     where = space.roots["nnUNet_raw"] / space.name
-    old = [*dataset.scheme.ids]
-    if dataset.scheme.ignore is not None:
-        old.append(dataset.scheme.ignore)
+    new_of = dict(zip(dataset.scheme.to_dict().values(), scheme.to_dict().values(), strict=True))
 
     def pairs() -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
         every: tuple[Case, ...] = dataset.select((*learnt, *fold.test))
@@ -282,7 +265,7 @@ def export(
             tell("writing for nnU-Net", number / len(every), f"{number}/{len(every)}")
             if number < len(learnt):
                 channels, labels = case.pair()
-                labels = renumbered(labels, old, scheme)
+                labels = relabelled(labels, new_of, scheme)
                 if turned:
                     channels = tuple(volume.reoriented() for volume in channels)
                     labels = labels.reoriented()
@@ -318,7 +301,7 @@ def collected(
         strange = set(labels.present()) - set(range(1, len(structures) + 1))
         if strange:
             raise LabelError(f"{file} holds labels {sorted(strange)} that nobody asked for")
-        found = renumbered(labels, range(1, len(structures) + 1), structures)
+        found = relabelled(labels, dict(enumerate(structures.ids, 1)), structures)
         if not isinstance(case, str):
             found = found.reoriented(case.image().grid.orientation)
         written[name] = write(found, out / file.name)

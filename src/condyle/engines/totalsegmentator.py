@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
-from condyle.core import Dataset, LabelMap, LabelScheme
+from condyle.core import Dataset, LabelScheme
 from condyle.core.labels import SIDES
+from condyle.core.relabel import relabelled
 from condyle.engines.process import Child, Tell, fitted, require
 from condyle.errors import CondyleError, ConfigError, UnknownName, WeightsError
 from condyle.io import read_labels, write
-from condyle.io.archive import unpacked
-from condyle.io.whole import whole_or_absent
+from condyle.io.zip import unpacked
+from condyle.jobs.outputs import whole_or_absent
 
 __all__ = ["Part", "Task", "ask", "base", "fetch", "mapping", "model_of", "owners", "predict"]
 
@@ -231,16 +230,13 @@ def predict(
         tell,
     )  # fmt: skip
     structures = LabelScheme(scheme.labels)
-    table = np.zeros(max(task.classes) + 1, np.uint16)
-    for theirs, ours in owners(joined).items():
-        table[theirs] = ours
+    ours_of = owners(joined)
     written: dict[str, Path] = {}
     for name in cases:
         file = answers / f"{name}.nii.gz"
         if file.is_file():
             labels = read_labels(file)
-            ours = LabelMap(table[labels.array], labels.grid, structures)
-            written[name] = write(ours, out / file.name)
+            written[name] = write(relabelled(labels, ours_of, structures), out / file.name)
     shutil.rmtree(answers, ignore_errors=True)
     return written, done["failed"], done["seconds_a_case"]
 

@@ -1,10 +1,10 @@
 """File <-> scan. DICOM and ITK count LPS; they become RAS+ here, at the door, and nowhere else."""
 
-from condyle.io.layouts import is_dataset, open_dataset, write_nnunet, write_splits
-from condyle.io.names import find_scans, scan_name
-from condyle.io.provenance import dropped, patient_of
+from condyle.io.datasets.layouts import is_dataset, open_dataset, write_nnunet, write_splits
+from condyle.io.dicom.identity import dropped, patient_of
+from condyle.io.paths import find_scans, scan_name
 from condyle.io.scans import read, read_channels, read_labels, write
-from condyle.io.whole import Manifest, sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import Manifest, sha256, whole_or_absent, write_text
 
 __all__ = [
     "Manifest",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
-from condyle.io.door import GZIP_RATIO, HELD, rigid, voxel_bytes
+from condyle.io.safety import GZIP_RATIO, HELD, rigid, voxel_bytes
 
 __all__ = ["load", "save"]
 

@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
 from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
-from condyle.io import archive, dicom, dicomseg, itk, nifti, segments
-from condyle.io.door import HELD, sane, the_door
-from condyle.io.frames import Header
-from condyle.io.names import ENDINGS, ending_of, has_dicom_mark
-from condyle.io.whole import whole_or_absent
+from condyle.io import nifti
+from condyle.io import zip as archive
+from condyle.io.dicom import pixels as dicom
+from condyle.io.dicom import seg_writer as dicomseg
+from condyle.io.dicom.frames import Header
+from condyle.io.nrrd import image as itk
+from condyle.io.nrrd import slicer_segments as segments
+from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark
+from condyle.io.safety import HELD, sane, the_door
+from condyle.jobs.outputs import whole_or_absent
 
 __all__ = ["read", "read_channels", "read_labels", "sources", "write"]
 
@@ -140,7 +145,7 @@ def _load_dicomseg(
 def sources(path: str | Path, *, series: str = "") -> list[Header]:
     """The headers of the DICOM images that `read` makes a scan of, in the order of axis k.
 
-    They are what `condyle.io.dicomseg.save` refers to; a multi-frame file gives one.
+    They are what `condyle.io.dicom.seg_writer.save` refers to; a multi-frame file gives one.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.errors import LabelError, UnknownName
-from condyle.io.whole import write_bytes
+from condyle.jobs.outputs import write_bytes
 from condyle.mesh.triangles import Mesh, vertex_normals
 
 __all__ = ["FORMATS", "SPACES", "write"]

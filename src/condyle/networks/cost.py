@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from condyle.networks.build import NetworkName, SegmentationNetwork, build
+from condyle.networks.factory import NetworkName, SegmentationNetwork, build
 
 __all__ = ["Cost", "cost"]
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from condyle.errors import UnknownName
-from condyle.networks.atrous import ASPP
+from condyle.networks.decoders.deeplab import ASPP
 from condyle.networks.layers import CONV, NORM, POOL, Norm, Spatial, conv_norm_act
 
 with warnings.catch_warnings():  # timm 1.0.22, nnU-Net's, has code that torch 2.15 calls old

@@ -69,7 +69,7 @@ def cohort(n: int, seed: int = 0, **kw: Any) -> Iterator[tuple[str, Volume, Labe
 
 def write_cohort(out: Path, n: int, seed: int = 0) -> Path:
     """Write n patients as an nnU-Net raw folder; gives back the folder's path."""
-    from condyle.io.layouts import write_nnunet
+    from condyle.io.datasets.layouts import write_nnunet
 
     pairs = ((name, (volume,), truth) for name, volume, truth in cohort(n, seed))
     return write_nnunet(out, "phantoms", pairs, LOWER_LIMB, ("CT",))

@@ -15,16 +15,16 @@ from torch import Tensor
 from condyle.config import Inflation, Planes, Preparation
 from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
-from condyle.io.whole import sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import sha256, whole_or_absent, write_text
 from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
-from condyle.networks.planned import PlannedNetwork
-from condyle.predict.choose import Computing, runtime_for
-from condyle.predict.ensemble import Ensemble, Looking
-from condyle.predict.planes import by_slices
-from condyle.predict.planned import NoRecipe, Plan
-from condyle.predict.runtime import Runtime
-from condyle.predict.tiles import by_windows
+from condyle.networks.nnunet import PlannedNetwork
+from condyle.predict.inference import Ensemble, Looking
+from condyle.predict.nnunet import NoRecipe, Plan
+from condyle.predict.runtimes.selection import Computing, runtime_for
+from condyle.predict.runtimes.torch import Runtime
+from condyle.predict.slices import by_slices
 from condyle.predict.views import Flips
+from condyle.predict.windows import by_windows
 from condyle.prepare.crop import Box
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
@@ -107,7 +107,7 @@ class Segmenter:
         return Ensemble((self,)).segment(scan, Looking(planes, flips, device, runtime), area)
 
     def runtime(self, kind: str, device: str, samples: Tensor, ahead: int) -> Computing:
-        """What runs the network, found once; see `condyle.predict.choose.runtime_for`."""
+        """What runs the network, found once; see `condyle.predict.runtimes.selection`."""
         if (kind, device) not in self.runtimes:
             found = runtime_for(self.network, kind, device, samples, self.folder, ahead)
             self.runtimes[kind, device] = found

@@ -13,7 +13,7 @@ from torch import Tensor
 from condyle.config import Plane
 from condyle.core import LabelScheme
 from condyle.errors import UnknownName
-from condyle.predict.runtime import Runtime
+from condyle.predict.runtimes.torch import Runtime
 from condyle.prepare.slices import AXIS
 
 __all__ = ["FLIPS", "Averaged", "Flips", "Mirrored", "View", "fewer", "views"]

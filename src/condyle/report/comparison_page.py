@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from condyle.io import read_labels
-from condyle.io.whole import write_text
-from condyle.measure.compare import FEWEST
+from condyle.jobs.outputs import write_text
+from condyle.measure.statistics import FEWEST
 from condyle.mesh import surfaces
 from condyle.report import figures, models, probability, tables
-from condyle.report.comparison import VIEWS, Compared, Model, Place, compared, p_text
+from condyle.report.comparison_tables import VIEWS, Compared, Model, Place, compared, p_text
 from condyle.report.html import document, image, links, section, settings, tile, warnings_list, wide
 
 __all__ = ["write_comparison"]

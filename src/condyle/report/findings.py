@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from condyle.core import LabelMap, Volume
-from condyle.io.whole import write_text
+from condyle.jobs.outputs import write_text
 from condyle.report import figures, tables
 from condyle.report.html import document, section, tile
 

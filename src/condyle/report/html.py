@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from condyle.io.whole import write_text
+from condyle.config import flattened
+from condyle.jobs.outputs import write_text
 from condyle.measure.likelihood import Likelihood
 from condyle.report import charts, figures, tables
 
@@ -267,7 +268,7 @@ def settings(tree: Mapping[str, Any]) -> str:
     plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
     nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
     blocks = [_block("", plain)] if plain else []
-    blocks += [_block(name, tables.flattened(values, " ")) for name, values in nested.items()]
+    blocks += [_block(name, flattened(values, " ")) for name, values in nested.items()]
     return f'<div class="blocks">{"".join(blocks)}</div>' if blocks else ""
 
 

@@ -15,7 +15,6 @@ __all__ = [
     "cases_table",
     "csv_text",
     "duration",
-    "flattened",
     "html",
     "latex",
     "markdown",
@@ -98,24 +97,6 @@ def heading(metric: str) -> str:
     """A metric's name with its unit: 'HD95 (mm)'; what is none of `METRICS` as it is called."""
     name, unit, _ = METRICS.get(metric, (metric, "", 3))
     return f"{name} ({unit})" if unit else name
-
-
-def flattened(tree: Mapping[str, Any], between: str = ".", before: str = "") -> dict[str, Any]:
-    """Nested names and values as one table, with something between names.
-
-    Examples
-    --------
-    >>> flattened({"fold": 0, "training": {"rate": 0.1, "loss": "dice"}})
-    {'fold': 0, 'training.rate': 0.1, 'training.loss': 'dice'}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            inner: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
-            flat |= flattened(inner, between, f"{before}{name}{between}")
-        else:
-            flat[f"{before}{name}"] = value
-    return flat
 
 
 def mean_dice(rows: Sequence[Row]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from condyle.errors import UnreadableFile
-from condyle.io.whole import whole_or_absent
+from condyle.jobs.outputs import whole_or_absent
 
 __all__ = ["LAST", "drop_earlier", "load", "load_last", "save", "save_last"]
 

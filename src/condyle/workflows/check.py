@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from condyle.audit.check import Finding
+from condyle.audit.check import check as find
+from condyle.audit.repair import mend
 from condyle.core import Case, Dataset
 from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
-from condyle.prepare.check import Finding
-from condyle.prepare.check import check as find
-from condyle.workflows.mend import mend
-from condyle.workflows.progress import Tell, silent, told
+from condyle.jobs.progress import Tell, silent, told
 
 __all__ = ["check"]
 

@@ -25,18 +25,18 @@ from condyle.errors import (
     WeightsError,
 )  # fmt: skip
 from condyle.io import open_dataset, write_text
-from condyle.io.whole import Manifest
+from condyle.jobs.outputs import Manifest
+from condyle.jobs.progress import Tell, silent
 from condyle.measure.evaluate import failed_case
 from condyle.measure.likelihood import Likelihood
 from condyle.measure.slices import score_slices
 from condyle.networks import NetworkName
-from condyle.report.comparison import Model, Place
 from condyle.report.comparison_page import write_comparison
-from condyle.workflows.likelihood import read_likelihood
-from condyle.workflows.plan import fold_of
-from condyle.workflows.progress import Tell, silent
-from condyle.workflows.record import environment, logged, read_csv
-from condyle.workflows.train import train
+from condyle.report.comparison_tables import Model, Place
+from condyle.runs.record import environment, logged, read_csv
+from condyle.workflows.training.plan import fold_of
+from condyle.workflows.training.probabilities import read_likelihood
+from condyle.workflows.training.train import train
 
 __all__ = ["Trial", "compare", "trials"]
 

@@ -10,11 +10,11 @@ from condyle.config import Experiment, seconds
 from condyle.core import Fold
 from condyle.errors import OutputError
 from condyle.io import write_splits
+from condyle.jobs.progress import Tell, silent
 from condyle.phantom import write_cohort
 from condyle.workflows.check import check
 from condyle.workflows.mesh import mesh
-from condyle.workflows.progress import Tell, silent
-from condyle.workflows.train import train
+from condyle.workflows.training.train import train
 
 __all__ = ["Demonstrated", "demo"]
 

@@ -13,13 +13,13 @@ from condyle.engines import names as engines
 from condyle.engines.process import python, versions
 from condyle.errors import ConfigError
 from condyle.networks import names
-from condyle.networks.build import NetworkName
 from condyle.networks.cost import cost
 from condyle.networks.device import bf16_pays, pick_device
 from condyle.networks.encoders import SCRATCH, weights_of
-from condyle.networks.weights import torch_home, weights_row
-from condyle.predict.openvino import bf16_here, version
-from condyle.workflows.record import environment
+from condyle.networks.factory import NetworkName
+from condyle.networks.weights.locate import torch_home, weights_row
+from condyle.predict.runtimes.openvino import bf16_here, version
+from condyle.runs.record import environment
 
 __all__ = ["doctor_rows", "network_rows"]
 

@@ -18,20 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import condyle
+from condyle._version import __version__
 from condyle.config import Experiment, Plane
 from condyle.core import Case
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
-from condyle.io.whole import sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import sha256, whole_or_absent, write_text
+from condyle.jobs.progress import Tell, silent, told
 from condyle.networks.layers import padded_to
 from condyle.predict import Segmenter
-from condyle.predict.choose import EXPORTED
-from condyle.predict.openvino import CARD, Graph, example, library
+from condyle.predict.runtimes.openvino import CARD, Graph, example, library
+from condyle.predict.runtimes.selection import EXPORTED
 from condyle.predict.segmenter import home_of
-from condyle.predict.tiles import filled
+from condyle.predict.windows import filled
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.workflows.progress import Tell, silent, told
 
 __all__ = ["export", "quantised"]
 
@@ -94,7 +94,7 @@ def _card(segmenter: Segmenter, weights: str) -> dict[str, Any]:
     network = segmenter.network
     axes = ", ".join("ijk"[: network.spatial])
     return {
-        "made by": f"condyle {condyle.__version__}",
+        "made by": f"condyle {__version__}",
         "network": segmenter.name,
         "weights": weights,
         "input": f"(batch, {segmenter.channels}, {axes}) float32, the scan in RAS axes, resampled "

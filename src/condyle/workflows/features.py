@@ -15,9 +15,12 @@ from typing import Any
 
 import numpy as np
 
-import condyle
-from condyle.core import LabelMap, Volume
+from condyle._version import __version__
+from condyle.core import Case, LabelMap, Volume
 from condyle.errors import ConfigError
+from condyle.features.maps import LAYERS, FeatureMaps, RuntimeName
+from condyle.features.regions import BACKGROUND, Features, Mode, Pool, Scene, region_features
+from condyle.features.similarity import Pair, scattered, similarities, standing
 from condyle.io import (
     find_scans,
     is_dataset,
@@ -28,17 +31,14 @@ from condyle.io import (
     whole_or_absent,
     write_text,
 )
-from condyle.io.whole import write_bytes
-from condyle.measure.similarity import Pair, scattered, similarities, standing
-from condyle.networks.inflate import Strategy
-from condyle.predict.maps import LAYERS, FeatureMaps, RuntimeName
-from condyle.predict.openvino import version as openvino_version
-from condyle.predict.regions import BACKGROUND, Features, Mode, Pool, Scene, region_features
+from condyle.io.labelmaps import label_files, read_named
+from condyle.jobs.outputs import write_bytes
+from condyle.jobs.pipeline import ahead, failing_alone
+from condyle.jobs.progress import Tell, silent, told
+from condyle.networks.inflation.inflate import Strategy
+from condyle.predict.runtimes.openvino import version as openvino_version
 from condyle.report.tables import csv_text
-from condyle.workflows.files import label_files, read_named
-from condyle.workflows.pipeline import ahead, failing_alone
-from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import write_json
+from condyle.runs.record import write_json
 
 __all__ = ["Compared", "Comparison", "compare", "features", "features_of_scans"]
 
@@ -264,7 +264,7 @@ def _of_files(scan: Path, labelmap: Path) -> Scanned:
     return read(scan), read_named(labelmap)
 
 
-def _of_case(case: condyle.Case) -> Scanned:
+def _of_case(case: Case) -> Scanned:
     return case.image(), case.labels()
 
 
@@ -286,7 +286,7 @@ def _card(maps: FeatureMaps, how: Comparison) -> dict[str, Any]:
         "seed": how.seed,
         "computed_by": maps.computed_by,
         "versions": {
-            "condyle": condyle.__version__,
+            "condyle": __version__,
             **{name: version(name) for name in ("torch", "timm", "numpy")},
             "openvino": openvino_version(),
         },

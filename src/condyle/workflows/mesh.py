@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from condyle.core.names import repeated
+from condyle.core.case import repeated
 from condyle.errors import LabelError, UnknownName
+from condyle.io.labelmaps import label_files, read_named
+from condyle.jobs.progress import Tell, silent, told
 from condyle.mesh import FORMATS, SPACES, Mesh, surfaces
 from condyle.mesh import write as write_mesh
-from condyle.workflows.files import label_files, read_named
-from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import write_csv
+from condyle.runs.record import write_csv
 
 __all__ = ["mesh"]
 

@@ -1,316 +1,202 @@
-"""How far to trust each result: learnt on held-out cases, told of each scan without its truth."""
+"""Learning on held-out cases how far to trust a segmenter."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condyle.config import Planes
-from condyle.core import LabelMap, Volume
-from condyle.errors import ConfigError, MissingFile, UnreadableFile
-from condyle.io.whole import write_text
-from condyle.measure.agreement import agreement, disputed, look_at
-from condyle.measure.anatomy import Anatomy
-from condyle.measure.expected import Calibration, Expected, Signs
+from condyle.config import Planes, read_toml
+from condyle.core import Case, Dataset, LabelMap
+from condyle.errors import ConfigError, DatasetError
+from condyle.io import open_dataset
+from condyle.jobs.progress import Tell, silent, told
+from condyle.measure.overlap import dice
 from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.embed import Bank, glance
-from condyle.predict.runtime import TellPart, share_of, tell_nobody
-from condyle.predict.segmenter import home_of
 from condyle.predict.views import Flips
-from condyle.prepare.crop import lengthwise
-from condyle.workflows.record import write_csv
+from condyle.quality.anatomy import Anatomy
+from condyle.quality.assess import (
+    Channels,
+    Looks,
+    Quality,
+    seen_in,
+    store_quality,
+    votes_of,
+)
+from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation, Signs
+from condyle.quality.degrade import DEGRADATIONS, degraded
+from condyle.quality.embedding import Bank, glance
+from condyle.refine import refined
+from condyle.workflows.segment import held_out
 
-__all__ = [
-    "ENOUGH",
-    "Looks",
-    "Quality",
-    "Seen",
-    "assess",
-    "load_quality",
-    "seen_in",
-    "sentence",
-    "store_quality",
-    "votes_of",
-    "write_quality",
-]
+__all__ = ["calibrate", "observed", "trained_on", "variants"]
 
-FORMAT = 1
-NAME = "quality.json"
+log = logging.getLogger("condyle")
 
-ENOUGH = 0.8
-"""An expected Dice below this is flagged."""
+POINTS = 100
+"""Training scans that distance is measured from, at the most."""
 
 Row = dict[str, Any]
-Channels = tuple[Volume, ...]
 
 
-@dataclass(frozen=True)
-class Looks:
-    """The ways of looking at a scan whose answers are compared.
-
-    Parameters
-    ----------
-    planes, flips : see `condyle.predict.Looking`.
-    also : the SHA-256 of the weights of the other members.
-    """
-
-    planes: Planes | None = None
-    flips: Flips = "none"
-    also: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, ensemble: Ensemble, looking: Looking) -> Looks:
-        """Those of an ensemble; a member that is in no folder is like no other."""
-        others = tuple(_weights(one.folder) if one.folder else "" for one in ensemble.members[1:])
-        return cls(looking.planes, looking.flips, others)
-
-
-@dataclass(frozen=True, eq=False)
-class Quality:
-    """All that it takes to say how far a segmenter's answers can be trusted.
-
-    Parameters
-    ----------
-    calibration : from signs to the expected Dice.
-    anatomy : the rules of the training labels.
-    bank : the training scans in the encoder's eyes.
-    votes : how many answers a scan were compared.
-    cases : the held-out cases that it was learnt on.
-    looks : the ways in which these were looked at.
-    """
-
-    calibration: Calibration
-    anatomy: Anatomy
-    bank: Bank
-    votes: int
-    cases: tuple[str, ...]
-    looks: Looks = Looks()
-
-
-def votes_of(
-    ensemble: Ensemble, channels: Channels, looking: Looking, tell: TellPart = tell_nobody
-) -> tuple[LabelMap, list[LabelMap]]:
-    """The joint answer for a scan, and the votes: what each member says in each plane.
-
-    Of one look alone the votes are its answer, and that for the mirror image of the scan. Left
-    and right change places in it, as they do in training; the answer is turned back with the
-    names that have a side. Mirrored along other axes, a body is one that no network was shown:
-    there is nothing to agree on.
-    """
-    if ensemble.looks(looking) > 1:
-        answer, each = ensemble.look(channels, looking, None, each=True, tell=tell)
-        return answer, list(each)
-    answer = ensemble.segment(channels, looking, tell=share_of(tell, 0, 2))
-    axis = answer.grid.turn_to("RAS").order[0]
-    mirrored = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
-    turned = ensemble.segment(mirrored, looking, tell=share_of(tell, 1, 2))
-    other = np.flip(turned.array, axis)
-    swap = np.arange(max(ensemble.scheme.ids) + 1, dtype=other.dtype)
-    for one, twin in ensemble.scheme.mirrored().items():
-        swap[one] = twin
-    votes = [answer, answer.with_array(np.ascontiguousarray(swap[other]))]
-    return answer, votes
-
-
-def assess(
-    segmenter: Segmenter,
-    quality: Quality,
-    channels: Channels,
-    labels: LabelMap,
-    votes: Sequence[LabelMap],
+def calibrate(
+    run: Path,
+    dataset: Path | None = None,
+    *,
+    fold: int | None = None,
+    worse: int = len(DEGRADATIONS),
+    planes: Planes | None = None,
+    flips: Flips = "none",
+    also: Sequence[Path] = (),
     device: str = "auto",
+    seed: int = 0,
+    tell: Tell = silent,
 ) -> list[Row]:
-    """How far to trust the answer for a scan: a row a structure.
+    """Learn on held-out cases how far to trust a run's segmenter, and store it with its weights.
 
     Parameters
     ----------
-    segmenter, quality : of one run; see `load_quality`.
-    channels, labels : the scan and the answer.
-    votes : what was joined into the answer, as many as in calibrating.
+    run : the folder of the run.
+    dataset : held-out cases to learn on; cases and patients that were trained on are passed over.
+        None: the run's validation cases.
+    fold : only the cases that this fold of the data set holds out.
+    worse : how many times each case is made worse, each time in another way.
+    planes, flips, also : the looks whose answers are compared, as in `segment`, which then wants
+        the same. Without any: the scan's and its mirror image's.
+    seed : of what is drawn for these.
 
     Returns
     -------
-    Rows with structure, expected_dice, low and high (0 to 1; nan where a structure is absent as in
-    some training scans, or has no calibration), flag ('look' or ''), reasons (sentences) and
-    look_at: the slices on which the votes differ most, worst first, counted from 0 along the
-    body as the scan's own array has them.
+    A row a structure: patients, scans, the mean of their true Dice, and the mean width of the
+    interval about the expected one.
 
     Raises
     ------
-    ConfigError
-        If the votes are not as many as in calibrating.
+    DatasetError
+        If there are held-out cases of fewer than ten patients.
     """
-    if len(votes) != quality.votes:
-        raise ConfigError(
-            f"quality was calibrated with {quality.votes} votes a scan, here are {len(votes)}: "
-            "segment in the same way, or run condyle quality again"
+    segmenter = Segmenter.load(run)
+    ensemble = Ensemble((segmenter, *(Segmenter.load(other) for other in also)))
+    looking = Looking(planes, flips, device)
+    ensemble.require(looking)
+    home = _home(run, segmenter, dataset)
+    cases = _held_out(ensemble, home, dataset, fold)
+    patients = {case.patient for case in cases}
+    if len(patients) < FEWEST:
+        raise DatasetError(
+            f"a {LEVEL:.0%} interval needs held-out cases of {FEWEST} patients or more, and "
+            f"{'the validation part of ' + str(run) if dataset is None else dataset} has "
+            f"{len(patients)}: give a data set of labelled cases that were not trained on"
         )
-    seen = seen_in(segmenter, quality.anatomy, quality.bank, channels, labels, votes, device)
-    places = disputed(votes, lengthwise(labels.grid))
+    anatomy, bank = trained_on(segmenter, home, device, tell)
+    seen: list[Observation] = []
+    votes = 0
+    for number, case in enumerate(told(tell, "calibrating", cases, len(cases))):
+        for _, channels, truth in variants(case, (seed, number), worse):
+            answer, given = votes_of(ensemble, channels, looking)
+            answer, votes = refined(answer, segmenter.refinement), len(given)
+            found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
+            seen += observed(case.patient, truth, answer, found.signs)
+    names, looks = tuple(x.id for x in cases), Looks.of(ensemble, looking)
+    quality = Quality(Calibration.fit(seen), anatomy, bank, votes, names, looks)
+    store_quality(run, segmenter, quality)
+    return _summary(quality, seen)
+
+
+def variants(
+    case: Case, seed: Sequence[int], worse: int = len(DEGRADATIONS)
+) -> Iterator[tuple[str, Channels, LabelMap]]:
+    """A case as it is, then made worse so many times: name, channels and truth of each."""
+    channels, truth = case.pair()
+    yield "as it is", channels, truth
+    rng = np.random.default_rng(seed)
+    for name in rng.permutation(DEGRADATIONS)[:worse]:
+        changed, cut = degraded(str(name), channels, truth, rng)
+        yield str(name), changed, cut
+
+
+def observed(
+    patient: str, truth: LabelMap, answer: LabelMap, signs: dict[str, Signs]
+) -> list[Observation]:
+    """The signs of each structure that was found, with the Dice that it truly had."""
+    known = truth.known()
+    truth, answer = truth.within(known), answer.within(known)
+    return [
+        Observation(patient, name, mine, dice(truth.mask(name), answer.mask(name)))
+        for name, mine in signs.items()
+        if name in truth.scheme.names
+    ]
+
+
+def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
+    """The data set that holds the cases trained on."""
+    settings = Path(run) / "config.toml"
+    named = [Path(str(read_toml(settings)["dataset"]))] if settings.is_file() else []
+    trained = set(segmenter.training.get("train", ()))
+    for path in [*named, *([given] if given is not None else [])]:
+        if path.is_dir():
+            dataset = open_dataset(path)
+            if trained and trained <= {case.id for case in dataset.labelled()}:
+                return dataset
+    places = ", ".join(map(str, named)) or "a run folder's config.toml"
+    raise DatasetError(
+        f"the cases that {run} was trained on are not in {places}: quality compares scans with "
+        "them; bring that data set back, or give one that holds them too"
+    )
+
+
+def _held_out(
+    ensemble: Ensemble, home: Dataset, given: Path | None, fold: int | None
+) -> tuple[Case, ...]:
+    """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
+    trained = {case for one in ensemble.members for case in one.training["train"]}
+    learnt = [case for case in home.cases if case.id in trained]
+    if given is None:
+        if fold is not None:
+            raise ConfigError("--fold needs a data set, whose fold it is")
+        dataset, cases = home, home.select(ensemble.members[0].training["validation"])
+    else:
+        dataset = open_dataset(given)
+        cases = dataset.labelled() if fold is None else held_out(dataset, fold)
+    known = {case.id for case in learnt}
+    patients = {case.patient for case in learnt}
+    if dataset.root.resolve() != home.root.resolve():
+        patients = set[str]()  # another data set may call its own patients so
+    left = tuple(x for x in cases if x.id not in known and x.patient not in patients)
+    if len(left) < len(cases):
+        log.warning("%d cases of %s were trained on: passed over", len(cases) - len(left),
+                    given or home.root)  # fmt: skip
+    return left
+
+
+def trained_on(
+    segmenter: Segmenter, home: Dataset, device: str, tell: Tell = silent
+) -> tuple[Anatomy, Bank]:
+    """The rules of the training labels, and training scans in the encoder's eyes."""
+    cases = home.select(segmenter.training["train"])
+    label_maps = (case.labels() for case in told(tell, "training labels", cases, len(cases)))
+    anatomy = Anatomy.of((x.within(x.known()) for x in label_maps), segmenter.scheme)
+    chosen = cases[:: -(-len(cases) // POINTS)]
+    scans = told(tell, "training scans", chosen, len(chosen))
+    points = [glance(segmenter, case.channels(), device).point for case in scans]
+    return anatomy, Bank.of(np.stack(points))
+
+
+def _summary(quality: Quality, seen: Sequence[Observation]) -> list[Row]:
     rows: list[Row] = []
-    for name in segmenter.scheme.names:
-        expected = _expected(quality, name, seen.signs.get(name))
-        reasons = _reasons(quality, seen, name, expected)
-        if name not in seen.signs and places[name].any():
-            reasons.append(f"{name} is in some of the answers that were compared, not in all")
-        slices = [f"{a}-{b}" if b > a else str(a) for a, b in look_at(places[name])]
+    for name in quality.calibration.curves:
+        mine = [x for x in seen if x.structure == name and not np.isnan(x.dice)]
+        found = [quality.calibration.expect(name, x.signs) for x in mine]
         rows.append(
             {
                 "structure": name,
-                "expected_dice": round(expected.dice, 3),
-                "low": round(expected.low, 3),
-                "high": round(expected.high, 3),
-                "flag": "look" if reasons else "",
-                "reasons": "; ".join(reasons),
-                "look_at": " ".join(slices),
+                "patients": len({x.patient for x in mine}),
+                "scans": len(mine),
+                "true Dice": float(np.mean([x.dice for x in mine])),
+                "width of interval": float(np.mean([x.high - x.low for x in found if x])),
             }
         )
     return rows
-
-
-def sentence(scan: str, rows: Sequence[Row]) -> str:
-    """What to tell of a scan on one line; '' where nothing was flagged."""
-    flagged = [row for row in rows if row["flag"]]
-    if not flagged:
-        return ""
-    reasons = dict.fromkeys(reason for row in flagged for reason in row["reasons"].split("; "))
-    slices = [f"{row['structure']} in slices {row['look_at']}" for row in flagged if row["look_at"]]
-    first = f" (look first at {', '.join(slices)})" if slices else ""
-    return f"{scan}: {'; '.join(reasons)}{first}"
-
-
-def write_quality(out: Path, rows: Sequence[Row]) -> Path:
-    """Write `quality.csv` into a folder, a row a scan and structure; gives back its path."""
-    return write_csv(Path(out) / "quality.csv", rows)
-
-
-def load_quality(run: Path, segmenter: Segmenter) -> Quality:
-    """What `calibrate` stored with a run's segmenter.
-
-    Raises
-    ------
-    MissingFile
-        If it was never calibrated.
-    ConfigError
-        If it was, with other weights, or other steps of cleaning.
-    """
-    home = home_of(run)
-    path = home / NAME
-    if not path.is_file():
-        raise MissingFile(f"{run} was not calibrated: run `condyle quality {run}` first")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise UnreadableFile(f"{path} was written by another version of Condyle")
-        belongs = (found["weights"], found["refinement"])
-        looks = found.get("looks")  # runs of before know one look alone
-        quality = Quality(
-            Calibration.from_dict(found["calibration"]),
-            Anatomy.from_dict(found["anatomy"]),
-            Bank.from_dict(found["bank"]),
-            int(found["votes"]),
-            tuple(found["cases"]),
-            Looks(**looks | {"also": tuple(looks["also"])}) if looks else Looks(),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnreadableFile(f"{path} is damaged ({error}): run condyle quality again") from error
-    if belongs != (_weights(home), segmenter.refinement):
-        raise ConfigError(
-            f"{path} belongs to other weights or other cleaning steps than those of {run}: run "
-            f"`condyle quality {run}` again"
-        )
-    return quality
-
-
-def store_quality(run: Path, segmenter: Segmenter, quality: Quality) -> Path:
-    """Write `quality.json` beside a run's weights, with their hash; gives back its path."""
-    home = home_of(run)
-    found = {
-        "format": FORMAT,
-        "weights": _weights(home),
-        "refinement": segmenter.refinement,
-        "votes": quality.votes,
-        "cases": list(quality.cases),
-        "looks": asdict(quality.looks),
-        "anatomy": quality.anatomy.to_dict(),
-        "calibration": quality.calibration.to_dict(),
-        "bank": quality.bank.to_dict(),
-    }
-    return write_text(home / NAME, json.dumps(found) + "\n")
-
-
-def _weights(home: Path) -> str:
-    """The SHA-256 of the weights, as their card has it (`Segmenter.load` proves it)."""
-    card = json.loads((home / "segmenter.json").read_text(encoding="utf-8"))
-    return str(card["sha256"])
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What can be seen of an answer without the truth.
-
-    Parameters
-    ----------
-    signs : structure -> its signs, for those that the answer holds.
-    broken : structure -> the rules that it breaks.
-    distance : of the scan from the training set.
-    """
-
-    signs: dict[str, Signs]
-    broken: dict[str, list[str]]
-    distance: float
-
-
-def seen_in(
-    segmenter: Segmenter,
-    anatomy: Anatomy,
-    bank: Bank,
-    channels: Channels,
-    labels: LabelMap,
-    votes: Sequence[LabelMap],
-    device: str,
-) -> Seen:
-    """What can be seen of the answer for a scan and of the votes for it."""
-    shared = agreement(votes)
-    broken = anatomy.broken(labels)
-    looked = glance(segmenter, channels, device)
-    distance = bank.distance(looked.point)
-    signs = {
-        name: Signs(
-            agreement=0.0 if np.isnan(shared[name]) else shared[name],
-            confidence=looked.confidence[name],
-            volume=ratio,
-            distance=distance,
-            rules=len(broken[name]),
-        )
-        for name, ratio in anatomy.volume_ratio(labels).items()
-        if not np.isnan(ratio)
-    }
-    return Seen(signs, broken, distance)
-
-
-def _expected(quality: Quality, name: str, signs: Signs | None) -> Expected:
-    """The expected Dice; 0 where a structure that was never absent in training was not found."""
-    unknown = Expected(float("nan"), float("nan"), float("nan"))
-    if signs is not None:
-        return quality.calibration.expect(name, signs) or unknown
-    build = quality.anatomy.structures.get(name)
-    return Expected(0.0, 0.0, 0.0) if build is not None and build.share == 1 else unknown
-
-
-def _reasons(quality: Quality, seen: Seen, name: str, expected: Expected) -> list[str]:
-    said: list[str] = []
-    if expected.dice < ENOUGH and name in seen.signs:
-        said.append(f"{name} has an expected Dice of {expected.dice:.2f}, below {ENOUGH:.2f}")
-    said += seen.broken[name]
-    if seen.distance > quality.bank.farthest:
-        said.append(
-            f"the scan is {seen.distance:.1f} times as far from the training scans as these "
-            f"usually are from each other, and {quality.bank.farthest:.1f} times at the most"
-        )
-    return said

@@ -17,15 +17,15 @@ from condyle.config import Plane
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError
 from condyle.io import Manifest, open_dataset, write
+from condyle.io.labelmaps import label_files, read_named, write_names
+from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
 from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import bounding_box
 from condyle.refine import Refinement
 from condyle.refine import refine as cleaned
-from condyle.workflows.files import label_files, read_named, write_names
-from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.record import write_csv
+from condyle.runs.record import write_csv
 
 __all__ = ["choose", "refine"]
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from condyle.config import Augmentation, Experiment
+from condyle.config import Augmentation, Experiment, flattened
 from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
 from condyle.io import write_text
-from condyle.io.whole import Manifest
+from condyle.jobs.outputs import Manifest
 from condyle.measure import METRICS
 from condyle.report import tables
-from condyle.workflows.record import read_csv, write_csv, write_json
+from condyle.runs.record import read_csv, write_csv, write_json
 
 __all__ = ["Sort", "differences", "runs", "write_runs"]
 
@@ -150,7 +150,7 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
 def _compared(folder: Path, experiment: Experiment) -> Row:
     """The settings of a run, and its scores if it is finished."""
     listed = _listed(folder, experiment)
-    settings = tables.flattened(experiment.model_dump(mode="json", exclude_none=True))
+    settings = flattened(experiment.model_dump(mode="json", exclude_none=True))
     settings |= {key: listed[key] for key in ("condyle", "commit", "torch")}
     scores = {key: listed[key] for key in ("state", "epochs", "seconds", "parameters")}
     if listed["state"] == "finished":

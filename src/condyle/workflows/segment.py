@@ -14,30 +14,21 @@ from typing import Any, Literal
 
 from condyle.config import Planes
 from condyle.core import Case, Dataset, Grid, LabelMap, Volume
-from condyle.core.names import repeated
+from condyle.core.case import repeated
 from condyle.errors import ConfigError, MissingFile, UnknownName
-from condyle.io import (
-    Manifest,
-    dicomseg,
-    find_scans,
-    is_dataset,
-    open_dataset,
-    read,
-    scan_name,
-    write,
-)
-from condyle.io.frames import Header
+from condyle.io import Manifest, find_scans, is_dataset, open_dataset, read, scan_name, write
+from condyle.io.dicom import seg_writer as dicomseg
+from condyle.io.dicom.frames import Header
+from condyle.io.labelmaps import write_names
 from condyle.io.scans import sources
+from condyle.jobs.pipeline import ahead, failing_alone, one_behind
+from condyle.jobs.progress import Tell, silent, told
 from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.runtime import TellPart, share_of
+from condyle.predict.runtimes.torch import TellPart, share_of
 from condyle.predict.views import Flips, fewer
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
-from condyle.refine.refinement import refined
-from condyle.workflows.files import write_names
-from condyle.workflows.pipeline import ahead, failing_alone, one_behind
-from condyle.workflows.progress import Tell, silent, told
-from condyle.workflows.quality import (
+from condyle.quality.assess import (
     Looks,
     Quality,
     assess,
@@ -46,8 +37,9 @@ from condyle.workflows.quality import (
     votes_of,
     write_quality,
 )
-from condyle.workflows.record import write_json
-from condyle.workflows.zeroshot import answer, card_of
+from condyle.refine.refinement import refined
+from condyle.runs.record import write_json
+from condyle.workflows.segment_engine import answer, card_of
 
 __all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
 

@@ -1,0 +1,69 @@
+"""The verb that lists past runs and sets them side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from condyle.app.cli.command import app
+
+
+@app.command
+def runs(
+    folders: list[Path],
+    *,
+    sort: Literal["name", "dice", "time"] = "name",
+    differences: bool = False,
+    out: Path | None = None,
+) -> None:
+    """List the runs below folders: settings, patients, training time, Dice.
+
+    Parameters
+    ----------
+    folders
+        Run folders, or folders that hold some.
+    sort
+        name; dice, the best first; time of training, the shortest first.
+    differences
+        Only the settings in which the runs differ, and their scores side by side.
+    out
+        A file for the table with all its columns: .csv, .md or .json.
+    """
+    from condyle.app.cli.show import say, show_table
+    from condyle.workflows import runs as record
+
+    rows = record.differences(folders) if differences else record.runs(folders, sort=sort)
+    if out:
+        record.write_runs(rows, out)
+        say(f"written into {out}")
+    elif differences:
+        show_table("where the runs differ, and what they reached", rows)
+    else:
+        shown, alike = _short(rows)
+        say(f"{len(rows)} runs{alike}; --out FILE.csv holds more of each")
+        show_table("", shown)
+
+
+def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """What fits on a terminal, and in words what is the same in all rows."""
+    from condyle.report.tables import duration
+
+    parents = [Path(row["run"]).parent for row in rows]
+    top = os.path.commonpath(parents) if len({p.is_absolute() for p in parents}) == 1 else ""
+    columns = ("state", "dataset", "fold", "seed", "network", "epochs", "loss", "batch")
+    table: list[dict[str, Any]] = []
+    for row in rows:
+        cases = [row[part] for part in ("train", "validation", "test")]
+        seconds, dice = row["seconds"], row["dice"]
+        shown = {"run": os.path.relpath(row["run"], top) if top else row["run"]}
+        shown |= {key: "" if row[key] is None else row[key] for key in columns}
+        shown["cases"] = "/".join(str(n) for n in cases) if None not in cases else ""
+        shown["time"] = duration(seconds) if seconds is not None else ""
+        table.append(shown | {"Dice": dice if dice is not None else ""})
+    same = [key for key in columns if len({str(row[key]) for row in table}) == 1 < len(table)]
+    alike = [f"{key} {table[0][key]}" for key in same if table[0][key] != ""]
+    kept = [{key: value for key, value in row.items() if key not in same} for row in table]
+    where = f" in {top}" if top else ""
+    return kept, where + (f", all of {', '.join(alike)}" if alike else "")

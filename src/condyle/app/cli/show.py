@@ -1,0 +1,173 @@
+"""What the command line prints: progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from condyle.audit.check import Finding
+    from condyle.jobs.progress import Tell
+    from condyle.workflows.segment import Segmented
+
+__all__ = [
+    "bars",
+    "complain",
+    "reporting",
+    "say",
+    "show_findings",
+    "show_segmented",
+    "show_summary",
+    "show_table",
+]
+
+ERRORS = Console(stderr=True, highlight=False)
+RESULTS = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+COLUMNS = {
+    "dice": "Dice",
+    "volume_similarity": "VS",
+    "hd95_mm": "HD95 mm",
+    "assd_mm": "ASSD mm",
+}
+"""What the summary on the terminal shows; the files hold the rest."""
+
+
+def complain(sentence: str) -> None:
+    """Print why a command failed, on stderr."""
+    print(f"condyle: {sentence}", file=sys.stderr)  # noqa: T201  not wrapped, for grep and logs
+
+
+def say(text: str) -> None:
+    """Print a result."""
+    RESULTS.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def reporting() -> Generator[None]:
+    """Show Condyle's warnings on stderr."""
+    handler = RichHandler(logging.WARNING, console=ERRORS, show_time=False, show_path=False)
+    log = logging.getLogger("condyle")
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.propagate = True
+        log.removeHandler(handler)
+
+
+@contextmanager
+def bars() -> Generator[Tell]:
+    """A bar a stage, drawn as the verb tells how far it is; plain lines where it is no terminal."""
+    if not ERRORS.is_terminal:
+        yield _plain()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=ERRORS) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(stage: str, done: float, words: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=1.0, words="")
+            progress.update(tasks[stage], completed=done, words=words)
+
+        yield tell
+
+
+def _plain() -> Tell:
+    """Tells in plain lines, at each tenth of a stage."""
+    told: dict[str, int] = {}
+
+    def tell(stage: str, done: float, words: str) -> None:
+        tenth = int(done * 10)
+        if told.get(stage) != tenth:
+            told[stage] = tenth
+            complain(f"{stage}: {done:.0%} {words}".rstrip())
+
+    return tell
+
+
+def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows as a table."""
+    table = Table(title=title, title_justify="left")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+    RESULTS.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
+    """Print mean ± standard deviation a structure, and where the rest is."""
+    rows: list[dict[str, Any]] = []
+    for row in summary:
+        shown: dict[str, Any] = {"structure": row["structure"]}
+        for metric, title in COLUMNS.items():
+            mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
+            if mean is not None:
+                shown[title] = f"{mean:.3f}" + (
+                    "" if sd is None or math.isnan(sd) else f" ± {sd:.3f}"
+                )
+        error = row.get("volume_error_cm3_median")
+        shown["median ΔV cm³"] = "" if error is None else f"{error:.3f}"
+        shown["cases"] = row.get("n", "")
+        shown["failed"] = row.get("n_failed", "")
+        rows.append(shown)
+    if rows:
+        show_table("held-out cases, mean ± standard deviation", rows)
+    say(f"more in {where}")
+
+
+def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
+    """Print what a check found; 2 if there is an error that no copy was mended of, else 0."""
+    rows: list[dict[str, Any]] = []
+    for finding in findings:
+        row = {"": finding.severity, "case": finding.case, "what": finding.what}
+        row["what to do"] = finding.remedy
+        rows.append(row | ({"in the copy": finding.outcome} if finding.outcome else {}))
+    if rows:
+        show_table(str(dataset), rows)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if not findings:
+        say(f"{dataset}: nothing wrong found")
+    else:
+        say(f"{dataset}: {len(errors)} errors, {len(findings) - len(errors)} warnings")
+    for outcome in ("mended", "left out", "left"):
+        count = sum(finding.outcome == outcome for finding in findings)
+        if count:
+            say(f"{outcome}: {count}")
+    return 2 if any(finding.outcome in ("", "left") for finding in errors) else 0
+
+
+def show_segmented(done: Segmented, out: Path) -> int:
+    """Print how many scans were segmented, and why the others were not; 2 if any failed."""
+    by = f", computed by {' and '.join(done.computed_by)}" if done.computed_by else ""
+    say(f"{len(done.written)} label maps written into {out}{by}")
+    for reasons in done.doubtful.values():
+        say(f"look at {reasons}")
+    for name, reason in done.failed.items():
+        complain(f"{name} failed: {reason}")
+    return 2 if done.failed else 0

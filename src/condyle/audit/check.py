@@ -1,0 +1,175 @@
+"""What is wrong with a data set: each case by itself, and held to the others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from condyle.audit import duplicates as twins
+from condyle.audit.alignment import Borders, borders
+from condyle.audit.alignment_findings import misfits
+from condyle.audit.findings import Finding
+from condyle.audit.outliers import Portrait, outliers, portrait, with_labels
+from condyle.core import Case, Dataset, LabelMap, Volume
+from condyle.errors import CondyleError, GridMismatch, LabelError, SplitError
+from condyle.prepare.fingerprint import looks_like_ct
+from condyle.prepare.intensity import finite
+
+__all__ = ["Finding", "check"]
+
+
+@dataclass
+class _Seen:
+    """What the cases looked at so far were like."""
+
+    hashes: dict[str, str] = field(default_factory=dict[str, str])
+    pairs: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    thumbnails: dict[str, twins.Thumbnail] = field(default_factory=dict[str, twins.Thumbnail])
+    portraits: list[Portrait] = field(default_factory=list[Portrait])
+    borders: list[Borders] = field(default_factory=list[Borders])
+
+
+def check(
+    dataset: Dataset, on_case: Callable[[int, int], None] = lambda done, total: None
+) -> list[Finding]:
+    """Everything found wrong; one case is in memory at a time, two where they look like twins."""
+    findings: list[Finding] = []
+    seen = _Seen()
+    for number, case in enumerate(dataset, 1):
+        findings += _case_findings(case, seen, dataset)
+        on_case(number, len(dataset))
+    findings += outliers(seen.portraits, dataset.scheme)
+    findings += misfits(seen.borders, len(dataset.scheme))
+    findings += _twin_findings(dataset, seen)
+    findings += _name_findings(dataset)
+    findings += _fold_findings(dataset, seen)
+    return findings + _absent_findings(dataset, seen)
+
+
+def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
+    """What is wrong with one case by itself; what the others are held to goes into `seen`."""
+    try:
+        volume = case.image()
+    except CondyleError as error:
+        remedy = "replace the scan, or take the case out"
+        return [Finding(case.id, "error", _said(error, dataset), remedy, "unreadable")]
+    findings = _same_voxels(case, volume, seen)
+    seen.thumbnails[case.id] = twins.thumbnail(volume)
+    is_ct = dataset.channel_names[0].upper() == "CT" or looks_like_ct(volume)
+    volume = volume.with_array(finite(volume.array, f"case {case.id}"))
+    scan = portrait(case.id, volume, is_ct)
+    labels, wrong = _labels(case, volume, dataset)
+    if labels is None:
+        seen.portraits.append(scan)
+        return findings + wrong
+    scan = with_labels(scan, volume, labels)
+    seen.portraits.append(scan)
+    if not is_ct or scan.lowest < 0:
+        seen.borders += filter(None, [borders(case.id, volume, labels, is_ct)])
+    return findings
+
+
+def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | None, list[Finding]]:
+    """A case's labels on its scan's grid; None, and why, where there are none."""
+    if case.label is None:
+        what = "has no labels and is not trained on"
+        remedy = "label it, or leave it for segmenting"
+        return None, [Finding(case.id, "warning", what, remedy, "unlabelled")]
+    try:
+        labels = case.labels()
+        volume.grid.require_same(labels.grid, "scan and labels")
+    except GridMismatch as error:
+        remedy = "export the labels again, from the scan they were drawn on"
+        return None, [Finding(case.id, "error", _said(error, dataset), remedy, "grid")]
+    except LabelError as error:
+        remedy = "export the labels again, as whole numbers that the data set names"
+        return None, [Finding(case.id, "error", _said(error, dataset), remedy, "labels")]
+    except CondyleError as error:
+        remedy = "replace the label map"
+        return None, [Finding(case.id, "error", _said(error, dataset), remedy, "unreadable")]
+    if not labels.within(labels.known()).array.any():
+        remedy = "label it, or take it out"
+        return None, [Finding(case.id, "error", "its label map is empty", remedy, "empty")]
+    return labels, []
+
+
+def _said(error: CondyleError, dataset: Dataset) -> str:
+    """The error's sentence, with paths told from the data set's folder on."""
+    return str(error).replace(f"{dataset.root}/", "")
+
+
+REMEDY = "keep one: both sides of a split would know it"
+
+
+def _same_voxels(case: Case, volume: Volume, seen: _Seen) -> list[Finding]:
+    """A scan whose voxels another case has too, however they are stored."""
+    ras = volume.reoriented("RAS").array
+    digest = hashlib.sha256(str(ras.shape).encode())
+    for piece in ras:
+        digest.update(piece.astype(np.float32).tobytes())
+    twin = seen.hashes.setdefault(digest.hexdigest(), case.id)
+    if twin == case.id:
+        return []
+    seen.pairs.append((twin, case.id))
+    what = f"is the same scan as {twin}, voxel for voxel"
+    return [Finding(case.id, "error", what, REMEDY, "twin")]
+
+
+def _twin_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+    """Scans that are others rescaled, cropped or mirrored: thumbnails find, voxels prove them."""
+    names = list(seen.thumbnails)
+    findings: list[Finding] = []
+    for n, m, flip in twins.candidates([seen.thumbnails[name] for name in names]):
+        one, other = names[n], names[m]
+        if (one, other) in seen.pairs:
+            continue
+        first, second = dataset[one].image(), dataset[other].image()
+        if twins.same_scan(first, second, flip):
+            seen.pairs.append((one, other))
+            how = "mirrored" if any(flip) else "saved otherwise"
+            how += " and cropped" if first.grid.shape != second.grid.shape else ""
+            what = f"is the same scan as {one}, {how}"
+            findings.append(Finding(other, "error", what, REMEDY, "twin"))
+    return findings
+
+
+def _name_findings(dataset: Dataset) -> list[Finding]:
+    """Cases whose names say that they are of one patient, where nothing else does."""
+    groups = twins.same_patient_names(dataset.cases)
+    if not groups:
+        return []
+    more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
+    what = f"{' and '.join(groups[0])} look like one patient{more}"
+    remedy = "write patients.csv (columns case, patient): a patient must not part in a split"
+    return [Finding("all cases", "warning", what, remedy, "names")]
+
+
+def _fold_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+    """Folds that leak, by patient or by twins, or that name cases which are not there."""
+    findings: list[Finding] = []
+    remedy = "mend or delete splits_final.json"
+    for number, fold in enumerate(dataset.folds):
+        try:
+            dataset.fold(number)
+        except SplitError as error:
+            findings.append(Finding(f"fold {number}", "error", str(error), remedy, "folds"))
+        sides = {case: side for side in ("train", "validation", "test")
+                 for case in getattr(fold, side)}  # fmt: skip
+        for one, other in seen.pairs:
+            if sides.get(one, "") != sides.get(other, "") and {one, other} <= set(sides):
+                what = f"one scan is on two sides: {one} in {sides[one]}, {other} in {sides[other]}"
+                findings.append(Finding(f"fold {number}", "error", what, remedy, "folds"))
+    return findings
+
+
+def _absent_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+    present = {number for case in seen.portraits for number in case.volumes}
+    absent = [x.name for x in dataset.scheme.labels if x.id not in present]
+    if not absent or not dataset.labelled():
+        return []
+    what = f"no case holds {', '.join(absent)}"
+    remedy = "remove it from the labels, or add cases that show it"
+    return [Finding("all cases", "warning", what, remedy, "absent")]

@@ -1,0 +1,117 @@
+"""Groups of settings: frozen, validated, and read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from condyle.errors import ConfigError, MissingFile
+
+__all__ = ["Section", "first_complaint", "flattened", "merged", "read_toml", "seconds"]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def changed(self, **settings: Any) -> Self:
+        """The same settings but for those given; each is validated."""
+        return type(self).model_validate({**self.model_dump(), **settings})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingFile(f"{path} is not there: give the path of a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings with changes to some; neither is altered.
+
+    A budget takes the place of epochs, and epochs that of a budget.
+
+    Examples
+    --------
+    >>> merged({"training": {"epochs": 5, "rate": 0.1}}, {"training": {"budget": "5m"}})
+    {'training': {'rate': 0.1, 'budget': '5m'}}
+    """
+    spans = {"budget", "epochs"}
+    if "training" in settings and spans & changes.get("training", {}).keys():
+        kept = {k: v for k, v in settings["training"].items() if k not in spans}
+        settings = {**settings, "training": kept}
+    return _deeply(settings, changes)
+
+
+def _deeply(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    found = dict(settings)
+    for key, value in changes.items():
+        old: Any = found.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        found[key] = _deeply(cast(dict[str, Any], old), value) if both else value
+    return found
+
+
+def seconds(value: object) -> float:
+    """A duration in seconds: a number, or text like '90s', '15m', '1.5h'.
+
+    Examples
+    --------
+    >>> seconds("15m")
+    900.0
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    text = str(value).strip().lower()
+    factor = units.get(text[-1:], 1.0)
+    try:
+        return float(text.rstrip("smhd")) * factor
+    except ValueError:
+        raise ValueError(f"{value!r} is no duration: write 90s, 15m or 2h") from None
+
+
+def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first complaint of pydantic as '[section] key: what it wants'."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = list(_settings_of(model))
+        elsewhere = [name for name in known if name.split(".")[-1] == problem["loc"][-1]]
+        close = (elsewhere or get_close_matches(where, known, n=1))[:1]
+        return f"there is no setting {where!r}" + "".join(f": did you mean {n!r}?" for n in close)
+    return f"{where} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _settings_of(model: type[BaseModel]) -> Iterator[str]:
+    """All names that a setting of the model may have, with those of their sections."""
+    for name, field in model.model_fields.items():
+        yield name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from (f"{name}.{inner}" for inner in _settings_of(kind))
+
+
+def flattened(tree: Mapping[str, Any], between: str = ".", before: str = "") -> dict[str, Any]:
+    """Nested names and values as one table, with something between names.
+
+    Examples
+    --------
+    >>> flattened({"fold": 0, "training": {"rate": 0.1, "loss": "dice"}})
+    {'fold': 0, 'training.rate': 0.1, 'training.loss': 'dice'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            inner: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+            flat |= flattened(inner, between, f"{before}{name}{between}")
+        else:
+            flat[f"{before}{name}"] = value
+    return flat

@@ -1,0 +1,1 @@
+"""How alike the regions of a scan look to a network: deep features, and their similarity."""

@@ -1,0 +1,1 @@
+"""Folders of labelled scans in the layouts of this field."""

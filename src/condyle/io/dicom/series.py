@@ -1,0 +1,230 @@
+"""The series of DICOM images in a folder: found, listed, and one chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from condyle.errors import UnknownName, UnreadableFile
+from condyle.io.dicom.frames import TURN, Frame, Header, frames_of
+from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark, is_hidden
+
+__all__ = ["Series", "choose", "elements", "find_series", "opened", "speaking_of"]
+
+log = logging.getLogger("condyle")
+
+NO_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "REG", "DOC")
+"""Modalities whose objects stand beside a scan in its folder, and are none."""
+
+SCOUT_DEGREES = 20.0
+"""A single image that is turned further than this against its series is a scout."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Parallel images of one series: what may be one scan, or several at the same place."""
+
+    frames: tuple[Frame, ...]
+
+    @property
+    def uid(self) -> str:
+        """The SeriesInstanceUID."""
+        return str(self.frames[0].header.get("SeriesInstanceUID") or "")
+
+    @property
+    def is_scout(self) -> bool:
+        """Whether its images only served to plan others."""
+        return all("LOCALIZER" in (f.header.get("ImageType") or ()) for f in self.frames)
+
+    def __str__(self) -> str:
+        """How many images there are, of what kind; nothing of the patient."""
+        first = self.frames[0]
+        words = [
+            f"{len(self.frames)} {'image' if len(self.frames) == 1 else 'images'} of",
+            str(first.header.get("Modality") or "unknown modality"),
+            f"{first.shape[1]}x{first.shape[0]}",
+            f"'{first.header.get('SeriesDescription') or 'no description'}'",
+        ]
+        return " ".join([*words, "(a scout)"] if self.is_scout else words)
+
+
+def find_series(path: Path) -> list[Series]:
+    """The series at a path and in the folders below, in the order of their SeriesNumber.
+
+    Images of one SeriesInstanceUID that are not parallel, or differ in size, are several.
+    """
+    found: dict[str, list[Frame]] = {}
+    for file in _dicom_files(path):
+        header = elements(file, stop_before_pixels=True)
+        kind = header.file_meta.get("MediaStorageSOPClassUID")
+        if "Rows" not in header and (kind is None or kind.name.endswith("Image Storage")):
+            raise UnreadableFile(f"{file} is cut short: it should hold an image, and does not")
+        if "Rows" in header and header.get("Modality") not in NO_SCANS:
+            with speaking_of(file):
+                frames = frames_of(file, header)
+            found.setdefault(str(header.get("SeriesInstanceUID")), []).extend(frames)
+    every = [series for frames in found.values() for series in _parted(frames)]
+    return sorted(every, key=lambda s: (_number(s.frames[0].header), s.uid))
+
+
+def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
+    """The one series at a path, or the one asked for by its place in the list or its UID.
+
+    Scouts are passed over with a warning.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is none, or there are several and none was asked for; the sentence lists them.
+    UnknownName
+        If the one asked for is not there.
+    """
+    called = called or path
+    every = find_series(path)
+    if not every:
+        headers = [elements(file, stop_before_pixels=True) for file in _dicom_files(path)]
+        kinds = sorted({str(header.get("Modality")) for header in headers})
+        beside = f", only objects of modality {', '.join(kinds)}" if kinds else ""
+        raise UnreadableFile(f"{called} holds no DICOM images{beside}")
+    if series:
+        by_name = {str(n): one for n, one in enumerate(every, 1)}
+        by_name |= {one.uid: one for one in every}
+        if series not in by_name:
+            numbers = [f"{n} ({one})" for n, one in enumerate(every, 1)]
+            raise UnknownName(f"series in {called}", series, numbers)
+        return by_name[series]
+    scouts, rest = _scouts(every)
+    if len(rest) > 1:
+        listed = "; ".join(f"{n}: {one}" for n, one in enumerate(every, 1))
+        raise UnreadableFile(
+            f"{called} holds {len(every)} series ({listed}): choose one with --series NUMBER, or "
+            "put it into its own folder"
+        )
+    if scouts:
+        shown = "; ".join(map(str, scouts))
+        log.warning("%s: passed over as scouts beside the scan: %s", called, shown)
+    return rest[0]
+
+
+def _scouts(every: Sequence[Series]) -> tuple[list[Series], list[Series]]:
+    """The scouts, and what remains; without any other series, scouts remain."""
+    main = max(every, key=lambda s: len(s.frames))
+    scouts = [s for s in every if s is not main and (s.is_scout or _is_stray(s, main))]
+    return scouts, [s for s in every if s not in scouts]
+
+
+def _is_stray(series: Series, main: Series) -> bool:
+    """Whether it is one image in the same series, turned well away from all others."""
+    first, other = series.frames[0], main.frames[0]
+    if len(series.frames) > 1 or len(main.frames) < 3 or series.uid != main.uid:
+        return False
+    if first.missing or other.missing:
+        return False
+    cosine = abs(float(first.normal @ other.normal))
+    return cosine < np.cos(np.radians(SCOUT_DEGREES))
+
+
+def _parted(frames: Sequence[Frame]) -> list[Series]:
+    """The frames of one UID, parted by direction and size.
+
+    A single image of the same direction that differs stays with the others, so that reading them
+    says by what: it is no scout, and a slice would be missing without it.
+    """
+    groups: list[list[Frame]] = []
+    for frame in frames:
+        group = next((g for g in groups if _alike(g[0], frame)), None)
+        if group is None:
+            groups.append([frame])
+        else:
+            group.append(frame)
+    groups.sort(key=len, reverse=True)
+    main, apart = groups[0], [Series(tuple(g)) for g in groups[1:]]
+    kept = [
+        s for s in apart if len(s.frames) > 1 or s.is_scout or _is_stray(s, Series(tuple(main)))
+    ]
+    main = main + [s.frames[0] for s in apart if s not in kept]
+    return [Series(tuple(main)), *kept]
+
+
+def _alike(one: Frame, other: Frame) -> bool:
+    """Whether two images are parallel and of one size in pixels and mm."""
+    if one.missing or other.missing or one.shape != other.shape:
+        return False
+    turned = float(np.abs(one.directions - other.directions).max())
+    return turned <= TURN and float(np.abs(one.pixel - other.pixel).max()) <= TURN
+
+
+def _number(header: Header) -> int:
+    """SeriesNumber; those without one come last."""
+    number = header.get("SeriesNumber")
+    return int(number) if number is not None else 1 << 31
+
+
+def _dicom_files(path: Path) -> Generator[Path]:
+    """The DICOM files at a path and below, sorted by name; other files are passed over.
+
+    A file that is called .dcm and is none, or is empty, is refused: a slice would be missing.
+    """
+    if path.is_file():
+        files = [path]
+    else:
+        below = (f for f in path.rglob("*") if not any(map(is_hidden, _within(f, path))))
+        files = sorted(f for f in below if f.is_file())
+    for file in files:
+        if has_dicom_mark(file):
+            yield file
+        elif ENDINGS.get(ending_of(file)) == "dicom" or not (file.suffix or file.stat().st_size):
+            raise UnreadableFile(f"{file} is called DICOM and is none, or is cut short")
+
+
+def _within(file: Path, root: Path) -> list[Path]:
+    """The file and its folders below a root."""
+    return [Path(part) for part in file.relative_to(root).parts]
+
+
+def elements(file: Path, **how: Any) -> Header:
+    """A DICOM file's elements, read as `how` tells pydicom's dcmread."""
+    import pydicom
+
+    with opened(file) as stream:
+        return pydicom.dcmread(stream, **how)
+
+
+@contextlib.contextmanager
+def opened(file: Path) -> Generator[BinaryIO]:
+    """The bytes of a DICOM file, for pydicom: a damaged one takes no memory, and is named."""
+    with speaking_of(file), _Bounded(io.FileIO(file)) as stream:
+        yield stream
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is never asked for more bytes than it has, whatever a damaged length says."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """So many bytes, or as many as are left."""
+        if size is not None and size > 1 << 16:
+            size = min(size, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def speaking_of(file: Path) -> Generator[None]:
+    """Whatever pydicom raises comes out as one exception that names the file; it warns of much."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UnreadableFile:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableFile(f"{file} is damaged or cut short ({reason})") from error

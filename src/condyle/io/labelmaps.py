@@ -1,0 +1,54 @@
+"""The label map files that a verb was given, and the names that lie beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from condyle.core import LabelMap, LabelScheme
+from condyle.core.case import repeated
+from condyle.errors import ConfigError
+from condyle.io import find_scans, open_dataset, read_labels, scan_name, write_text
+
+__all__ = ["label_files", "read_named", "write_names"]
+
+NAMES = "labels.json"
+"""The file of a folder of label maps that says what their numbers stand for: {"name": number}."""
+
+
+def label_files(paths: Sequence[Path]) -> dict[str, Path]:
+    """Base name -> file, of files and folders of files; refused if two share a name."""
+    files = [file for path in paths for file in find_scans(path)]
+    if not files:
+        raise ConfigError(f"there is no label map in {', '.join(map(str, paths))}")
+    if twice := repeated(map(scan_name, files)):
+        raise ConfigError(f"more than one file is called {', '.join(twice)}: give them in turn")
+    return {scan_name(file): file for file in files}
+
+
+def read_named(path: Path) -> LabelMap:
+    """A label map under the names in the file, in labels.json beside it, or in its data set."""
+    labels = read_labels(path)
+    if labels.scheme != LabelScheme.numbered(labels.scheme.ids):
+        return labels  # the file itself knows
+    scheme = _names_beside(path)
+    return labels.with_scheme(scheme).require_known(str(path)) if scheme else labels
+
+
+def _names_beside(path: Path) -> LabelScheme | None:
+    names = path.parent / NAMES
+    if names.is_file():
+        try:
+            return LabelScheme.of(json.loads(names.read_text(encoding="utf-8")))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f'{names} is no table of names: write {{"femur": 1}}') from error
+    home = path.parent.parent
+    if path.parent.name == "labelsTr" and (home / "dataset.json").is_file():
+        return open_dataset(home).scheme
+    return None
+
+
+def write_names(folder: Path, scheme: LabelScheme) -> Path:
+    """Say in a folder of label maps what their numbers stand for."""
+    return write_text(Path(folder) / NAMES, json.dumps(scheme.to_dict(), indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""NRRD and MetaImage, and the segments that 3D Slicer keeps in them."""

@@ -1,0 +1,73 @@
+"""A zip of DICOM files, unpacked where it can do no harm."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import stat
+import tempfile
+import zipfile
+from collections.abc import Generator
+from pathlib import Path
+
+from condyle.errors import CondyleError, UnreadableFile
+from condyle.io.paths import is_hidden
+
+__all__ = ["unpacked"]
+
+ENTRIES = 50_000
+BYTES = 16 << 30
+CHUNK = 1 << 20
+
+
+@contextlib.contextmanager
+def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator[Path]:
+    """A temporary folder with a zip's files, gone after the block.
+
+    Names that leave the folder, links, encrypted files, and more files or bytes than a scan has
+    are refused; bytes are counted as they are inflated, whatever the zip says of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="condyle-") as folder, zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        if len(infos) > entries:
+            raise UnreadableFile(f"{path} holds {len(infos)} files; a scan has {entries} at most")
+        left = size
+        for info in infos:
+            target = Path(folder) / _safe_name(path, info)
+            if info.is_dir() or any(is_hidden(Path(part)) for part in Path(info.filename).parts):
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            left -= _inflate(archive, info, target, left)
+            if left < 0:
+                raise UnreadableFile(f"{path} inflates to over {size >> 20} MiB; unpack it first")
+        try:
+            yield Path(folder)
+        except CondyleError as error:
+            # the user knows the zip, not our temporary folder
+            message = str(error).replace(f"{folder}/", f"{path}/").replace(folder, str(path))
+            raise type(error)(message) from error
+
+
+def _safe_name(path: Path, info: zipfile.ZipInfo) -> str:
+    """The entry's name, if it stays inside the folder and is a plain file's."""
+    name = info.orig_filename
+    if (
+        re.match(r"^([/\\]|[A-Za-z]:)", name)
+        or any(mark in name for mark in ("\\", "\0"))
+        or ".." in name.split("/")
+        or stat.S_ISLNK(info.external_attr >> 16)
+    ):
+        raise UnreadableFile(f"{path} holds {name!r}, which leads out of its folder; not unpacked")
+    if info.flag_bits & 1:
+        raise UnreadableFile(f"{path} is encrypted; unpack it and give the folder")
+    return name
+
+
+def _inflate(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, left: int) -> int:
+    """Inflate one entry to a file that is not there yet; how many bytes it gave."""
+    given = 0
+    with archive.open(info) as source, target.open("xb") as sink:
+        while given <= left and (chunk := source.read(CHUNK)):
+            given += len(chunk)
+            sink.write(chunk)
+    return given

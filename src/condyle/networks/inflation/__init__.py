@@ -1,0 +1,1 @@
+"""2D networks turned into 3D ones, weights included."""

@@ -1,0 +1,1 @@
+"""How far to trust a label map whose truth is not known."""

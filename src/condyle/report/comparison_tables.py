@@ -1,0 +1,258 @@
+"""Models side by side: the tables of the paper, the tests behind them, and the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from condyle.core import Case
+from condyle.errors import WeightsError
+from condyle.measure.evaluate import FAILURES, METRICS
+from condyle.measure.likelihood import Likelihood
+from condyle.measure.slices import at_ends, pooled
+from condyle.measure.statistics import (
+    Difference,
+    Standing,
+    differences,
+    of_patients,
+    standings,
+)  # fmt: skip
+from condyle.report import tables
+
+__all__ = ["VIEWS", "Compared", "Model", "Place", "compared"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a comparison knows of a model.
+
+    Parameters
+    ----------
+    name : as in the tables.
+    absent : why it is not on this machine; '' if it is.
+    rows : of `condyle.measure.score_case`, with patient, case, fold and seed.
+    slices : of `condyle.measure.slices.score_slices`, with the same.
+    runs : a training each: fold, seed, folder, seconds, seconds_a_case, parameters, warnings.
+    histories : a training each: its rows of history.csv.
+    predictions : case -> its label map.
+    likelihood : voxels of held-out cases by probability, all structures and trainings together.
+    """
+
+    name: str
+    absent: str = ""
+    rows: list[Row] = field(default_factory=list[Row])
+    slices: list[Row] = field(default_factory=list[Row])
+    runs: list[Row] = field(default_factory=list[Row])
+    histories: list[list[Row]] = field(default_factory=list[list[Row]])
+    predictions: dict[str, Path] = field(default_factory=dict[str, Path])
+    likelihood: Likelihood = field(default_factory=Likelihood.none)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a comparison's page says beside its figures."""
+
+    title: str
+    settings: Mapping[str, Any]
+    ends: int
+    environment: Mapping[str, Any]
+    warnings: Sequence[str]
+    cases: Mapping[str, Case]
+
+
+VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd")
+SLICE_FIGURES = ("dice", "iou", "precision", "recall", "volume_similarity")
+
+VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "3d": ("3D scores", VOLUME_FIGURES),
+    "2d": ("2D scores, slice by slice", SLICE_FIGURES),
+    "3d_ends": ("3D scores at the ends of structures", SLICE_FIGURES),
+    "2d_ends": ("2D scores at the ends of structures, slice by slice", SLICE_FIGURES),
+}
+"""The femur study's tables: what is scored, and the figures of each."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """All figures of a comparison.
+
+    Parameters
+    ----------
+    models : those that are here, the best first.
+    absent : those that are not.
+    views : view -> its table as shown; a row a model, the best first.
+    standings, pairs : a row a view, metric, structure ('all': their mean) and model, or pair.
+    """
+
+    models: list[Model]
+    absent: list[Model]
+    views: dict[str, list[Row]]
+    standings: list[Row]
+    pairs: list[Row]
+
+    def standing(self, metric: str = "dice", view: str = "3d") -> list[Row]:
+        """The standings by a metric over all structures, the best first."""
+        return [row for row in self.standings if _is(row, view, metric)]
+
+    def between(self, metric: str = "dice", view: str = "3d") -> list[Row]:
+        """The tests of all pairs by a metric over all structures."""
+        return [row for row in self.pairs if _is(row, view, metric)]
+
+    def of_patients(self, metric: str) -> dict[str, list[float]]:
+        """Model -> a figure a patient, in one order for all; the best model first."""
+        scores = of_patients({model.name: model.rows for model in self.models}, metric)
+        return {name: [found[p] for p in sorted(found)] for name, found in scores.items()}
+
+    def of_cases(self, model: str = "") -> dict[str, float]:
+        """Case -> mean Dice of a model, or over all models; the worst first."""
+        rows = {m.name: [r | {"patient": r["case"]} for r in m.rows] for m in self.models}
+        scores = of_patients(rows, "dice")
+        asked = [scores[model]] if model else list(scores.values())
+        means = {case: sum(s[case] for s in asked) / len(asked) for case in asked[0]}
+        return dict(sorted(means.items(), key=lambda item: item[1]))
+
+
+def _is(row: Row, view: str, metric: str) -> bool:
+    """Whether a row of figures is of a view and a metric, over all structures."""
+    return (row["view"], row["metric"], row["structure"]) == (view, metric, "all")
+
+
+def compared(models: Sequence[Model], ends: int) -> Compared:
+    """All figures of some models on the same patients.
+
+    Raises
+    ------
+    WeightsError
+        If no model at all is here.
+    """
+    here = {model.name: model for model in models if not model.absent}
+    if not here:
+        raise WeightsError(f"none of the models can be had here; the first: {models[0].absent}")
+    ranked: list[Row] = []
+    pairs: list[Row] = []
+    shown: dict[str, list[Row]] = {}
+    order = list(here)
+    for view, (_, figures) in VIEWS.items():
+        rows = {name: _rows_of(here[name], view, ends) for name in order}
+        if not any(rows.values()):
+            continue
+        structures = list(dict.fromkeys(r["structure"] for some in rows.values() for r in some))
+        for structure in ("all", *structures):
+            chosen = {
+                name: [r for r in some if structure in ("all", r["structure"])]
+                for name, some in rows.items()
+            }
+            for metric in figures:
+                key = {"view": view, "metric": metric, "structure": structure}
+                found, tested = _tested(chosen, metric)
+                ranked += [key | asdict(one) for one in found]
+                pairs += [key | asdict(one) | {"significant": one.significant} for one in tested]
+                if (view, metric, structure) == ("3d", "dice", "all"):
+                    order = [one.model for one in found]
+        shown[view] = [_line(here[name], view, ranked, pairs) for name in order]
+        shown[view] += [{"Model": m.name, "Dice": "not here"} for m in models if m.absent]
+    absent = [model for model in models if model.absent]
+    return Compared([here[name] for name in order], absent, shown, ranked, pairs)
+
+
+def _rows_of(model: Model, view: str, ends: int) -> list[Row]:
+    """The rows of a model that a view is made from."""
+    if view == "3d":
+        return model.rows
+    whose = ("patient", "case", "structure", "seed")
+    groups: dict[tuple[Any, ...], list[Row]] = {tuple(r[k] for k in whose): [] for r in model.rows}
+    for row in model.slices:
+        groups[tuple(row[k] for k in whose)].append(row)
+    chosen: list[Row] = []
+    for key, group in groups.items():
+        some = at_ends(group, ends) if view.endswith("_ends") else group
+        if view.startswith("3d") or not some:  # nothing at all: rightly, and without a figure
+            some = [pooled(some)]
+        chosen += [{**dict(zip(whose, key, strict=True)), **row} for row in some]
+    return chosen
+
+
+def _tested(
+    rows: Mapping[str, Sequence[Row]], metric: str
+) -> tuple[list[Standing], list[Difference]]:
+    """Standings and tests by a metric; of one with a sign, standings by its distance to the best.
+
+    A figure with a sign has no tests: too much and too little would make up for each other.
+    """
+    meaning = METRICS[metric]
+    if meaning.better != "nearer":
+        scores = of_patients(rows, metric)
+        if not any(scores.values()):
+            return [], []
+        return standings(scores, meaning.better), differences(scores, meaning.better)
+    found: dict[str, Standing] = {}
+    for side in (-1, 1):
+        for one in standings(of_patients(rows, metric, side), "higher"):
+            before = found.get(one.model)
+            if before is None or abs(one.mean - meaning.best) > abs(before.mean - meaning.best):
+                found[one.model] = one
+    return list(found.values()), []
+
+
+def _line(model: Model, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) -> Row:
+    """A model's row of a table, as shown."""
+    mine = {
+        row["metric"]: row for row in ranked
+        if (row["view"], row["structure"], row["model"]) == (view, "all", model.name)
+    }  # fmt: skip
+    dice = mine["dice"]
+    line: Row = {"Model": model.name}
+    for metric in VIEWS[view][1]:
+        figure, digits = mine[metric], tables.METRICS[metric][2]
+        line[tables.heading(metric)] = tables.mean_sd(figure["mean"], figure["sd"], digits)
+        if metric == "dice":
+            line["95 % CI"] = f"{dice['low']:.3f}–{dice['high']:.3f}"
+            line["Median"] = tables.shown(dice["median"])
+    line["Rank"] = f"{dice['rank']:g} ({dice['rank_low']:g}–{dice['rank_high']:g})"
+    line["p to the best"] = _p_to_best(model.name, view, ranked, pairs)
+    if view == "3d":
+        line["Failed"] = sum(row["note"] in FAILURES for row in model.rows)
+        line |= _costs(model)
+    return line
+
+
+def _p_to_best(name: str, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) -> str:
+    """Holm's p of a model against the best one of a view; '–' for the best itself."""
+    best = next(row["model"] for row in ranked if _is(row, view, "dice"))
+    for row in pairs:
+        if _is(row, view, "dice") and {row["model"], row["other"]} == {name, best}:
+            return p_text(row["holm"])
+    return "–"
+
+
+def p_text(p: float) -> str:
+    """A p value as papers print it.
+
+    Examples
+    --------
+    >>> p_text(0.0312), p_text(0.00001), p_text(float("nan"))
+    ('0.031', '< 0.001', 'too few')
+    """
+    if math.isnan(p):
+        return "too few"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _costs(model: Model) -> Row:
+    """What a model cost: training and prediction, mean over its runs, and its size."""
+
+    def mean(key: str) -> float | None:
+        known = [float(run[key]) for run in model.runs if run.get(key) is not None]
+        return sum(known) / len(known) if known else None
+
+    seconds, parameters, each = mean("seconds"), mean("parameters"), mean("seconds_a_case")
+    return {
+        "Training": tables.duration(seconds) if seconds is not None else None,
+        "Prediction (s a case)": tables.shown(each, 2),
+        "Parameters (M)": tables.shown(parameters / 1e6, 2) if parameters is not None else None,
+    }

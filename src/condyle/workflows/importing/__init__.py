@@ -1,0 +1,1 @@
+"""Scans and masks into a data set."""

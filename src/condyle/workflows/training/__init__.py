@@ -1,0 +1,1 @@
+"""A data set into a trained segmenter."""

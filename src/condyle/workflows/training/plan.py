@@ -1,0 +1,245 @@
+"""What a training does with the data, the time and the machine there are, and why."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from condyle import networks
+from condyle.config import Experiment, Planes
+from condyle.core import Dataset, Fold, Grid
+from condyle.errors import ConfigError, DatasetError
+from condyle.jobs.progress import Tell, silent, told
+from condyle.networks import NetworkName, SegmentationNetwork
+from condyle.networks.device import pick_device
+from condyle.predict import Segmenter
+from condyle.prepare.fingerprint import Fingerprint, fingerprint, settings_for
+from condyle.prepare.recipe import Recipe
+from condyle.prepare.slices import AXIS, planes_of
+from condyle.prepare.splits import carve, default_folds
+from condyle.train.pace import memory_here, memory_of_step, seconds_of_step
+
+__all__ = ["Plan", "fold_of", "plan"]
+
+log = logging.getLogger("condyle")
+
+FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-plain"
+"""The networks to choose from: a pretrained one for slices, a small one for volumes."""
+LARGEST_PATCH = {2: 512 * 512, 3: 96**3}
+"""Voxels of a training sample at the most."""
+SHORTER = {2: 0.0, 3: 0.5}
+"""Part of a step, of 8 voxels say, by which a sample may fall short of the scan; slices are always
+seen whole when they are segmented, so a sample must not be smaller."""
+USUAL_BATCH = {2: 8, 3: 2}
+FEWEST_STEPS = 300
+"""Steps that a network for volumes needs before it is worth its time."""
+ENOUGH_STEPS = 4000
+"""Steps from which on more samples each are worth more than more steps."""
+SHARE_FOR_FITTING = 0.8
+"""About the part of a budget that is left for steps."""
+SHARE_OF_MEMORY = 0.6
+"""Of the memory that is free, the part that a training may take."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with nothing left open, and a sentence for each thing that was chosen."""
+
+    experiment: Experiment
+    reasons: tuple[str, ...]
+
+
+def fold_of(dataset: Dataset, experiment: Experiment) -> Fold:
+    """The fold asked for, with cases for choosing taken out of its training cases."""
+    labelled = dataset.labelled()
+    if not labelled:
+        raise DatasetError(f"{dataset.root} holds no labelled case: there is nothing to learn from")
+    if not dataset.folds:
+        dataset = dataset.with_folds(default_folds(labelled))
+    return carve(labelled, dataset.fold(experiment.fold), experiment.training.seed)
+
+
+def plan(
+    experiment: Experiment,
+    dataset: Dataset,
+    *,
+    plane: Planes | None = None,
+    processes: int = 1,
+    tell: Tell = silent,
+) -> Plan:
+    """The experiment with all that it leaves open chosen from the training scans and the machine.
+
+    Network, preparation, inflation, sample and batch: what it gives is kept. Under a budget the
+    time of a step is measured here, so that network and batch fit into the time.
+
+    Parameters
+    ----------
+    plane : of the slices; wins over the experiment's preparation.
+    processes : among which a batch will be shared.
+    """
+    scans = _Scans(dataset, fold_of(dataset, experiment), tell)
+    reasons: list[str] = []
+    candidates, filled = _candidates(experiment, scans, plane), experiment
+    for name, why in candidates:
+        filled = experiment.changed(network=experiment.network.changed(name=name))
+        filled = _with_inflation(_with_preparation(filled, scans, plane), scans)
+        network = _network(filled, scans)
+        filled, pace, steps = _with_batch(_with_patch(filled, scans, network), network, processes)
+        reasons += [why, pace]
+        if steps is None or steps >= FEWEST_STEPS or name == candidates[-1][0]:
+            break
+        reasons.append(f"that is too slow: {name} needs {FEWEST_STEPS} steps to be worth its time")
+    for reason in reasons:
+        log.info("plan: %s", reason)
+    return Plan(filled, tuple(reasons))
+
+
+class _Scans:
+    """The training scans; what they are like is read when first asked."""
+
+    def __init__(self, dataset: Dataset, fold: Fold, tell: Tell):
+        self.cases = dataset.select(fold.train)
+        self.classes = len(dataset.scheme) + 1
+        self.tell = tell
+
+    @cached_property
+    def seen(self) -> Fingerprint:
+        """What they are like."""
+        return fingerprint(told(self.tell, "looking at the scans", self.cases, len(self.cases)))
+
+    @cached_property
+    def channels(self) -> int:
+        """Channels of a scan."""
+        return len(self.cases[0].channels())
+
+    def working_grids(self, recipe: Recipe) -> list[Grid]:
+        """The grid of each scan as a network sees it."""
+        cases = self.seen.cases
+        return [recipe.working_grid(Grid.regular(c.shape, spacing=c.spacing)) for c in cases]
+
+
+def _candidates(
+    experiment: Experiment, scans: _Scans, plane: Planes | None
+) -> list[tuple[str, str]]:
+    """The networks that come into question, the first choice first, and why each does."""
+    name, weights = experiment.network.name, Path(experiment.network.weights)
+    if name != "auto":
+        if NetworkName.parse(name).spatial == 3 and experiment.training.hard_slices:
+            raise ConfigError(
+                f"training.hard_slices is for networks that see slices, and {name} sees volumes: "
+                f"take --network {name.removeprefix('3d:')}, or leave hard_slices out"
+            )
+        return [(name, f"network {name}, as asked")]
+    if weights.is_dir():
+        name = Segmenter.load(weights).name
+        return [(name, f"network {name}, as in {weights}")]
+    shape = scans.seen.shape
+    size = "x".join(f"{side:.0f}" for side in shape)
+    flat = f"network {FLAT}: pretrained on photographs, it learns slices from few scans"
+    if experiment.training.hard_slices or plane:
+        return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} asks for slices")]
+    if math.prod(shape) > LARGEST_PATCH[3]:
+        return [(FLAT, f"{flat}; scans of {size} voxels are too large to be seen whole in 3D")]
+    return [(DEEP, f"network {DEEP}: scans of {size} voxels are seen whole"), (FLAT, flat)]
+
+
+def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | None) -> Experiment:
+    """With a preparation that suits the scans, or the one that earlier weights were fitted to."""
+    if (given := experiment.preparation) is not None:
+        return experiment.changed(preparation=given.changed(plane=plane or given.plane))
+    if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
+        earlier = Segmenter.load(Path(experiment.network.weights))
+        return experiment.changed(preparation=earlier.recipe.settings)
+    spatial = NetworkName.parse(experiment.network.name).spatial
+    return experiment.changed(preparation=settings_for(scans.seen, spatial, plane))
+
+
+def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
+    """With an inflation that fits the plane and the thickness of slices, if a network has one."""
+    settings, inflation = experiment.preparation, experiment.network.inflation
+    if settings is None or not NetworkName.parse(experiment.network.name).is_inflated:
+        return experiment
+    through, kept = AXIS[planes_of(settings.plane)[-1]], inflation.keep_depth
+    if kept is None:
+        grid = Recipe(settings).working_grid(scans.cases[0].image().grid)
+        pixel = float(np.delete(grid.spacing, through).mean())
+        kept = max(round(math.log2(grid.spacing[through] / pixel)), 0)
+    changed = inflation.changed(axis=2 + through, keep_depth=kept)
+    return experiment.changed(network=experiment.network.changed(inflation=changed))
+
+
+def _with_patch(experiment: Experiment, scans: _Scans, network: SegmentationNetwork) -> Experiment:
+    """With a sample that holds the typical scan, or as much of it as is affordable.
+
+    A network pads to its own steps, of 8 or 32 voxels say: a sample may end a little before the
+    scan does, rather than be filled up by half its size.
+    """
+    settings, given = experiment.preparation, experiment.training.patch
+    assert settings is not None
+    spatial = network.spatial
+    turned = settings.plane == "all"
+    flat = AXIS[planes_of(settings.plane)[-1]] if spatial == 2 else None
+    if given is not None:
+        if flat is not None and given[flat] != 1 and not turned:
+            raise ConfigError(
+                f"training.patch = {list(given)} is not 1 voxel thick across {settings.plane} "
+                "slices: leave it out, or give the plane that it was made for"
+            )
+        return experiment
+    grids = scans.working_grids(Recipe(settings))
+    sides = np.median([grid.shape for grid in grids], axis=0)
+    if flat is not None:
+        if turned:
+            sides[:] = sides.max()
+        sides[flat] = 1
+    shrink = (LARGEST_PATCH[spatial] / np.prod(sides)) ** (1 / spatial)
+    if shrink < 1:
+        sides = np.where(np.arange(3) == flat, 1, sides * shrink)
+    multiple = network.multiple
+    if isinstance(multiple, int):
+        multiple = (32 if spatial == 2 else 8,) * 3
+    patch = tuple(
+        1 if axis == flat else max(math.ceil(side / step - SHORTER[spatial]), 1) * step
+        for axis, (side, step) in enumerate(zip(sides, multiple, strict=True))
+    )
+    return experiment.changed(training=experiment.training.changed(patch=patch))
+
+
+def _with_batch(
+    experiment: Experiment, network: SegmentationNetwork, processes: int
+) -> tuple[Experiment, str, float | None]:
+    """With a batch, what a step of it takes, and how many fit into the budget, if there is one."""
+    training = experiment.training
+    assert training.patch is not None
+    sides = tuple(side for side in training.patch if side > 1 or network.spatial == 3)
+    share = math.ceil((training.batch or USUAL_BATCH[network.spatial] * processes) / processes)
+    fixed, a_sample = memory_of_step(network, sides, training)
+    free = memory_here(pick_device(experiment.device))
+    if training.batch is None and free:
+        while share > 1 and fixed + a_sample * share > SHARE_OF_MEMORY * free:
+            share //= 2
+    seconds = seconds_of_step(network, sides, share, training, experiment.device)
+    steps = SHARE_FOR_FITTING * training.budget / seconds if training.budget else None
+    if training.batch is None and steps is not None and steps > 2 * ENOUGH_STEPS:
+        share, seconds, steps = 2 * share, 2 * seconds, steps / 2
+    batch = training.batch or share * processes
+    pace = (
+        f"a step of {batch} samples of {'x'.join(map(str, sides))} takes some {seconds:.2g} s and "
+        f"{(fixed + a_sample * share) / 2**30:.1f} GiB of {free / 2**30:.0f}"
+    )
+    if steps is not None:
+        pace += f"; about {steps:.0f} of them fit into the budget"
+    return experiment.changed(training=training.changed(batch=batch)), pace, steps
+
+
+def _network(experiment: Experiment, scans: _Scans) -> SegmentationNetwork:
+    """The network in its shape, with random weights."""
+    rules = experiment.network
+    return networks.build(
+        rules.name, scans.channels, scans.classes, "none", rules.deep_supervision, rules.inflation
+    )[0]

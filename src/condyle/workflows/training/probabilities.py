@@ -1,0 +1,91 @@
+"""How likely a segmenter holds the voxels of held-out cases to be what they are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from condyle.core import Case
+from condyle.jobs.pipeline import failing_alone
+from condyle.jobs.progress import Tell, silent, told
+from condyle.measure.likelihood import Likelihood
+from condyle.predict import Segmenter
+from condyle.predict.runtimes.torch import TorchRuntime
+from condyle.prepare.resample import resample_labels
+from condyle.runs.record import read_csv, write_csv
+
+__all__ = ["MOST_CASES", "count_likelihood", "likelihood_of", "read_likelihood"]
+
+log = logging.getLogger("condyle")
+T = TypeVar("T")
+
+MOST_CASES = 8
+"""Cases that are looked at: a voxel in a thousand would do for the curves."""
+FILE = "likelihood.csv"
+
+
+def count_likelihood(
+    segmenter: Segmenter,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    device: str = "auto",
+    tell: Tell = silent,
+) -> dict[str, Likelihood]:
+    """Structure -> voxels of held-out cases by probability; written as likelihood.csv into `out`.
+
+    Counted are the voxels of the grid that the network sees, of at most 8 cases, evenly chosen
+    among all; what nobody labelled is left out. A case that fails is left out, and logged.
+    """
+    runtime = TorchRuntime.of(segmenter.network, device)
+    counts = {name: Likelihood.none() for name in segmenter.scheme.names}
+    failed: dict[str, str] = {}
+    chosen = evenly(cases, MOST_CASES)
+    for case in told(tell, "weighing probabilities", chosen, len(chosen)):
+        with failing_alone(case.id, failed):
+            found = likelihood_of(segmenter, runtime, case)
+            counts = {name: counts[name] + found[name] for name in counts}
+    for name, reason in failed.items():
+        log.warning("the probabilities of %s are not counted: %s", name, reason)
+    rows = [{"structure": name, **row} for name, count in counts.items() for row in count.rows()]
+    if rows:
+        write_csv(Path(out) / FILE, rows)
+    return counts
+
+
+def likelihood_of(segmenter: Segmenter, runtime: TorchRuntime, case: Case) -> dict[str, Likelihood]:
+    """Structure -> voxels of one case by probability, on the grid that the network sees."""
+    channels, labels = case.pair()
+    prepared = segmenter.recipe.apply(channels)
+    ras, ignore = labels.reoriented("RAS").array, labels.scheme.ignore
+    truth = resample_labels(ras, prepared.grid.shape, allow_loss=True, ignore=ignore)
+    known = np.ones(truth.shape, bool) if ignore is None else truth != ignore
+    found = segmenter.probabilities(runtime, prepared.array)
+    return {
+        name: Likelihood.count(truth == labels.scheme[name].id, found[index], known)
+        for index, name in enumerate(segmenter.scheme.names, 1)
+    }
+
+
+def read_likelihood(run: Path) -> dict[str, Likelihood]:
+    """Structure -> voxels by probability, as a run folder's likelihood.csv has them.
+
+    Empty where there is none.
+    """
+    path = Path(run) / FILE
+    if not path.is_file():
+        return {}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in read_csv(path):
+        rows.setdefault(row["structure"], []).append(row)
+    return {name: Likelihood.of(its) for name, its in rows.items()}
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of the items, evenly chosen, in their order."""
+    at = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[i] for i in at]

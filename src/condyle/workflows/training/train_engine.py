@@ -1,0 +1,329 @@
+"""The run folder of another program's segmenter: made like ours, judged like ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from condyle.config import Experiment
+from condyle.core import Case, Dataset, Fold, LabelScheme
+from condyle.engines import EngineName, nnunet, totalsegmentator
+from condyle.engines.nnunet import Start, Trained
+from condyle.engines.process import require, versions
+from condyle.engines.totalsegmentator import Task
+from condyle.errors import ConfigError
+from condyle.io import Manifest, open_dataset, read_labels, write, write_text
+from condyle.io.labelmaps import write_names
+from condyle.jobs.progress import Tell, silent
+from condyle.measure.overlap import count
+from condyle.predict.nnunet_import import segmenter_of
+from condyle.runs.record import (
+    environment,
+    logged,
+    read_csv,
+    require_room,
+    write_csv,
+    write_json,
+)
+from condyle.runs.tracking import require_trackers, tracked
+from condyle.workflows.evaluate import Learnt, judge
+from condyle.workflows.segment_engine import Card
+from condyle.workflows.training.plan import fold_of
+from condyle.workflows.training.run_figures import write_slices
+
+__all__ = ["EngineRun", "train"]
+
+log = logging.getLogger("condyle")
+
+Row = dict[str, Any]
+SHARE_FOR_THE_END = 0.04
+"""Part of a budget kept for reading the answers, scoring and writing the report."""
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """A finished run of an engine: its folder and its held-out scores."""
+
+    folder: Path
+    summary: list[Row]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an engine gives back to be judged.
+
+    Parameters
+    ----------
+    data : what the report says of where the answers come from.
+    """
+
+    predictions: dict[str, Path]
+    failed: dict[str, str]
+    seconds: float
+    seconds_a_case: float | None
+    history: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    parameters: int | None = None
+    data: Row = field(default_factory=Row)
+
+
+def train(
+    experiment: Experiment, out: Path, *, resume: bool = False, tell: Tell = silent
+) -> EngineRun:
+    """Let the engine that the experiment names learn a fold, and judge it on the held-out cases.
+
+    Parameters
+    ----------
+    resume : go on with an interrupted run as its own config.toml says.
+
+    Raises
+    ------
+    MissingExtra, WeightsError
+        If the engine, or its weights, are not here; before anything is written.
+    EngineFailed
+        If it crashed, hung or was killed; before its first epoch nothing is left behind.
+    """
+    started, out = time.time(), Path(out)
+    if resume and (out / "config.toml").is_file():
+        experiment = Experiment.read(out / "config.toml")
+        if Manifest(out).holds("run"):
+            return EngineRun(out, read_csv(out / "summary.csv"))
+    else:
+        require_room(out)
+    name = EngineName.parse(experiment.network.name)
+    settings = experiment.training
+    if settings.epochs and settings.budget:
+        raise ConfigError("give either --epochs or --budget, not both")
+    require(name.package)
+    require_trackers(experiment.log)
+    dataset = open_dataset(Path(experiment.dataset))
+    fold = fold_of(dataset, experiment)
+    if not fold.test:
+        log.warning("no case is held out: nothing will say how good this segmenter is")
+    task = None
+    if name.engine == "totalsegmentator":
+        task = _task(name, dataset, tell)
+    with _whole_or_absent(out), logged(out) as warnings:
+        work = _Work(experiment, name, dataset, fold, out, started, tell, task)
+        write_text(out / "config.toml", experiment.to_toml())
+        found = environment() | {"engines": dict(versions(require(name.package)))}
+        write_json(out / "environment.json", found)
+        outcome = ENGINES[name.engine](work)
+        summary = work.judged(outcome, warnings)
+        with tracked(experiment.log, out) as track:  # an engine's figures are known at its end
+            for row in outcome.history:
+                track.epoch(row)
+            track.finish(len(outcome.history), summary)
+    return EngineRun(out, summary)
+
+
+@contextlib.contextmanager
+def _whole_or_absent(out: Path) -> Generator[None]:
+    """A run folder that is removed if the run fails before there is anything to go on from."""
+    fresh = not out.exists()
+    try:
+        yield
+    except BaseException:
+        space = nnunet.Space.begun(out / "engine", os.environ)
+        if space is not None and space.can_go_on:
+            log.warning("%s keeps what was learnt: go on with --resume", out)
+        elif fresh:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _task(name: EngineName, dataset: Dataset, tell: Tell) -> Task:
+    """What TotalSegmentator's task knows of our structures, with its weights here."""
+    if len(dataset.channel_names) > 1:
+        raise ConfigError(f"TotalSegmentator sees one channel, scans have {dataset.channel_names}")
+    with tempfile.TemporaryDirectory(prefix="condyle-") as folder:
+        task = totalsegmentator.ask(name.what, Path(folder), tell)
+    totalsegmentator.mapping(dataset, task.classes)
+    totalsegmentator.fetch([*task.parts, *task.crop], tell)
+    return task
+
+
+@dataclass(frozen=True)
+class _Work:
+    experiment: Experiment
+    name: EngineName
+    dataset: Dataset
+    fold: Fold
+    out: Path
+    started: float
+    tell: Tell
+    task: Task | None = None
+
+    @property
+    def held_out(self) -> tuple[Case, ...]:
+        return self.dataset.select(self.fold.test)
+
+    @property
+    def deadline(self) -> float | None:
+        """When an engine must be done, in seconds since 1970."""
+        budget = self.experiment.training.budget
+        return self.started + budget * (1 - SHARE_FOR_THE_END) if budget else None
+
+    def judged(self, outcome: Outcome, warnings: list[str]) -> list[Row]:
+        """Write what was learnt and how good it is; gives the summary's rows."""
+        for case, reason in outcome.failed.items():
+            log.warning("%s failed: %s", case, reason)
+        write_csv(self.out / "history.csv", outcome.history)
+        if outcome.predictions:
+            write_names(self.out / "predictions", self.dataset.scheme)
+        learnt = Learnt(
+            data={
+                "train": list(self.fold.train),
+                "validation": list(self.fold.validation),
+                "test": list(self.fold.test),
+                **outcome.data,
+            },
+            history=outcome.history,
+            parameters=outcome.parameters,
+            seconds=outcome.seconds,
+            seconds_a_case=outcome.seconds_a_case,
+            warnings=warnings,
+        )
+        write_slices(self.held_out, outcome.predictions, self.experiment, self.out)
+        return judge(
+            self.held_out, outcome.predictions, self.out, self.experiment, learnt, self.tell
+        )
+
+    def learnt(self, start: Start | None, deadline: float | None) -> Trained:
+        """What nnU-Net makes of the fold, in the run folder."""
+        settings = self.experiment.training
+        given = {
+            "device": self.experiment.device,
+            "seed": settings.seed,
+            "epochs": settings.epochs,
+            "steps": settings.steps if isinstance(settings.steps, int) else None,
+            "budget": settings.budget,
+            "deadline": deadline,
+        }
+        space = nnunet.Space.of(self.out / "engine", os.environ)
+        done = nnunet.train(
+            self.dataset, self.fold, self.name.what, space, self.out / "predictions", given,
+            self.tell, start,
+        )  # fmt: skip
+        if not done.mirror:
+            log.warning("no mirror images were looked at: the budget left no time for them")
+        scheme = LabelScheme(self.dataset.scheme.labels)
+        segmenter = segmenter_of(done.model, scheme=scheme, turned=start is not None)
+        segmenter.save(self.out / "segmenter")
+        return done
+
+
+def by_nnunet(work: _Work) -> Outcome:
+    """Plan, train and predict by nnU-Net; its model is kept in the run folder."""
+    done = work.learnt(None, work.deadline)
+    data = {"weights": "random numbers", "model": str(done.model)}
+    return _outcome(done, done.predictions, data)
+
+
+def by_totalsegmentator(work: _Work) -> Outcome:
+    """TotalSegmentator's own answers; or those of its network, fine-tuned, if they are better."""
+    assert work.task is not None
+    joined = totalsegmentator.mapping(work.dataset, work.task.classes)
+    names = {x.name: [work.task.classes[n] for n in joined.get(x.id, ())]
+             for x in work.dataset.scheme.labels}  # fmt: skip
+    for name in (name for name, theirs in names.items() if not theirs):
+        log.warning("TotalSegmentator does not know %s", name)
+    for theirs, ours in totalsegmentator.owners(joined).items():
+        both = [x.name for x in work.dataset.scheme.labels if theirs in joined.get(x.id, ())]
+        if len(both) > 1:
+            log.warning(
+                "TotalSegmentator does not tell %s apart: what it calls %s counts for %s",
+                " and ".join(both), work.task.classes[theirs], work.dataset.scheme[ours].name,
+            )  # fmt: skip
+    asked = (*work.fold.test, *(work.fold.validation if work.name.finetuned else ()))
+    folder = work.out / ("zero-shot" if work.name.finetuned else "predictions")
+    cases = {}
+    for case in work.dataset.select(asked):
+        file = work.out / "engine" / "scans" / f"{case.id}.nii.gz"
+        cases[case.id] = [str(write(case.image(), file).resolve())]
+    predictions, failed, seconds = totalsegmentator.predict(
+        work.task, cases, work.out / "engine", work.experiment.device, joined,
+        work.dataset.scheme, folder, work.tell,
+    )  # fmt: skip
+    shutil.rmtree(work.out / "engine" / "scans")
+    data: Row = {"weights": f"TotalSegmentator, {work.task.name}"}
+    data |= {f"classes for {name}": ", ".join(theirs) for name, theirs in names.items()}
+    card = Card(task=work.task.name, labels=LabelScheme(work.dataset.scheme.labels).to_dict(),
+                joined=joined)  # fmt: skip
+    if not work.name.finetuned:
+        card.save(work.out)
+        return Outcome(predictions, failed, 0.0, seconds, data=data)
+    return _finetuned(work, card, predictions, data)
+
+
+def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> Outcome:
+    """What the fine-tuned network finds; what was found before, if it does not beat that."""
+    assert work.task is not None
+    part, classes = totalsegmentator.base(work.task, work.dataset.scheme, card.joined)
+    model = totalsegmentator.model_of(part)
+    done = work.learnt(Start(model, part.configuration, classes), work.deadline)
+    write_csv(work.out / "tensors.csv", done.fates)
+    fates = Counter(row["fate"] for row in done.fates)
+    validation = work.fold.validation
+    old, new = (_mean_dice(work, found) for found in (before, done.predictions))
+    better = not validation or new > old
+    if not validation:
+        log.warning("no validation case says whether fine-tuning helped: its answers are taken")
+    elif not better:
+        log.warning(
+            "fine-tuning did not beat TotalSegmentator's own answers on validation cases (mean "
+            "Dice %.3f and %.3f): those are kept", new, old,
+        )  # fmt: skip
+    data |= {
+        "model": str(model),
+        "tensors": ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())),
+        "validation Dice before fine-tuning": old,
+        "validation Dice after fine-tuning": new,
+        "answers": "fine-tuned" if better else "zero-shot",
+    }
+    if not better:
+        shutil.rmtree(work.out / "segmenter")
+        card.save(work.out)
+        shutil.rmtree(work.out / "predictions")
+        (work.out / "zero-shot").rename(work.out / "predictions")
+    shutil.rmtree(work.out / "zero-shot", ignore_errors=True)
+    files = {path.name.removesuffix(".nii.gz"): path
+             for path in (work.out / "predictions").glob("*.nii.gz")}  # fmt: skip
+    for name in set(files) - set(work.fold.test):
+        files.pop(name).unlink()
+    return _outcome(done, files, data)
+
+
+def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
+    """Mean Dice over the validation cases and the structures that are there; NaN without any."""
+    values: list[float] = []
+    for case in work.dataset.select(work.fold.validation):
+        truth = case.labels()
+        labels = read_labels(found[case.id], truth.scheme) if case.id in found else None
+        for number in truth.scheme.ids:
+            there = truth.array == number
+            guess = labels.array == number if labels else np.zeros_like(there)
+            dice = count(there, guess).dice
+            values += [] if math.isnan(dice) else [dice]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _outcome(done: Trained, predictions: dict[str, Path], data: Row) -> Outcome:
+    return Outcome(
+        predictions, done.failed, done.seconds, done.seconds_a_case, done.history,
+        done.parameters, data,
+    )  # fmt: skip
+
+
+ENGINES = {"nnunet": by_nnunet, "totalsegmentator": by_totalsegmentator}
