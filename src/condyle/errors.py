@@ -1,6 +1,6 @@
 """Every exception that Condyle raises.
 
-CondyleError                     the root; the command line shows its sentence and exits 2
+CondyleError                     the root: a sentence, and the setting that is at fault
 ├── MissingFile        (FileNotFoundError)  a path that is not there
 ├── UnreadableFile     (OSError)            a file that is no scan, is cut short, or is damaged
 ├── GeometryError      (ValueError)         a grid that cannot exist, or that would mislead
@@ -14,16 +14,19 @@ CondyleError                     the root; the command line shows its sentence a
 ├── WeightsError       (OSError)            weights that are missing, damaged, or of another shape
 ├── OutputError        (OSError)            a result that could not be written whole
 ├── MissingExtra       (ImportError)        an optional library that is not installed
-├── EngineFailed       (RuntimeError)       another program that failed; exits 1
-├── TrainingFailed     (RuntimeError)       training that cannot go on; exits 1
+├── EngineFailed       (RuntimeError)       another program that failed
+├── TrainingFailed     (RuntimeError)       training that cannot go on
 │   └── OutOfMemory    (MemoryError)        a batch that does not fit into memory
-└── TrainingPaused     (RuntimeError)       training that was asked to stop; exits 0
+├── TrainingPaused     (RuntimeError)       training that was asked to stop; what it learnt is kept
+├── WorkerDied         (RuntimeError)       a process that was killed over a task, again and again
+└── Cancelled          (RuntimeError)       a job that was asked to end
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "Cancelled",
     "CondyleError",
     "ConfigError",
     "DatasetError",
@@ -42,13 +45,37 @@ __all__ = [
     "UnknownName",
     "UnreadableFile",
     "WeightsError",
+    "WorkerDied",
 ]
 
 
 class CondyleError(Exception):
-    """A sentence for the user: what is wrong, where, and what to do."""
+    """A sentence for the user: what is wrong, where, and what to do.
 
-    exit_code = 2
+    Settings are named between backticks, as in Python and TOML (`near_slice`, `training.rate`);
+    the command line turns those of its verb into flags, a page into fields.
+
+    Parameters
+    ----------
+    message : the sentence.
+    setting : the name of the setting at fault, with its sections, if one is.
+    hint : what to do, where the sentence does not say it.
+
+    Examples
+    --------
+    >>> error = ConfigError("`budget` and `epochs` exclude each other", setting="budget")
+    >>> error.setting
+    'budget'
+    """
+
+    def __init__(self, message: object = "", *, setting: str = "", hint: str = ""):
+        super().__init__(f"{message}: {hint}" if hint else message)
+        self.setting, self.hint = setting, hint
+
+    @property
+    def message(self) -> str:
+        """The whole sentence."""
+        return str(self)
 
 
 class MissingFile(CondyleError, FileNotFoundError):
@@ -118,13 +145,9 @@ class MissingExtra(CondyleError, ImportError):
 class EngineFailed(CondyleError, RuntimeError):
     """Another program, such as nnU-Net, that crashed, hung or was killed."""
 
-    exit_code = 1
-
 
 class TrainingFailed(CondyleError, RuntimeError):
     """Training that cannot go on; the last good checkpoint is kept."""
-
-    exit_code = 1
 
 
 class OutOfMemory(TrainingFailed, MemoryError):
@@ -134,4 +157,10 @@ class OutOfMemory(TrainingFailed, MemoryError):
 class TrainingPaused(CondyleError, RuntimeError):
     """Training that a signal asked to stop; all it has learnt is in its last checkpoint."""
 
-    exit_code = 0
+
+class WorkerDied(CondyleError, RuntimeError):
+    """A process that was killed over a task, again and again."""
+
+
+class Cancelled(CondyleError, RuntimeError):
+    """A job that was asked to end; what was finished is kept."""

@@ -11,7 +11,7 @@ from condyle.engines.nnunet import Trained
 from condyle.engines.totalsegmentator import Part, Task
 from condyle.io import open_dataset, read_labels, write
 from condyle.workflows.training import train_engine as engines
-from condyle.workflows.training.plan import fold_of
+from condyle.prepare.splits import fold_of
 
 CLASSES = {1: "ball", 2: "box"}
 

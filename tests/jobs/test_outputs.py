@@ -8,7 +8,7 @@ import pytest
 
 from condyle.core import KNEE, Grid, LabelMap, Volume
 from condyle.errors import OutputError
-from condyle.io import Manifest, read, whole_or_absent, write, write_text
+from condyle.io import Manifest, read, atomic_write, write, write_text
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SHAPE = (3, 4, 5)
@@ -71,7 +71,7 @@ def test_a_check_that_fails_leaves_the_old_file(tmp_path):
     def check(_):
         raise OutputError("it is not right")
 
-    with pytest.raises(OutputError, match="not right"), whole_or_absent(path, check) as temporary:
+    with pytest.raises(OutputError, match="not right"), atomic_write(path, check) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

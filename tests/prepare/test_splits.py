@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from condyle.core import Case, Fold
 from condyle.errors import SplitError
-from condyle.prepare.splits import by_counts, carve, default_folds, k_fold, leave_one_out, split
+from condyle.prepare.splits import by_counts, with_validation_cases, default_folds, k_fold, leave_one_out, split
 
 
 def cases(patients):
@@ -96,22 +96,22 @@ def test_the_femur_studys_counts():
 def test_a_tenth_of_the_training_patients_chooses(n, choosing):
     given_cases = cases([*np.repeat(np.arange(n), 2).tolist(), 999])
     fold = Fold(tuple(c.id for c in given_cases[:-1]), (given_cases[-1].id,))
-    carved = carve(given_cases, fold, seed=0)
+    carved = with_validation_cases(given_cases, fold, seed=0)
     assert carved.test == fold.validation
     assert len(carved.validation) == 2 * choosing
     assert sorted(carved.train + carved.validation) == sorted(fold.train)
     assert sides_share_no_patient(carved, given_cases)
-    assert carved == carve(given_cases[::-1], fold, seed=0)
+    assert carved == with_validation_cases(given_cases[::-1], fold, seed=0)
 
 
 def test_a_fold_with_a_test_part_stays():
     fold = Fold(("case_00",), ("case_01",), ("case_02",))
-    assert carve(cases(range(3)), fold) is fold
+    assert with_validation_cases(cases(range(3)), fold) is fold
 
 
 def test_a_fold_may_not_name_a_case_without_labels():
     with pytest.raises(SplitError, match="case_09"):
-        carve(cases(range(5)), Fold(("case_00", "case_09"), ("case_01",)))
+        with_validation_cases(cases(range(5)), Fold(("case_00", "case_09"), ("case_01",)))
 
 
 def test_default_folds():
@@ -119,7 +119,7 @@ def test_default_folds():
     assert default_folds(cases([3, 3])) == (Fold(("case_00", "case_01"), ()),)
     assert default_folds(cases(range(5))) == leave_one_out(cases(range(5)))
     assert default_folds(cases(range(6)), seed=2) == k_fold(cases(range(6)), 5, 2)
-    assert carve(cases([3]), default_folds(cases([3]))[0]) == Fold(("case_00",), (), ())
+    assert with_validation_cases(cases([3]), default_folds(cases([3]))[0]) == Fold(("case_00",), (), ())
 
 
 def test_groups_must_name_every_patient():

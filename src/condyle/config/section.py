@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, cast, get_args
+from typing import Any, Self, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from condyle.errors import ConfigError, MissingFile
+from condyle.errors import ConfigError, MissingFile, UnreadableFile
 
-__all__ = ["Section", "first_complaint", "flattened", "merged", "read_toml", "seconds"]
+__all__ = ["Section", "first_complaint", "flattened", "merged", "read_json", "read_toml", "seconds"]
 
 
 class Section(BaseModel):
@@ -23,6 +24,27 @@ class Section(BaseModel):
     def changed(self, **settings: Any) -> Self:
         """The same settings but for those given; each is validated."""
         return type(self).model_validate({**self.model_dump(), **settings})
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_json(path: Path, model: type[Model]) -> Model:
+    """What a JSON file of ours holds, checked.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        If it is not there; if it is damaged, or holds something else.
+    """
+    try:
+        return model.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise MissingFile(f"{path} is not there") from error
+    except ValidationError as error:
+        raise UnreadableFile(f"{path} is damaged: {first_complaint(error, model)}") from error
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableFile(f"{path} cannot be read as JSON ({error})") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from condyle.engines.process import Child, Tell, fitted, require
 from condyle.errors import CondyleError, ConfigError, UnknownName, WeightsError
 from condyle.io import read_labels, write
 from condyle.io.zip import unpacked
-from condyle.jobs.outputs import whole_or_absent
+from condyle.jobs.outputs import atomic_write
 
 __all__ = ["Part", "Task", "ask", "base", "fetch", "mapping", "model_of", "owners", "predict"]
 
@@ -114,7 +114,7 @@ def fetch(parts: Sequence[Part], tell: Tell) -> None:
             if not part.url:
                 raise OSError("it is handed out with a licence only")
             archive = home / f"{name}.zip"
-            with whole_or_absent(archive) as temporary:
+            with atomic_write(archive) as temporary:
                 _download(part.url, temporary, name, tell)
             with unpacked(archive) as inside:
                 shutil.copytree(inside / name, home / f".{name}", dirs_exist_ok=True)

@@ -4,7 +4,7 @@ from condyle.io.datasets.layouts import is_dataset, open_dataset, write_nnunet, 
 from condyle.io.dicom.identity import dropped, patient_of
 from condyle.io.paths import find_scans, scan_name
 from condyle.io.scans import read, read_channels, read_labels, write
-from condyle.jobs.outputs import Manifest, sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import Manifest, atomic_write, sha256, write_text
 
 __all__ = [
     "Manifest",
@@ -18,7 +18,7 @@ __all__ = [
     "read_labels",
     "scan_name",
     "sha256",
-    "whole_or_absent",
+    "atomic_write",
     "write",
     "write_nnunet",
     "write_splits",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from condyle.core import LabelMap, LabelScheme
@@ -49,6 +49,6 @@ def _names_beside(path: Path) -> LabelScheme | None:
     return None
 
 
-def write_names(folder: Path, scheme: LabelScheme) -> Path:
+def write_names(folder: Path, names: Mapping[str, int]) -> Path:
     """Say in a folder of label maps what their numbers stand for."""
-    return write_text(Path(folder) / NAMES, json.dumps(scheme.to_dict(), indent=2) + "\n")
+    return write_text(Path(folder) / NAMES, json.dumps(dict(names), indent=2) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io.safety import GZIP_RATIO, HELD, rigid, voxel_bytes
+from condyle.jobs.job import warn
 
 __all__ = ["load", "save"]
 
-log = logging.getLogger("condyle")
 
 UNITS_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
 
@@ -155,10 +154,10 @@ def _affine(header: Any, shape: tuple[int, ...], path: Path) -> NDArray[np.float
     elif qform_code:
         affine = np.array(header.get_qform(), dtype=float)
     else:
-        log.warning(
-            "%s says nothing of where the body lies (qform and sform codes are 0): LAS is taken, "
-            "as nibabel and FSL do; its spacing is right, its left and right may not be",
-            path,
+        warn(
+            f"{path} says nothing of where the body lies (qform and sform codes are "
+            "0): LAS is taken, as nibabel and FSL do; its spacing is right, "
+            "its left and right may not be"
         )
         affine = np.array(header.get_base_affine(), dtype=float)
     if not np.isfinite(affine).all():

@@ -21,7 +21,7 @@ from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
 from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark
 from condyle.io.safety import HELD, sane, the_door
-from condyle.jobs.outputs import whole_or_absent
+from condyle.jobs.outputs import atomic_write
 
 __all__ = ["read", "read_channels", "read_labels", "sources", "write"]
 
@@ -195,7 +195,7 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
         )
     thing = thing.with_array(thing.array.astype(thing.array.dtype.newbyteorder("="), copy=False))
     try:
-        with whole_or_absent(path, lambda written: _require_equal(written, thing)) as temporary:
+        with atomic_write(path, lambda written: _require_equal(written, thing)) as temporary:
             SAVERS[ending](thing, temporary, path)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise OutputError(f"{path} could not be written ({str(error).strip()})") from error

@@ -1,23 +1,145 @@
-"""Files that are whole or absent: no crash, full disk or kill leaves half of one behind."""
+"""The one place that writes: files that are whole or absent, and never an input or a device.
+
+No crash, full disk or kill leaves half a file under its name. Libraries that want to write
+themselves get a temporary path or give us bytes.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import csv
 import hashlib
+import io
 import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Generator
-from datetime import UTC, datetime
+import shutil
+import stat
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from condyle.errors import CondyleError, OutputError
+from condyle.errors import Cancelled, CondyleError, OutOfMemory, OutputError
 
-__all__ = ["Manifest", "sha256", "whole_or_absent", "write_bytes", "write_text"]
+__all__ = [
+    "atomic_folder",
+    "atomic_write",
+    "folder_for",
+    "protected",
+    "remove_temporaries",
+    "require_free",
+    "sha256",
+    "written_together",
+    "write_bytes",
+    "write_csv",
+    "write_json",
+    "write_text",
+]
+
+MARK = ".condyle-"
+"""Temporary files and folders begin with this."""
+
+_INPUTS: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("inputs", default=())
+_TOGETHER: contextvars.ContextVar[list[tuple[Path, Path]] | None] = contextvars.ContextVar(
+    "together", default=None
+)
 
 
 @contextlib.contextmanager
-def whole_or_absent(path: Path, check: Callable[[Path], object] | None = None) -> Generator[Path]:
+def protected(inputs: Iterable[Path]) -> Generator[None]:
+    """Meanwhile no output of this job may take the place of one of these files."""
+    token = _INPUTS.set((*_INPUTS.get(), *(Path(path) for path in inputs)))
+    try:
+        yield
+    finally:
+        _INPUTS.reset(token)
+
+
+def require_free(path: Path) -> None:
+    """Raise where a file may not be written: over an input, a device, a folder, a dangling link.
+
+    Raises
+    ------
+    OutputError
+        The sentence names what stands there.
+    """
+    path = Path(path)
+    for given in _INPUTS.get():
+        if _is_same(path, given):
+            raise OutputError(
+                f"{path} is one of the inputs ({given}) and would be overwritten: choose another "
+                "folder or name for the results"
+            )
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise OutputError(f"{path} is a link to nothing: remove it first") from None
+        return
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} cannot be written ({_reason(error)})") from error
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or pipe, not a file"
+        raise OutputError(f"{path} is {what}: give the name of a file to write")
+
+
+def _is_same(output: Path, given: Path) -> bool:
+    """Whether an output would take the place of an input, or lie beside it under its name."""
+    with contextlib.suppress(OSError, ValueError):
+        if output.exists() and given.exists() and output.samefile(given):
+            return True
+    with contextlib.suppress(OSError, ValueError):
+        if given.is_dir():  # a DICOM folder: any file in it
+            return output.parent.exists() and output.parent.resolve() == given.resolve()
+        beside = output.parent.exists() and output.parent.samefile(given.parent)
+        return beside and _stem(output) == _stem(given) and _is_scan(output) and _is_scan(given)
+    return False
+
+
+SCANS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
+
+
+def _is_scan(path: Path) -> bool:
+    return path.name.lower().endswith(SCANS)
+
+
+def _stem(path: Path) -> str:
+    """A scan's name without its endings, so that leg.nii stands beside leg.nii.gz."""
+    name = path.name
+    ending = next((e for e in SCANS if name.lower().endswith(e)), "")
+    return name[: len(name) - len(ending)]
+
+
+def folder_for(path: Path) -> Path:
+    """Make the folder that a file lies in, if it is not there; gives back the file's path.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path.parent} cannot be made ({_reason(error)})") from error
+    return path
+
+
+def _reason(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name beside a path, short whatever the path's, with the same endings."""
+    endings = re.search(r"((?:\.\w{1,8}){0,2})$", path.name)
+    return path.with_name(f"{MARK}{secrets.token_hex(4)}{endings[1] if endings else ''}")
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, check: Callable[[Path], object] | None = None) -> Generator[Path]:
     """A temporary path beside `path` to write to; it takes its place only when all went well.
 
     The temporary file has the same endings, so that writers that look at them work. After the
@@ -28,29 +150,127 @@ def whole_or_absent(path: Path, check: Callable[[Path], object] | None = None) -
     Raises
     ------
     OutputError
-        If the disk is full, the folder cannot be written, or the check fails.
+        If `path` is an input or no place for a file, the disk is full, the folder cannot be
+        written, the writer fails in any way, or the check fails.
     """
     path = Path(path)
-    stem, dot, endings = path.name.partition(".")
-    temporary = path.with_name(f".{stem[:100]}-{secrets.token_hex(4)}{dot}{endings}")
+    if not path.name:
+        raise OutputError(f"{str(path)!r} is not the name of a file to write")
+    require_free(path)
+    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder_for(path)
         yield temporary
         _flush(temporary)
         if check is not None:
             check(temporary)
-        os.replace(temporary, path)  # noqa: PTH105  Path.replace is the same call, less known as atomic
-        _flush(path.parent)
-    except OutputError:
+        together = _TOGETHER.get()
+        if together is None:
+            _put(temporary, path)
+        else:
+            together.append((temporary, path))
+    except (OutputError, Cancelled, OutOfMemory, MemoryError):
+        _remove(temporary)
         raise
     except CondyleError as error:
+        _remove(temporary)
         raise OutputError(f"{path} was not written: {error}") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{path} could not be written ({reason}); nothing was changed") from error
+    except Exception as error:  # a library's writer raises its own kinds
+        _remove(temporary)
+        raise OutputError(
+            f"{path} could not be written ({_reason(error)}); what stood there is unchanged"
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _put(temporary: Path, path: Path) -> None:
+    os.replace(temporary, path)  # noqa: PTH105  Path.replace is the same call, less known as atomic
+    _flush(path.parent)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def written_together(manifest: Path | None = None) -> Generator[None]:
+    """Files written in the block take their places at its end, all of them; after an error, none.
+
+    Parameters
+    ----------
+    manifest : the file that says what is whole; it is removed before the first of the others is
+        put in its place, so that what a crash leaves between is not believed.
+    """
+    waiting: list[tuple[Path, Path]] = []
+    token = _TOGETHER.set(waiting)
+    try:
+        yield
+    except BaseException:
+        for temporary, _ in waiting:
+            _remove(temporary)
+        raise
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _TOGETHER.reset(token)
+    done: list[str] = []
+    try:
+        if manifest is not None and waiting:
+            manifest.unlink(missing_ok=True)
+        for temporary, path in waiting:
+            _put(temporary, path)
+            done.append(path.name)
+    except OSError as error:
+        for temporary, _ in waiting[len(done) :]:
+            _remove(temporary)
+        kept = f"; written anew were {', '.join(done)}" if done else "; nothing was changed"
+        where = waiting[len(done)][1] if len(done) < len(waiting) else manifest
+        raise OutputError(f"{where} could not be written ({_reason(error)}){kept}") from error
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Generator[Path]:
+    """A hidden folder to fill; it takes the place of `path`, which is new or empty, at the end.
+
+    Raises
+    ------
+    OutputError
+        If `path` holds something already, or the folder cannot be made or moved.
+    """
+    path = Path(path)
+    if not path.name:
+        path = path.resolve()
+    building = path.with_name(f"{MARK}{secrets.token_hex(4)}")
+    try:
+        if not path.name or path.is_symlink() or path.is_file():
+            raise OutputError(f"{path} is not a new folder: choose another")
+        if path.is_dir() and any(path.iterdir()):
+            raise OutputError(f"{path} is not empty: choose a new folder")
+        building.mkdir(parents=True)
+        yield building
+        if path.is_dir():
+            path.rmdir()
+        _put(building, path)
+    except CondyleError:
+        raise
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{path} could not be written ({_reason(error)}); nothing was changed"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder that nobody else writes into."""
+    with contextlib.suppress(OSError):
+        for path in Path(folder).iterdir():
+            if path.name.startswith(MARK):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    _remove(path)
 
 
 def _flush(path: Path) -> None:
@@ -64,9 +284,23 @@ def _flush(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file (UTF-8), whole or not at all; gives back its path."""
-    with whole_or_absent(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
+
+
+def write_json(path: Path, tree: Any) -> Path:
+    """Write JSON that people can read too; gives back the path."""
+    return write_text(path, json.dumps(tree, indent=2, default=_as_json) + "\n")
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON has no word for: paths as text, numbers of numpy as numbers."""
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)  # pyright: ignore[reportUnknownVariableType]
+    return str(value)
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -76,7 +310,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
         if written.read_bytes() != content:
             raise OutputError(f"{path} was not written: the disk gave back other bytes")
 
-    with whole_or_absent(path, check) as temporary:
+    with atomic_write(path, check) as temporary:
         temporary.write_bytes(content)
     return Path(path)
 
@@ -87,44 +321,27 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class Manifest:
-    """The list of finished outputs of a folder: one JSON line each, with the file's SHA-256.
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write a table with a column for every key that any row has; gives back the path.
 
-    "Done" means that the manifest names the file and its bytes still have that hash; that a
-    file exists means nothing.
+    Texts that a spreadsheet would take for a formula get an apostrophe before them.
     """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: _no_formula(v) for k, v in row.items()} for row in rows)
+    return write_text(path, text.getvalue())
 
-    def __init__(self, folder: Path):
-        self.path = Path(folder) / "manifest.jsonl"
 
-    def add(self, key: str, path: Path) -> None:
-        """Note that the output `key` is whole, at `path`."""
-        row = {
-            "key": key,
-            "path": os.path.relpath(path, self.path.parent),
-            "sha256": sha256(path),
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+def _no_formula(value: Any) -> Any:
+    """A cell that spreadsheets show as it is, and never compute."""
+    is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if is_formula and not _is_number(value) else value
 
-    def rows(self) -> dict[str, dict[str, str]]:
-        """Key -> last row, less a last line that a crash cut short."""
-        found: dict[str, dict[str, str]] = {}
-        if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(json.JSONDecodeError, KeyError):
-                    row = json.loads(line)
-                    found[row["key"]] = row
-        return found
 
-    def holds(self, key: str) -> bool:
-        """Whether the output `key` was finished and its file still has the bytes it had then."""
-        row = self.rows().get(key)
-        if row is None:
-            return False
-        path = self.path.parent / row["path"]
-        return path.is_file() and sha256(path) == row["sha256"]
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        float(text)
+        return True
+    return False

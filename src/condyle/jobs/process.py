@@ -23,5 +23,5 @@ def restart_with_roomy_allocator(arguments: Sequence[str]) -> None:
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in ROOMY):
         return
-    command = [sys.executable, "-m", "condyle", *arguments]
+    command = [sys.executable, "-P", "-m", "condyle", *arguments]
     os.execve(sys.executable, command, os.environ | ROOMY)

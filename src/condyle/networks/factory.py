@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
+from condyle.jobs.job import note
 from condyle.networks.decoders import DECODERS, OUTPUT_STRIDE
 from condyle.networks.decoders.unetplusplus import UNetPlusPlusDecoder
 from condyle.networks.encoders import (
@@ -40,8 +40,6 @@ from condyle.networks.weights.volumetric import holds_volumes, load_deep
 
 __all__ = ["NetworkName", "SegmentationNetwork", "build", "inflated", "names"]
 
-
-log = logging.getLogger("condyle")
 
 BY_AVERAGE = Inflation()
 
@@ -246,14 +244,14 @@ def _take(network: SegmentationNetwork, state: Mapping[str, Tensor], found: Foun
     encoder = network.encoder
     if holds_network(state):
         report = load_network(network, state, found.path)
-        log.info("%s: %s", found.path, report)
+        note(f"{found.path}: {report}")
         return any(f.fate == "left" and f.tensor.startswith("decoder.") for f in report.fates)
     if not isinstance(encoder, TimmEncoder):
         raise ConfigError(f"{found.path} holds an encoder that was pretrained; this one is not")
     if network.spatial == 2:
         load_into(encoder, state, found.path)
     else:
-        log.info("%s: %s", found.path, load_deep(encoder, state, found.path))
+        note(f"{found.path}: {load_deep(encoder, state, found.path)}")
     return True
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
@@ -13,13 +12,13 @@ from condyle.config import Preparation
 from condyle.core import LabelScheme
 from condyle.errors import UnknownName, WeightsError
 from condyle.io.zip import unpacked
+from condyle.jobs.job import warn
 from condyle.networks.nnunet import PlannedNetwork, architecture_of, read_checkpoint
 from condyle.predict import Segmenter
 from condyle.predict.nnunet import NORMALIZATIONS, NoRecipe, Plan
 
 __all__ = ["holds_nnunet", "import_nnunet", "segmenter_of"]
 
-log = logging.getLogger("condyle")
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 READERS = {"SimpleITKIO": "file", "NibabelIO": "file", "NibabelIOWithReorient": "RAS"}
@@ -188,10 +187,10 @@ def _checkpoint(home: Path, fold: str) -> Path:
     if fold and fold not in folds:
         raise UnknownName("fold", fold, folds)
     if not fold and len(folds) > 1:
-        log.warning(
-            "%s has folds %s: the first is imported; import the others too and let them answer "
-            "together by segment --also", home.name, ", ".join(folds),
-        )  # fmt: skip
+        warn(
+            f"{home.name} has folds {', '.join(folds)}: the first is imported; import the "
+            "others too and let them answer together by segment --also"
+        )
     chosen = folds[fold or next(iter(folds))]
     for name in CHECKPOINTS:
         if (chosen / name).is_file():

@@ -15,7 +15,7 @@ from torch import Tensor
 from condyle.config import Inflation, Planes, Preparation
 from condyle.core import Label, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
-from condyle.jobs.outputs import sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import atomic_write, sha256, write_text
 from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
 from condyle.networks.nnunet import PlannedNetwork
 from condyle.predict.inference import Ensemble, Looking
@@ -160,7 +160,7 @@ class Segmenter:
         """Write `model.safetensors` and `segmenter.json` into a folder; gives back the folder."""
         weights = Path(folder) / "model.safetensors"
         tensors = {k: v.contiguous().cpu() for k, v in self.network.state_dict().items()}
-        with whole_or_absent(weights, check=lambda path: load_file(str(path))) as temporary:
+        with atomic_write(weights, check=lambda path: load_file(str(path))) as temporary:
             save_file(tensors, str(temporary))
         card = {
             "format": FORMAT,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 
 from condyle.config import Preparation
 from condyle.errors import ConfigError
+from condyle.jobs.job import warn
 
 __all__ = ["RULES", "finite", "sample", "scaled"]
 
-log = logging.getLogger("condyle")
 
 Array = NDArray[np.float32]
 SAMPLE = 2_000_000
@@ -106,5 +105,5 @@ def finite(array: NDArray[Any], what: str) -> NDArray[Any]:
         return array
     bad = int(array.size - np.count_nonzero(good))
     lowest = array[good].min() if good.any() else 0
-    log.warning("%s holds %d voxels that are NaN or infinite: read as %g", what, bad, lowest)
+    warn(f"{what} holds {bad} voxels that are NaN or infinite: read as {lowest:g}")
     return np.where(good, array, lowest)

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from condyle.core import Case, Fold
-from condyle.errors import SplitError
+from condyle.core import Case, Dataset, Fold
+from condyle.errors import DatasetError, SplitError
 
-__all__ = ["by_counts", "carve", "default_folds", "k_fold", "leave_one_out", "split"]
+__all__ = ["by_counts",
+    "default_folds",
+    "fold_of",
+    "k_fold",
+    "leave_one_out",
+    "split",
+    "held_out",
+    "with_validation_cases",
+]
 
 
 def _by_patient(cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
@@ -120,7 +128,7 @@ def default_folds(cases: Sequence[Case], seed: int = 0) -> tuple[Fold, ...]:
     return leave_one_out(cases) if len(groups) < 6 else k_fold(cases, 5, seed)
 
 
-def carve(cases: Iterable[Case], fold: Fold, seed: int = 0) -> Fold:
+def with_validation_cases(cases: Iterable[Case], fold: Fold, seed: int = 0) -> Fold:
     """The fold with a test part: what it held out judges, and a few training cases choose.
 
     A fold that has a test part already stays as it is. Otherwise its validation part becomes the
@@ -147,3 +155,29 @@ def carve(cases: Iterable[Case], fold: Fold, seed: int = 0) -> Fold:
     return Fold(
         _cases_of(groups, set(groups) - choosing), _cases_of(groups, choosing), fold.validation
     )
+
+
+def fold_of(dataset: Dataset, number: int, seed: int = 0) -> Fold:
+    """A fold of a data set, with validation cases taken out of its training cases if it has none.
+
+    A data set without folds gets `default_folds`.
+
+    Raises
+    ------
+    DatasetError
+        If no case is labelled.
+    """
+    labelled = dataset.labelled()
+    if not labelled:
+        raise DatasetError(f"{dataset.root} holds no labelled case: there is nothing to learn from")
+    return with_validation_cases(labelled, _with_folds(dataset).fold(number), seed)
+
+
+def held_out(dataset: Dataset, number: int) -> tuple[Case, ...]:
+    """The cases that a fold keeps for testing: its test part, or its validation part if none."""
+    chosen = _with_folds(dataset).fold(number)
+    return dataset.select(chosen.test or chosen.validation)
+
+
+def _with_folds(dataset: Dataset) -> Dataset:
+    return dataset if dataset.folds else dataset.with_folds(default_folds(dataset.labelled()))

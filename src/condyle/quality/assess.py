@@ -23,7 +23,7 @@ from condyle.quality.agreement import agreement, disputed, look_at
 from condyle.quality.anatomy import Anatomy
 from condyle.quality.calibration import Calibration, Expected, Signs
 from condyle.quality.embedding import Bank, glance
-from condyle.runs.record import write_csv
+from condyle.runs.record import 
 
 __all__ = [
     "ENOUGH",

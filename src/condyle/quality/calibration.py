@@ -12,7 +12,6 @@ times in ten; proved is 1 - 2 x 0.1 for the worst of all cases.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -23,10 +22,10 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from condyle.errors import DatasetError
+from condyle.jobs.job import warn
 
 __all__ = ["LEVEL", "Calibration", "Expected", "Observation", "Signs"]
 
-log = logging.getLogger("condyle")
 
 LEVEL = 0.9
 """How often the interval shall hold the true Dice."""
@@ -172,10 +171,10 @@ class Calibration:
         leaving: dict[str, tuple[Leaving, ...]] = {}
         for name, groups in by_structure.items():
             if len(groups) < FEWEST:
-                log.warning(
-                    "%s was found in %d held-out patients: it takes %d to expect its Dice",
-                    name, len(groups), FEWEST,
-                )  # fmt: skip
+                warn(
+                    f"{name} was found in {len(groups)} held-out patients: it takes {FEWEST} to "
+                    "expect its Dice"
+                )
                 continue
             curves[name], leaving[name] = _fitted(list(groups.values()))
         if not curves:

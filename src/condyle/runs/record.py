@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
-import logging
 import os
 import platform
 import subprocess
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from condyle._version import __version__
-from condyle.errors import OutputError, UnreadableFile
-from condyle.jobs.outputs import write_text
+from condyle.errors import UnreadableFile
 
-__all__ = ["environment", "logged", "read_csv", "require_room", "write_csv", "write_json"]
-
-LOG = "log.txt"
+__all__ = ["environment", "read_csv"]
 
 LIBRARIES = (
     "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "nibabel", "pydicom",
@@ -71,21 +64,6 @@ def _memory_bytes() -> int:
     return 0
 
 
-def write_json(path: Path, tree: Any) -> Path:
-    """Write JSON that people can read too; gives back the path."""
-    return write_text(path, json.dumps(tree, indent=2, default=str) + "\n")
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write a table with a column for every key that any row has; gives back the path."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
-
-
 def read_csv(path: Path) -> list[dict[str, Any]]:
     """The rows of a table that `write_csv` wrote; numbers as numbers.
 
@@ -108,46 +86,3 @@ def _value(text: str) -> Any:
         with suppress(ValueError):
             return kind(text)
     return text or None
-
-
-class _Collected(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
-
-
-def require_room(out: Path) -> None:
-    """Raise where a new run's folder holds more than what one leaves that was killed at once.
-
-    Raises
-    ------
-    OutputError
-        The sentence says what can be done.
-    """
-    found = out.iterdir() if out.exists() else ()
-    if any(path.name != LOG and not path.name.startswith(".") for path in found):
-        raise OutputError(f"{out} is not empty: choose another --out, or go on with --resume")
-
-
-@contextmanager
-def logged(out: Path) -> Generator[list[str]]:
-    """All that Condyle logs meanwhile goes to the folder's log too; gives the warnings so far."""
-    out.mkdir(parents=True, exist_ok=True)
-    log = logging.getLogger("condyle")
-    file = logging.FileHandler(out / LOG, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    collected = _Collected()
-    before = log.level
-    log.setLevel(logging.INFO)
-    log.addHandler(file)
-    log.addHandler(collected)
-    try:
-        yield collected.messages
-    finally:
-        log.setLevel(before)
-        log.removeHandler(file)
-        log.removeHandler(collected)
-        file.close()

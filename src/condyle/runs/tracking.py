@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import math
 import os
 import re
@@ -22,11 +21,11 @@ from condyle._version import __version__
 from condyle.config import flattened, read_toml
 from condyle.errors import MissingExtra, TrainingPaused
 from condyle.io import write_text
+from condyle.jobs.job import warn
 from condyle.measure import METRICS
 
 __all__ = ["Track", "require_trackers", "tracked"]
 
-log = logging.getLogger("condyle")
 
 Row = Mapping[str, Any]
 
@@ -213,7 +212,7 @@ class Track:
                 self.opened[name] = TRACKERS[name](self.out, first)
             getattr(self.opened[name], what)(*told)
         except Exception as error:  # their writers have errors of many kinds
-            log.warning("%s could not be told (%s); the training goes on without it", name, error)
+            warn(f"{name} could not be told ({error}); the training goes on without it")
             self.names = tuple(other for other in self.names if other != name)
 
 

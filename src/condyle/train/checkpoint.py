@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from condyle.errors import UnreadableFile
-from condyle.jobs.outputs import whole_or_absent
+from condyle.jobs.job import warn
+from condyle.jobs.outputs import atomic_write
 
 __all__ = ["LAST", "drop_earlier", "load", "load_last", "save", "save_last"]
 
-log = logging.getLogger("condyle")
 
 LAST, EARLIER = "last.safetensors", "earlier.safetensors"
 """The last checkpoint of a training, and the one before it."""
@@ -59,7 +58,7 @@ def load_last(
         except UnreadableFile as error:
             if number == len(files):
                 raise
-            log.warning("%s; going on from the one before it", error)
+            warn(f"{error}; going on from the one before it")
     return None
 
 
@@ -73,7 +72,7 @@ def save(
         tensors |= {f"{name}.{k}": v.contiguous() for k, v in network.state_dict().items()}
     for number, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{slot}": v.contiguous() for slot, v in slots.items()}
-    with whole_or_absent(path, check=_readable) as temporary:
+    with atomic_write(path, check=_readable) as temporary:
         save_file(tensors, str(temporary), metadata={"progress": json.dumps(progress)})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import signal
 import threading
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from condyle.config import Network, Training
 from condyle.errors import OutputError, TrainingFailed, TrainingPaused
+from condyle.jobs.job import warn
 from condyle.networks import SegmentationNetwork
 from condyle.networks.device import moved
 from condyle.train import checkpoint
@@ -31,7 +31,6 @@ from condyle.train.step import Step
 
 __all__ = ["fit", "steps_per_epoch"]
 
-log = logging.getLogger("condyle")
 
 LOOKING_SHARE = 0.04
 """Under a budget, at most this part of the time goes into looking at validation cases."""
@@ -203,7 +202,7 @@ class _Saver:
         try:
             checkpoint.save_last(self.folder, self.networks, self.step.optimizer, at.note())
         except OutputError as error:
-            log.warning("%s; the training goes on, and the checkpoint before is kept", error)
+            warn(f"{error}; the training goes on, and the checkpoint before is kept")
         else:
             if at.history.stopped:
                 checkpoint.drop_earlier(self.folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from condyle.core import Case
-from condyle.jobs.outputs import whole_or_absent
+from condyle.jobs.outputs import atomic_write
 from condyle.prepare.recipe import Recipe
 from condyle.train import TrainingCase
 from condyle.train.sampling import IGNORE
@@ -27,7 +27,7 @@ def prepare(case: Case, recipe: Recipe, folder: Path) -> None:
     spacing = np.array(ready.grid.spacing)
     for name, array in (("image", ready.array), ("labels", truth), ("spacing", spacing)):
         path = folder / f"{case.id}.{name}.npy"
-        with whole_or_absent(path) as temporary, temporary.open("wb") as stream:
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, array)
 
 

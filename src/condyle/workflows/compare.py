@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
-import logging
 import re
 import shutil
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from condyle.errors import (
     WeightsError,
 )  # fmt: skip
 from condyle.io import open_dataset, write_text
+from condyle.jobs.job import warn
 from condyle.jobs.outputs import Manifest
 from condyle.jobs.progress import Tell, silent
 from condyle.measure.evaluate import failed_case
@@ -34,13 +34,12 @@ from condyle.networks import NetworkName
 from condyle.report.comparison_page import write_comparison
 from condyle.report.comparison_tables import Model, Place
 from condyle.runs.record import environment, logged, read_csv
-from condyle.workflows.training.plan import fold_of
+from condyle.prepare.splits import fold_of
 from condyle.workflows.training.probabilities import read_likelihood
 from condyle.workflows.training.train import train
 
 __all__ = ["Trial", "compare", "trials"]
 
-log = logging.getLogger("condyle")
 
 Row = dict[str, Any]
 
@@ -176,15 +175,15 @@ def _trained(planned: list[Trial], tell: Tell) -> tuple[dict[str, str], dict[Pat
             _train(trial, _part(tell, number, len(planned), trial))
         except ABSENT as error:
             absent[trial.model] = str(error)
-            log.warning("%s is not here: %s", trial.model, error)
+            warn(f"{trial.model} is not here: {error}")
         except TrainingPaused:
             raise
         except CondyleError as error:
             failed[trial.folder] = str(error)
-            log.warning(
-                "%s failed on fold %d, which counts as the worst for its patients: %s",
-                trial.model, trial.experiment.fold, error,
-            )  # fmt: skip
+            warn(
+                f"{trial.model} failed on fold {trial.experiment.fold}, which counts as the "
+                f"worst for its patients: {error}"
+            )
         gc.collect()  # a network and its optimizer hold each other
     return absent, failed
 

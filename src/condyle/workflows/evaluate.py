@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,19 +14,19 @@ from condyle.core import Case, LabelMap
 from condyle.errors import CondyleError, ConfigError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
 from condyle.io.labelmaps import read_named
+from condyle.jobs.job import warn
 from condyle.jobs.outputs import Manifest, write_bytes, write_text
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
-from condyle.runs.record import environment, write_csv, write_json
-from condyle.workflows.segment import held_out
+from condyle.runs.record import environment, 
+from condyle.prepare.splits import held_out
 from condyle.workflows.training.probabilities import read_likelihood
 
 __all__ = ["Learnt", "Scores", "evaluate", "judge", "scored", "write_scores"]
 
-log = logging.getLogger("condyle")
 
 Row = dict[str, Any]
 
@@ -125,7 +124,7 @@ def scored(
             predicted = read_labels(predictions[name], truth.scheme)
             found = score_case(truth, predicted, tolerance_mm)
         except CondyleError as error:
-            log.warning("case %s counts as failed: %s", name, error)
+            warn(f"case {name} counts as failed: {error}")
             predicted, found = truth.emptied(), failed_case(truth)
         rows += [{"case": name, **row} for row in found]
         slices += [{"case": name, **row} for row in score_slices(truth, predicted)]
@@ -163,7 +162,7 @@ def evaluate(
             f"predictions are called {_some(files)}, cases {_some(truths)}"
         )
     if strangers:
-        log.warning("predictions of no case here are passed over: %s", _some(strangers))
+        warn(f"predictions of no case here are passed over: {_some(strangers)}")
     if tolerance_mm <= 0:
         raise ConfigError(f"a tolerance of {tolerance_mm:g} mm is none: give more than 0")
     scores = scored(truths, files, tell, tolerance_mm)

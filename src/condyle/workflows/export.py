@@ -23,7 +23,7 @@ from condyle.config import Experiment, Plane
 from condyle.core import Case
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
-from condyle.jobs.outputs import sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import atomic_write, sha256, write_text
 from condyle.jobs.progress import Tell, silent, told
 from condyle.networks.layers import padded_to
 from condyle.predict import Segmenter
@@ -127,7 +127,7 @@ def _to_onnx(segmenter: Segmenter, folder: Path, card: dict[str, Any]) -> Path:
     scored, x = example(network)
     path = folder / "model.onnx"
     axes = {0: "batch"} | {2 + axis: "ijk"[axis] for axis in range(network.spatial)}
-    with whole_or_absent(path, check=onnx.checker.check_model) as temporary, _quiet():
+    with atomic_write(path, check=onnx.checker.check_model) as temporary, _quiet():
         # the exporter by torch.export, meant to follow this one, is ten times as slow, and fixed
         # the batch of deeplabv3plus-mobilenetv3 to that of the example
         torch.onnx.export(

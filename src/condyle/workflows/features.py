@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -22,27 +21,27 @@ from condyle.features.maps import LAYERS, FeatureMaps, RuntimeName
 from condyle.features.regions import BACKGROUND, Features, Mode, Pool, Scene, region_features
 from condyle.features.similarity import Pair, scattered, similarities, standing
 from condyle.io import (
+    atomic_write,
     find_scans,
     is_dataset,
     open_dataset,
     read,
     scan_name,
     sha256,
-    whole_or_absent,
     write_text,
 )
 from condyle.io.labelmaps import label_files, read_named
+from condyle.jobs.job import warn
 from condyle.jobs.outputs import write_bytes
 from condyle.jobs.pipeline import ahead, failing_alone
 from condyle.jobs.progress import Tell, silent, told
 from condyle.networks.inflation.inflate import Strategy
 from condyle.predict.runtimes.openvino import version as openvino_version
 from condyle.report.tables import csv_text
-from condyle.runs.record import write_json
+from condyle.runs.record import 
 
 __all__ = ["Compared", "Comparison", "compare", "features", "features_of_scans"]
 
-log = logging.getLogger("condyle")
 
 Scanned = tuple[Volume, LabelMap]
 
@@ -256,7 +255,7 @@ def _cases(scan: Path, labelmap: Path | None) -> dict[str, Callable[[], Scanned]
             f"no scan in {scan} is called as a label map in {labelmap} (there, {alone[0]})"
         )
     if alone:
-        log.warning("passed over, for the scan or the label map is missing: %s", ", ".join(alone))
+        warn(f"passed over, for the scan or the label map is missing: {', '.join(alone)}")
     return {name: partial(_of_files, scans[name], labels[name]) for name in labels if name in scans}
 
 
@@ -345,7 +344,7 @@ def _write_features(path: Path, done: Mapping[str, Compared]) -> None:
     if find_spec("pyarrow"):
         import pandas
 
-        with whole_or_absent(path.with_suffix(".parquet")) as temporary:
+        with atomic_write(path.with_suffix(".parquet")) as temporary:
             pandas.DataFrame({c: list(values) for c, values in columns.items()}).to_parquet(
                 temporary
             )

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from condyle.errors import ConfigError, WeightsError
-from condyle.jobs.outputs import sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import atomic_write, sha256, write_text
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder
 from condyle.networks.factory import NetworkName
@@ -83,7 +83,7 @@ def import_weights(
         digest = sha256(file)
         state = _state(file, files[0], unsafe_pickle, Path(scratch))
     report = _tried(network, state, files[0]) if network else None
-    with whole_or_absent(out, check=lambda path: load_file(str(path))) as temporary:
+    with atomic_write(out, check=lambda path: load_file(str(path))) as temporary:
         save_file({k: v.contiguous().clone() for k, v in state.items()}, str(temporary))
     rows = [dict(row) for row in report.rows()] if report else _listed(state)
     write_text(out.with_suffix(".csv"), _as_csv(rows))

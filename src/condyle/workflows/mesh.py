@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import Any
 from condyle.core.case import repeated
 from condyle.errors import LabelError, UnknownName
 from condyle.io.labelmaps import label_files, read_named
+from condyle.jobs.job import warn
 from condyle.jobs.progress import Tell, silent, told
 from condyle.mesh import FORMATS, SPACES, Mesh, surfaces
 from condyle.mesh import write as write_mesh
-from condyle.runs.record import write_csv
+from condyle.runs.record import 
 
 __all__ = ["mesh"]
 
-log = logging.getLogger("condyle")
 
 MUCH = 0.02
 """A change of volume that is worth a warning."""
@@ -65,7 +64,7 @@ def mesh(
         try:
             found = surfaces(labels, smooth=smooth, error_mm=error_mm)
         except LabelError:
-            log.warning("%s holds no structure: it has no surface", path)
+            warn(f"{path} holds no structure: it has no surface")
             continue
         pieces = [(one.name, [one]) for one in found] + [("all", found)]
         places = [Path(out) / f"{name}_{_as_file(piece)}.{format}" for piece, _ in pieces]
@@ -90,10 +89,10 @@ def _as_file(name: str) -> str:
 def _row(case: str, one: Mesh) -> dict[str, Any]:
     """What surfaces.csv says of a surface; r, a and s are the axes to the right, front and head."""
     if abs(one.volume_change) > MUCH:
-        log.warning(
-            "%s: the surface of %s encloses %+.1f %% of the volume of its voxels: it is thin, or "
-            "small, for them", case, one.name, 100 * one.volume_change,
-        )  # fmt: skip
+        warn(
+            f"{case}: the surface of {one.name} encloses %+.1f % of the volume of its voxels: "
+            "it is thin, or small, for them"
+        )
     lengths, directions = one.principal_axes
     row = {
         "volume_cm3": one.volume_cm3,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from condyle.config import Planes, read_toml
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError, DatasetError
 from condyle.io import open_dataset
+from condyle.jobs.job import warn
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.overlap import dice
 from condyle.predict import Ensemble, Looking, Segmenter
@@ -30,11 +30,10 @@ from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation,
 from condyle.quality.degrade import DEGRADATIONS, degraded
 from condyle.quality.embedding import Bank, glance
 from condyle.refine import refined
-from condyle.workflows.segment import held_out
+from condyle.prepare.splits import held_out
 
 __all__ = ["calibrate", "observed", "trained_on", "variants"]
 
-log = logging.getLogger("condyle")
 
 POINTS = 100
 """Training scans that distance is measured from, at the most."""
@@ -167,8 +166,7 @@ def _held_out(
         patients = set[str]()  # another data set may call its own patients so
     left = tuple(x for x in cases if x.id not in known and x.patient not in patients)
     if len(left) < len(cases):
-        log.warning("%d cases of %s were trained on: passed over", len(cases) - len(left),
-                    given or home.root)  # fmt: skip
+        warn(f"{len(cases) - len(left)} cases of {given or home.root} were trained on: passed over")
     return left
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isnan, sqrt
@@ -18,6 +17,7 @@ from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError
 from condyle.io import Manifest, open_dataset, write
 from condyle.io.labelmaps import label_files, read_named, write_names
+from condyle.jobs.job import warn
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
@@ -25,11 +25,10 @@ from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import bounding_box
 from condyle.refine import Refinement
 from condyle.refine import refine as cleaned
-from condyle.runs.record import write_csv
+from condyle.runs.record import 
 
 __all__ = ["choose", "refine"]
 
-log = logging.getLogger("condyle")
 
 FEWEST_CASES = 3
 """Validation cases that a choice needs."""
@@ -143,7 +142,7 @@ def choose(
     chosen: dict[str, Refinement] = {}
     for name, its in told(tell, "choosing", found.items(), len(found)):
         if len(its) < FEWEST_CASES:
-            log.warning("%s is in %d validation cases only: it stays as it is", name, len(its))
+            warn(f"{name} is in {len(its)} validation cases only: it stays as it is")
             continue
         steps, tried = _chosen(its, _options(its, segmenter.recipe.settings.plane))
         rows += [{"structure": name, **row} for row in tried]

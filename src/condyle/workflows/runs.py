@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,14 +12,14 @@ from typing import Any, Literal
 from condyle.config import Augmentation, Experiment, flattened
 from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
 from condyle.io import write_text
+from condyle.jobs.job import warn
 from condyle.jobs.outputs import Manifest
 from condyle.measure import METRICS
 from condyle.report import tables
-from condyle.runs.record import read_csv, write_csv, write_json
+from condyle.runs.record import read_csv, 
 
 __all__ = ["Sort", "differences", "runs", "write_runs"]
 
-log = logging.getLogger("condyle")
 
 Row = dict[str, Any]
 Sort = Literal["name", "dice", "time"]
@@ -118,7 +117,7 @@ def _read(folder: Path, what: Callable[[Path, Experiment], Row]) -> Row | None:
         reason = str(error)
     except DAMAGED as error:
         reason = f"a file in it is damaged ({type(error).__name__}: {error})"
-    log.warning("%s is passed over: %s", folder, " ".join(reason.split()))
+    warn(f"{folder} is passed over: {' '.join(reason.split())}")
     return None
 
 

@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from condyle.config import Planes
-from condyle.core import Case, Dataset, Grid, LabelMap, Volume
+from condyle.config.requests import SegmentRequest
+from condyle.core import Case, Grid, LabelMap, Volume
 from condyle.core.case import repeated
-from condyle.errors import ConfigError, MissingFile, UnknownName
-from condyle.io import Manifest, find_scans, is_dataset, open_dataset, read, scan_name, write
-from condyle.io.dicom import seg_writer as dicomseg
+from condyle.errors import CondyleError, ConfigError, MissingFile
+from condyle.io import find_scans, is_dataset, open_dataset, read, scan_name, write
+from condyle.io.dicom import seg_writer
 from condyle.io.dicom.frames import Header
 from condyle.io.labelmaps import write_names
 from condyle.io.scans import sources
-from condyle.jobs.pipeline import ahead, failing_alone, one_behind
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.outputs import sha256, write_csv
+from condyle.jobs.records import OutputFolder, Record
 from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.predict.runtimes.torch import TellPart, share_of
-from condyle.predict.views import Flips, fewer
+from condyle.predict.segmenter import home_of
+from condyle.predict.views import fewer
 from condyle.prepare.crop import Box, near_slice, slab
-from condyle.prepare.splits import default_folds
-from condyle.quality.assess import (
-    Looks,
-    Quality,
-    assess,
-    load_quality,
-    sentence,
-    votes_of,
-    write_quality,
-)
+from condyle.prepare.splits import held_out
+from condyle.quality.assess import NAME as QUALITY
+from condyle.quality.assess import Looks, Quality, assess, load_quality, sentence, votes_of
 from condyle.refine.refinement import refined
-from condyle.runs.record import write_json
-from condyle.workflows.segment_engine import answer, card_of
+from condyle.workflows import segment_engine
 
-__all__ = ["FORMATS", "Segmented", "held_out", "segment", "segment_cases"]
+__all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
 
-log = logging.getLogger("condyle")
-
-FORMATS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
-MADE_BY = "segmenting.json"
-"""The file of a folder of results that says how they were made, so that a batch can go on."""
-
+ENDINGS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
+"""Format of a label map -> the ending of its file."""
 
 Area = Callable[[Grid], Box]
 Row = dict[str, Any]
@@ -56,8 +44,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scan:
-    """What reads a scan's channels, and the headers of the DICOM images that it is made of."""
+    """One scan of a batch.
 
+    Parameters
+    ----------
+    files : that it is read from.
+    read : its channels.
+    sources : the headers of the DICOM images that it is made of.
+    """
+
+    files: tuple[Path, ...]
     read: Callable[[], tuple[Volume, ...]]
     sources: Callable[[], list[Header]]
 
@@ -70,7 +66,7 @@ class Segmented:
     ----------
     written : the files, also those that an earlier run of the batch had finished.
     failed : the sentence of each scan that failed.
-    doubtful : the sentence of each scan whose result should be looked at, if that was asked.
+    doubtful : the sentence of each scan whose result should be looked at, if `quality` was asked.
     computed_by : the runtimes: 'torch fp32', 'openvino bf16', ...
     """
 
@@ -119,117 +115,174 @@ class _Way:
         plain = self.ensemble.specialist is None
         return whole and plain and self.quality is not None and self.quality.looks == looks
 
+    @property
+    def computed_by(self) -> list[str]:
+        """What has computed the members: 'torch fp32', ..."""
+        return sorted(
+            {each.name for one in self.ensemble.members for each in one.runtimes.values()}
+        )
+
     def require(self) -> None:
         """Raise, or warn, where what was asked for does not fit the segmenters."""
         self.ensemble.require(self.looking)
         special = [self.ensemble.specialist] if self.ensemble.specialist else []
         for member in (*self.ensemble.members, *special):
             if fewer(self.looking.flips, member.flips) != self.looking.flips:
-                log.warning(
-                    "%s has learnt %s: --flips %s looks at no others", member.name,
-                    "no mirror images" if member.flips == "none" else
-                    f"mirror images {member.flips} alone", self.looking.flips,
-                )  # fmt: skip
+                learnt = f"mirror images {member.flips} alone"
+                learnt = "no mirror images" if member.flips == "none" else learnt
+                warn(
+                    f"{member.name} has learnt {learnt}: `flips` = {self.looking.flips} uses no "
+                    "others"
+                )
         if self.quality is None or (self.is_as_learnt and not self.raw):
             return
         if self.quality.looks != Looks() and not self.is_as_learnt:
             raise ConfigError(
-                "quality was learnt with other --planes, --flips or --also: segment whole scans "
+                "quality was learnt with other `planes`, `flips` or `also`: segment whole scans "
                 "in the same way, or run condyle quality again"
             )
-        log.warning(
-            "quality was learnt on what this run answers alone, in its own planes, and cleaned: "
-            "with other looks, take its figures with care"
+        warn(
+            "quality was learnt on the predictions of this run alone, in its own planes and after "
+            "post-processing: with other settings its figures are less certain"
         )
 
 
-def segment(
-    run: Path,
-    scans: Sequence[Path],
-    out: Path,
-    *,
-    fold: int | None = None,
-    format: str = "nifti",
-    device: str = "auto",
-    volume: int | None = None,
-    series: str = "",
-    slices: str = "",
-    near_slice: int | None = None,
-    area: Literal["whole", "auto"] = "whole",
-    planes: Planes | None = None,
-    flips: Flips = "none",
-    runtime: str = "auto",
-    also: Sequence[Path] = (),
-    specialist: Path | None = None,
-    raw: bool = False,
-    quality: bool = False,
-    resume: bool = False,
-    tell: Tell = silent,
-) -> Segmented:
-    """Segment scans (files, DICOM folders, zips, or folders of these) into the folder `out`.
+@verb
+def segment(request: SegmentRequest, job: Job) -> Segmented:
+    """Segment scans (files, DICOM folders, zips, or folders of these) into a folder.
 
     A label map has its scan's base name and lies on its scan's own grid. Given one data set, its
-    cases are segmented: all, or those that a fold holds out. DICOM-SEG is for scans of DICOM
-    alone, and carries their patient's identification.
+    cases are segmented: all, or those that a fold keeps for testing. DICOM-SEG is for scans of
+    DICOM alone, and carries their patient's identification.
 
-    Parameters
-    ----------
-    scans : a .txt file is a list of scans, a path a line.
-    volume, series : which one of a scan that holds several.
-    slices : 'FIRST:LAST', both counted from 0 along the body as the file has them and included;
-        either may be left out. Only these slices are looked at.
-    near_slice : instead of `slices`: an approximate slice of what is looked for. As far as the
-        labels of the training scans reached, slices on both sides of it are looked at.
-    area : auto: a first look at a few slices finds those that are then looked at closely.
-    planes, flips, runtime : see `condyle.predict.Looking`.
-    also : the folders of other runs, whose answers are averaged with the first one's.
-    specialist : the folder of a run that was trained on the ends of bones, which answers there.
-    raw : leave out the cleaning that was chosen with `condyle refine --choose`.
-    quality : say how far to trust each result, in quality.csv (`condyle quality` comes first).
-    resume : leave out the scans that an interrupted batch has finished.
+    Raises
+    ------
+    ConfigError
+        If a setting does not suit the kind of segmenter, before anything is computed.
+
+    Examples
+    --------
+    >>> segment(SegmentRequest(run="runs/knees", scans=["scans"], out="labels"))  # doctest: +SKIP
     """
-    if card := card_of(run):
-        batch = _batch(1, scans, fold, volume, series)
-        names = {name: Path(out) / f"{name}{FORMATS[format]}" for name in batch}
-        return Segmented(*answer(card, batch, names, device, tell), computed_by=(card.task,))
-    first = Segmenter.load(run)
-    special = Segmenter.load(specialist) if specialist else None
-    batch = _batch(first.channels, scans, fold, volume, series)
-    way = _Way(
-        Ensemble((first, *(Segmenter.load(other) for other in also)), special),
-        Looking(planes, flips, device, runtime, area == "auto", len(batch)),
-        _area(first, slices, near_slice),
-        raw,
-        load_quality(run, first) if quality else None,
+    if segment_engine.card_of(request.run) is not None:
+        request.refuse(segment_engine.REFUSED)
+    return run_batch(BATCH, request, job)
+
+
+def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
+    engine = segment_engine.card_of(request.run)
+    channels = 1 if engine else _way(request, job).ensemble.channels
+    return [
+        Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan)
+        for name, scan in _batch(request, channels).items()
+    ]
+
+
+def _way(request: SegmentRequest, job: Job) -> _Way:
+    """How the scans are segmented, with the weights loaded; once a process."""
+
+    def loaded() -> _Way:
+        first = Segmenter.load(request.run)
+        special = Segmenter.load(request.specialist) if request.specialist else None
+        way = _Way(
+            Ensemble((first, *(Segmenter.load(other) for other in request.also)), special),
+            Looking(
+                request.planes, request.flips, request.device, request.runtime,
+                request.area == "auto", len(request.scans),
+            ),
+            _area(first, request.slices, request.near_slice),
+            request.raw,
+            load_quality(request.run, first) if request.quality else None,
+        )  # fmt: skip
+        way.require()
+        return way
+
+    return job.keep("segmenters", loaded)
+
+
+def _made_of(request: SegmentRequest, job: Job) -> list[str]:
+    """The hashes of all that predicts, and of what says how far to trust it."""
+    if segment_engine.card_of(request.run) is not None:
+        return [sha256(request.run / segment_engine.CARD)]
+    special = [request.specialist] if request.specialist else []
+    homes = [home_of(run) for run in (request.run, *request.also, *special)]
+    files = [home / name for home in homes for name in ("segmenter.json", "model.safetensors")]
+    return [sha256(file) for file in [*files, *([homes[0] / QUALITY] if request.quality else [])]]
+
+
+def _read(request: SegmentRequest, task: Task, job: Job) -> tuple[tuple[Volume, ...], list[Header]]:
+    scan: Scan = task.given
+    return scan.read(), scan.sources() if request.format == "dicom-seg" else []
+
+
+def _compute(
+    request: SegmentRequest, task: Task, found: tuple[tuple[Volume, ...], list[Header]], job: Job
+) -> tuple[LabelMap, list[Header], list[Row], list[str]]:
+    channels, images = found
+    if (card := segment_engine.card_of(request.run)) is not None:
+        labels = segment_engine.predict(card, task.key, channels, request.device, job)
+        return labels, images, [], [card.task]
+    way = _way(request, job)
+    labels, rows = way.labels(channels, job.tell)
+    return labels, images, rows, way.computed_by
+
+
+def _write(
+    request: SegmentRequest,
+    task: Task,
+    found: tuple[LabelMap, list[Header], list[Row], list[str]],
+    job: Job,
+) -> Done:
+    labels, images, rows, by = found
+    (path,) = task.outputs
+    written = seg_writer.save(path, labels, images) if images else write(labels, path)
+    return Done((written,), {"quality": rows, "computed_by": by, "scheme": labels.scheme.to_dict()})
+
+
+def _gather(request: SegmentRequest, records: Sequence[Record], folder: OutputFolder) -> Segmented:
+    """Write the names of the labels, quality.csv and the manifest; say what became of all scans."""
+    done = [record for record in records if record.state == "done"]
+    tables: list[Path] = []
+    rows = [{"scan": r.key, **row} for r in done for row in r.data["quality"]]
+    if done:
+        tables.append(write_names(folder.path, done[0].data["scheme"]))
+    if rows:
+        tables.append(write_csv(folder.path / "quality.csv", rows))
+    folder.write_manifest(done, tables)
+    doubtful = {record.key: sentence(record.key, record.data["quality"]) for record in done}
+    return Segmented(
+        {record.key: folder.path / next(iter(record.outputs)) for record in done},
+        {record.key: record.reason for record in records if record.state == "failed"},
+        {name: words for name, words in doubtful.items() if words},
+        tuple(sorted({name for record in done for name in record.data["computed_by"]})),
     )
-    way.require()
-    settings = {
-        "runs": [str(path) for path in (run, *also, *([specialist] if specialist else []))],
-        **asdict(replace(way.looking, scans=1)), "slices": slices, "near_slice": near_slice,
-        "area": area, "raw": raw, "quality": quality, "volume": volume, "series": series,
-    }  # fmt: skip
-    return _segmented(way, batch, Path(out), format, tell, settings, resume)
 
 
-def _batch(
-    channels: int,
-    scans: Sequence[Path],
-    fold: int | None,
-    volume: int | None,
-    series: str,
-) -> dict[str, Scan]:
+BATCH = Batch(
+    home="condyle.workflows.segment:BATCH", stage="segmenting", request=SegmentRequest,
+    tasks=_tasks, read=_read, compute=_compute, write=_write, gather=_gather, made_of=_made_of,
+)  # fmt: skip
+
+
+def _batch(request: SegmentRequest, channels: int) -> dict[str, Scan]:
     """Base name -> scan, of all that was given."""
-    if len(scans) == 1 and (fold is not None or is_dataset(scans[0])):
+    scans = request.scans
+    if len(scans) == 1 and (request.fold is not None or is_dataset(scans[0])):
         dataset = open_dataset(scans[0])
-        cases = dataset.cases if fold is None else held_out(dataset, fold)
-        if volume is not None or series:
-            raise ConfigError("--volume and --series choose in a scan, not in a data set")
-        return _scans(cases)
+        cases = dataset.cases if request.fold is None else held_out(dataset, request.fold)
+        if request.volume is not None or request.series:
+            raise ConfigError("`volume` and `series` choose in a scan, not in a data set")
+        return {
+            case.id: Scan(case.images, case.channels, lambda c=case: sources(c.images[0]))
+            for case in cases
+        }
+    if request.fold is not None:
+        raise ConfigError("`fold` chooses among the cases of one data set, not among scans")
     if channels != 1:
         raise ConfigError(
             f"this segmenter needs {channels} channels a scan: segment a data set instead of files"
         )
-    given = [path for scan in scans for path in _listed(Path(scan))]
+    given = [path for scan in scans for path in _listed(scan)]
     found = {path: scan_name(path) for scan in given for path in find_scans(scan)}
     if not found:
         raise ConfigError(f"there is no scan in {', '.join(map(str, scans))}")
@@ -240,8 +293,9 @@ def _batch(
         )
     return {
         name: Scan(
-            lambda p=path: (read(p, volume=volume, series=series),),
-            lambda p=path: sources(p, series=series),
+            (path,),
+            lambda p=path: (read(p, volume=request.volume, series=request.series),),
+            lambda p=path: sources(p, series=request.series),
         )
         for path, name in found.items()
     }
@@ -258,127 +312,41 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / line.strip() for line in lines if line.strip()]
 
 
-def _scans(cases: Sequence[Case]) -> dict[str, Scan]:
-    return {x.id: Scan(x.channels, lambda c=x: sources(c.images[0])) for x in cases}
-
-
 def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
-    """What gives the box of a scan's grid that is looked at; None for all of it."""
+    """What gives the box of a scan's grid that is segmented; None for all of it."""
     if slices and near is not None:
-        raise ConfigError("give either --slices or --near-slice, not both")
+        raise ConfigError("give either `slices` or `near_slice`, not both")
     if near is not None:
         if not segmenter.reach_mm:
             raise ConfigError(
-                "this segmenter does not know how far its labels reach: give --slices FIRST:LAST"
+                "this segmenter does not know how far its labels reach: give `slices` FIRST:LAST"
             )
         return lambda grid: near_slice(grid, near, segmenter.reach_mm)
     if not slices:
         return None
     ends = re.fullmatch(r"(\d*):(\d*)", slices)
     if ends is None:
-        raise ConfigError(f"--slices {slices} is not FIRST:LAST, such as 0:250 or 120:")
+        raise ConfigError(f"`slices` = {slices!r} is not FIRST:LAST, such as 0:250 or 120:")
     first, last = (int(end) if end else None for end in ends.groups())
     return lambda grid: slab(grid, first or 0, last)
 
 
-def held_out(dataset: Dataset, fold: int) -> tuple[Case, ...]:
-    """The cases that a fold keeps for judging: its test part, or its validation part if none."""
-    if not dataset.folds:
-        dataset = dataset.with_folds(default_folds(dataset.labelled()))
-    chosen = dataset.fold(fold)
-    return dataset.select(chosen.test or chosen.validation)
-
-
 def segment_cases(
-    segmenter: Segmenter,
-    cases: Sequence[Case],
-    out: Path,
-    *,
-    format: str = "nifti",
-    device: str = "auto",
-    tell: Tell = silent,
-) -> Segmented:
-    """Segment the scans of a data set's cases into the folder `out`; failures are logged."""
-    way = _Way(Ensemble((segmenter,)), Looking(device=device, runtime="torch"))
-    done = _segmented(way, _scans(cases), Path(out), format, tell)
-    for name, reason in done.failed.items():
-        log.warning("%s failed: %s", name, reason)
-    return done
+    segmenter: Segmenter, cases: Sequence[Case], out: Path, job: Job, *, device: str = "auto"
+) -> Mapping[str, Path]:
+    """Segment the scans of a data set's cases into the folder `out`; gives case -> label map.
 
-
-def _segmented(
-    way: _Way,
-    batch: Mapping[str, Scan],
-    out: Path,
-    format: str,
-    tell: Tell,
-    settings: Row | None = None,
-    resume: bool = False,
-) -> Segmented:
-    """Segment a batch; while a scan is computed, the next one is read and the last one written."""
-    if format not in FORMATS:
-        raise UnknownName("format", format, FORMATS)
-    manifest, done = Manifest(out), Segmented({}, {})
-    paths = {name: out / f"{name}{FORMATS[format]}" for name in batch}
-    rows = _go_on(out, settings, resume)
-    finished = {name for name in batch if resume and manifest.holds(name)}
-    done.written.update((name, paths[name]) for name in batch if name in finished)
-    rows = [row for row in rows if row["scan"] in finished]
-    left = {name: scan for name, scan in batch.items() if name not in finished}
-
-    def put(name: str, labels: LabelMap, images: list[Header], found: list[Row]) -> None:
-        path = paths[name]
-        if not (out / "labels.json").is_file() or not done.written:
-            write_names(out, way.ensemble.scheme)
-        done.written[name] = dicomseg.save(path, labels, images) if images else write(labels, path)
-        rows.extend({"scan": name, **row} for row in found)
-        if rows:
-            write_quality(out, rows)
-            done.doubtful.update({name: said} if (said := sentence(name, found)) else {})
-        manifest.add(name, path)
-
-    def part(number: int, done: float) -> None:
-        tell("segmenting", (number + done) / len(left), f"{number}/{len(left)}")
-
-    with one_behind(done.failed) as behind:
-        reading = {name: partial(_read, scan, format == "dicom-seg") for name, scan in left.items()}
-        scans = told(tell, "segmenting", ahead(reading), len(left))
-        for number, (name, coming) in enumerate(scans):
-            with failing_alone(name, done.failed):
-                channels, images = coming.result()
-                labels, found = way.labels(channels, partial(part, number))
-                behind(name, partial(put, name, labels, images, found))
-    ordered = {name: done.written[name] for name in batch if name in done.written}
-    used = {each.name for one in way.ensemble.members for each in one.runtimes.values()}
-    return Segmented(ordered, done.failed, done.doubtful, tuple(sorted(used)))
-
-
-def _read(scan: Scan, dicom: bool) -> tuple[tuple[Volume, ...], list[Header]]:
-    return scan.read(), scan.sources() if dicom else []
-
-
-def _go_on(out: Path, settings: Row | None, resume: bool) -> list[Row]:
-    """Say in a folder how its results are made; what is known of those that an earlier run made.
-
-    Raises
-    ------
-    ConfigError
-        If a batch that goes on was begun in another way.
+    What fails is warned of, and the others go on.
     """
-    if settings is None:
-        return []
-    path, rows = out / MADE_BY, list[Row]()
-    now: Row = json.loads(json.dumps(settings))
-    if resume and path.is_file():
-        before: Row = json.loads(path.read_text(encoding="utf-8"))
-        other = sorted(key for key in now if now[key] != before.get(key))
-        if other:
-            raise ConfigError(
-                f"the results in {out} were made with other settings ({', '.join(other)}): choose "
-                "another --out, or leave out --resume to make them anew"
-            )
-        if (out / "quality.csv").is_file():
-            with (out / "quality.csv").open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-    write_json(path, now)
-    return rows
+    way = _Way(Ensemble((segmenter,)), Looking(device=device, runtime="torch"))
+    written: dict[str, Path] = {}
+    for number, case in enumerate(job.track("segmenting", cases)):
+        try:
+            labels, _ = way.labels(case.channels(), job.share(number, len(cases), "segmenting"))
+            written[case.id] = write(labels, Path(out) / f"{case.id}{ENDINGS['nifti']}")
+        except (CondyleError, MemoryError, RuntimeError) as error:
+            job.check()
+            job.warn(f"{case.id} failed: {error}", about=case.id)
+    if written:
+        write_names(Path(out), segmenter.scheme.to_dict())
+    return written

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from condyle.config import Section
-from condyle.core import LabelScheme, Volume
+from condyle.config.section import Section, read_json
+from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.engines import totalsegmentator
-from condyle.errors import ConfigError
-from condyle.io import Manifest, read_labels, write
-from condyle.io.labelmaps import write_names
-from condyle.jobs.progress import Tell, told
-from condyle.runs.record import write_json
+from condyle.errors import EngineFailed
+from condyle.io import read_labels, write
+from condyle.jobs.job import Job
+from condyle.jobs.outputs import write_json
 
-__all__ = ["CARD", "Card", "answer", "card_of"]
+__all__ = ["CARD", "REFUSED", "Card", "card_of", "predict"]
 
 CARD = "engine.json"
-"""The file of a run folder that says which engine answers."""
+"""The file of a run folder that says which engine predicts."""
+
+_OWN = "TotalSegmentator predicts in its own way"
+REFUSED = {
+    "slices": f"{_OWN}, on whole scans",
+    "near_slice": f"{_OWN}, on whole scans",
+    "area": f"{_OWN}, on whole scans",
+    "planes": f"{_OWN}, in 3D",
+    "flips": _OWN,
+    "runtime": f"{_OWN}, with PyTorch",
+    "also": f"{_OWN}, and its probabilities are not available",
+    "specialist": f"{_OWN}, and its probabilities are not available",
+    "raw": "no post-processing was chosen for TotalSegmentator",
+    "quality": "quality can be learnt for Condyle's own segmenters alone",
+}
+"""Settings of `condyle segment` that mean nothing to it, and why."""
 
 
 class Card(Section):
-    """What it takes to ask TotalSegmentator again: its task, and which classes make our labels."""
+    """What it takes to run TotalSegmentator again: its task, and which classes make our labels."""
 
     task: str
     labels: dict[str, int]
@@ -36,35 +47,35 @@ class Card(Section):
 
 
 def card_of(run: Path) -> Card | None:
-    """The card of a run folder; None where our own segmenter answers."""
+    """The card of a run folder; None where our own segmenter predicts."""
     file = Path(run) / CARD
-    return Card.model_validate(json.loads(file.read_text("utf-8"))) if file.is_file() else None
+    return read_json(file, Card) if file.is_file() else None
 
 
-def answer(
-    card: Card, scans: Mapping[str, Any], paths: Mapping[str, Path], device: str, tell: Tell
-) -> tuple[dict[str, Path], dict[str, str]]:
-    """The label maps of scans, written to `paths`, and the reasons of those that failed.
+def predict(
+    card: Card, name: str, channels: tuple[Volume, ...], device: str, job: Job
+) -> LabelMap:
+    """The label map of a scan.
 
-    Parameters
-    ----------
-    scans : name -> what reads its channels, as `condyle.workflows.segment` has it.
+    Raises
+    ------
+    EngineFailed
+        If TotalSegmentator could not segment it.
     """
-    if any(path.suffix == ".dcm" for path in paths.values()):
-        raise ConfigError("TotalSegmentator's answers are not written as DICOM-SEG: take nifti")
-    scheme, written = LabelScheme.of(card.labels), dict[str, Path]()
+    scheme = LabelScheme.of(card.labels)
     with tempfile.TemporaryDirectory(prefix="condyle-") as scratch:
-        folder, cases = Path(scratch), dict[str, list[str]]()
-        task = totalsegmentator.ask(card.task, folder, tell)
-        totalsegmentator.fetch([*task.parts, *task.crop], tell)
-        for name, scan in told(tell, "reading", scans.items(), len(scans)):
-            volume: Volume = scan.read()[0]
-            cases[name] = [str(write(volume, folder / "scans" / f"{name}.nii.gz"))]
+        folder = Path(scratch)
+        task = job.keep(f"task {card.task}", lambda: _task(card, folder, job))
+        file = write(channels[0], folder / "scans" / f"{name}.nii.gz")
         found, failed, _ = totalsegmentator.predict(
-            task, cases, folder, device, card.joined, scheme, folder / "found", tell
+            task, {name: [str(file)]}, folder, device, card.joined, scheme, folder / "found", job
         )
-        for name, file in found.items():
-            written[name] = write(read_labels(file, scheme), paths[name])
-            write_names(paths[name].parent, scheme)
-            Manifest(paths[name].parent).add(name, paths[name])
-    return written, failed
+        if name in failed or name not in found:
+            raise EngineFailed(failed.get(name, f"TotalSegmentator gave nothing for {name}"))
+        return read_labels(found[name], scheme)
+
+
+def _task(card: Card, folder: Path, job: Job) -> totalsegmentator.Task:
+    task = totalsegmentator.ask(card.task, folder, job)
+    totalsegmentator.fetch([*task.parts, *task.crop], job)
+    return task

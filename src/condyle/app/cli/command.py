@@ -1,22 +1,172 @@
-"""The command that all verbs hang on, and what their flags share."""
+"""A request becomes a command: its fields are the flags, and what it names is run and shown."""
 
 from __future__ import annotations
 
+import inspect
+import json as json_text
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticUndefined
 
-from condyle._version import __version__
+from condyle.app.cli.show import bars, hushed
+from condyle.config.requests import Request
+from condyle.config.section import first_complaint
+from condyle.errors import CondyleError, ConfigError
+from condyle.jobs.job import Job
 
-__all__ = ["Out", "Several", "app"]
+__all__ = ["as_flags", "command_of", "flags_of", "plain"]
 
-app = App(
-    name="condyle",
-    help="Segmentations of CT and MRI that can be trusted, from a handful of labelled scans.",
-    version=__version__,
-    help_format="plaintext",
-)
+JSON = Annotated[
+    bool, Parameter(negative=(), help="Print the result as JSON on stdout, and nothing else there.")
+]
 
-Out = Annotated[Path, Parameter(help="Folder for the results.")]
-Several = Annotated[list[Path], Parameter(consume_multiple=True)]
+
+def command_of(
+    request: type[Request],
+    work: str,
+    show: Callable[[Any, Any], int | None],
+    prepare: Callable[[Any], Any] = lambda request: request,
+) -> Callable[..., int]:
+    """The function of a command, whose parameters are the fields of a request.
+
+    Parameters
+    ----------
+    work : 'module:function' of what does it, imported when the command is run.
+    show : prints what came out, for people; gives the exit code, if that is not 0.
+    prepare : changes the request before it is done.
+    """
+
+    def run(*args: Any, **given: Any) -> int:
+        bound = signature.bind(*args, **given)
+        asked = {k: v for k, v in bound.arguments.items() if v is not None}
+        json = bool(asked.pop("json", False))
+        try:
+            made = prepare(request.model_validate(asked))
+        except ValidationError as error:
+            said = first_complaint(error, request).replace(" =", "` =", 1)
+            raise ConfigError(as_flags(f"`{said}", names)) from error
+        module, _, name = work.partition(":")
+        try:
+            with bars() as (on_progress, on_warning):
+                job = Job(
+                    on_progress=on_progress,
+                    on_warning=lambda w: on_warning(replace(w, sentence=as_flags(w.sentence, names))),
+                )
+                done = getattr(import_module(module), name)(made, job)
+        except CondyleError as error:
+            error.args = (as_flags(str(error), names),)
+            raise
+        if not json:
+            return show(made, done) or 0
+        with hushed():  # what `show` prints is for people: only its exit code counts
+            code = show(made, done) or 0
+        print(json_text.dumps(plain(done), allow_nan=False))  # noqa: T201
+        return code
+
+    names = flags_of(request)
+
+    signature = _signature(request)
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    run.__doc__ = request.__doc__
+    run.__name__ = run.__qualname__ = work.rpartition(":")[2]
+    return run
+
+
+def _signature(request: type[Request]) -> inspect.Signature:
+    parameters: list[inspect.Parameter] = []
+    ordered = [*request.POSITIONAL, *(n for n in request.model_fields if n not in request.POSITIONAL)]
+    for name in ordered:
+        field = request.model_fields[name]
+        if name in request.NO_FLAG:
+            continue
+        positional = name in request.POSITIONAL
+        kind = inspect.Parameter
+        if field.is_required():
+            default: Any = kind.empty
+        else:
+            default = None if field.default is PydanticUndefined else field.default
+        flag = Parameter(
+            help=" ".join((field.description or "").split()),
+            consume_multiple=True, negative=() if name not in NEGATIVE else None,
+            show_default=bool(default) and default is not None,
+        )  # fmt: skip
+        parameters.append(
+            kind(
+                name,
+                kind.POSITIONAL_OR_KEYWORD if positional else kind.KEYWORD_ONLY,
+                default=default,
+                annotation=Annotated[_listed(field.annotation), flag],
+            )
+        )
+    parameters.append(
+        inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JSON)
+    )
+    return inspect.Signature(parameters)
+
+
+NEGATIVE = ("smooth",)
+"""Flags that are on by themselves, and have a --no- form."""
+
+
+def _listed(kind: Any) -> Any:
+    """A type as the command line has it: tuples of any length are lists."""
+    origin, inside = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
+    if origin is tuple and inside[-1] is Ellipsis:
+        return list[inside[0]]
+    if inside and type(None) in inside:
+        others = [_listed(each) for each in inside if each is not type(None)]
+        return others[0] | None
+    return kind
+
+
+def flags_of(request: type[Request]) -> dict[str, str]:
+    """A setting's name, as sentences have it -> the flag that sets it."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in request.model_fields}
+    flags |= {name: name.upper() for name in request.POSITIONAL}
+    short: Mapping[str, str] = getattr(request, "SHORT", {})
+    return flags | {setting: flags[name] for name, setting in short.items()}
+
+
+def as_flags(sentence: str, flags: Mapping[str, str]) -> str:
+    """A sentence in which settings between backticks are written as the flags of a command.
+
+    Examples
+    --------
+    >>> as_flags("give `near_slice` or `training.patch`", {"near_slice": "--near-slice"})
+    'give --near-slice or training.patch'
+    """
+    return re.sub(r"`([\w.]+)`", lambda match: flags.get(match[1], match[1]), sentence)
+
+
+def plain(thing: Any) -> Any:
+    """A result as JSON values: what is no data (networks, arrays) is left out; NaN becomes null."""
+    if isinstance(thing, BaseModel):
+        return plain(thing.model_dump(mode="json"))
+    if is_dataclass(thing) and not isinstance(thing, type):
+        inside = {each.name: getattr(thing, each.name) for each in fields(thing)}
+        return {name: plain(value) for name, value in inside.items() if _is_plain(value)}
+    if isinstance(thing, Mapping):
+        return {str(key): plain(value) for key, value in thing.items() if _is_plain(value)}
+    if isinstance(thing, list | tuple | set | frozenset):
+        return [plain(value) for value in thing if _is_plain(value)]
+    if hasattr(thing, "item") and not hasattr(thing, "__len__"):
+        thing = thing.item()
+    if isinstance(thing, float):
+        return thing if abs(thing) != float("inf") and thing == thing else None
+    return thing if isinstance(thing, str | int | bool | None) else str(thing)
+
+
+def _is_plain(value: Any) -> bool:
+    scalar = isinstance(value, str | int | float | bool | Path | None) or hasattr(value, "item")
+    inside = isinstance(value, Mapping | list | tuple | set | frozenset | BaseModel)
+    return (scalar and not hasattr(value, "__len__")) or isinstance(value, str) or inside or (
+        is_dataclass(value) and not isinstance(value, type)
+    )

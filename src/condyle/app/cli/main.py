@@ -5,16 +5,69 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError
 
-from condyle.app.cli import compare, features, quality, road, runs, tools
-from condyle.app.cli.command import app
-from condyle.errors import CondyleError
+from condyle._version import __version__
+from condyle.errors import (
+    Cancelled,
+    CondyleError,
+    EngineFailed,
+    TrainingFailed,
+    TrainingPaused,
+    WorkerDied,
+)
 
-__all__ = ["app", "compare", "features", "main", "quality", "road", "runs", "tools"]
+__all__ = ["EXIT_CODES", "VERBS", "app", "main"]
+
+VERBS = {
+    "demo": "The whole road on phantoms, in minutes: data, training, test scores, surfaces.",
+    "import": "Turn scans and their masks, or a data set of another layout, into one to train on.",
+    "check": "Check a data set for problems before training.",
+    "plan": "Show the network, patch and batch size that `train` would choose, with reasons.",
+    "train": "Train a segmenter on a data set's fold, and score it on the test cases.",
+    "segment": "Segment scans; each result lies on its scan's own grid.",
+    "refine": "Clean label maps; or choose the cleaning for a segmenter.",
+    "evaluate": "Score predictions against the truth, case by case and structure by structure.",
+    "compare": "Train several networks on the same folds; rank them, and test the differences.",
+    "mesh": "Turn label maps into surfaces in millimetres.",
+    "features": "Compare the regions of scans by deep features.",
+    "quality": "Learn on test cases how far to trust a segmenter.",
+    "runs": "List the runs below folders: settings, patients, training time, Dice.",
+    "networks": "List the networks that can be built, and whether their weights are here.",
+    "presets": "List the presets: the studies whose settings are built in.",
+    "doctor": "Show what this machine has: processor, versions, weights, what runs fast.",
+    "export": "Write a trained network for other programs.",
+    "import-weights": "Take the tensors out of a checkpoint; or import a trained nnU-Net.",
+}
+"""Verb -> what it does, in the order of the work; a file of this folder each."""
 
 HUNGRY = {"plan", "train", "compare", "segment", "quality", "demo"}
 """Verbs that run with the allocator settings of `condyle.jobs.process`."""
+
+EXIT_CODES: dict[type[Exception], int] = {
+    TrainingPaused: 0, Cancelled: 130, EngineFailed: 1, TrainingFailed: 1, WorkerDied: 1,
+}  # fmt: skip
+"""Of the errors that the user cannot mend; all others are 2."""
+
+
+def _app() -> App:
+    """The command line; a verb's own file is imported when it is called."""
+    made = App(
+        name="condyle",
+        help="Segmentations of CT and MRI that can be trusted, from a handful of labelled scans.",
+        version=__version__,
+        help_format="plaintext",
+    )
+    for name, does in VERBS.items():
+        file = name.replace("-", "_") + ("_" if name == "import" else "")
+        made.command(f"condyle.app.cli.{file}:command", name=name, help=does)
+    inflate = App(name="inflate", help="From 2D networks to 3D ones, proved.")
+    inflate.command("condyle.app.cli.check_inflation:command", name="check")
+    made.command(inflate)
+    return made
+
+
+app = _app()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,17 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(given: list[str], debug: bool) -> int:
     """The exit code of a command."""
-    from condyle.app.cli.show import complain, reporting
+    from condyle.app.cli.show import complain
 
     try:
-        with reporting():
-            done = app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        done = app(given, exit_on_error=False, print_error=False, result_action="return_value")
         return done if isinstance(done, int) else 0
     except (CondyleError, CycloptsError) as error:
         if debug:
             raise
         complain(str(error))
-        return getattr(error, "exit_code", 2)
+        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 2)
     except KeyboardInterrupt:
         complain("interrupted; what was finished is kept")
         return 130

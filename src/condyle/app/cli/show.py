@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
+from rich.text import Text
+
+from condyle.jobs.job import Progress, Warned, shown
 
 if TYPE_CHECKING:
     from condyle.audit.check import Finding
-    from condyle.jobs.progress import Tell
     from condyle.workflows.segment import Segmented
 
 __all__ = [
     "bars",
     "complain",
-    "reporting",
+    "hushed",
     "say",
     "show_findings",
     "show_segmented",
@@ -45,7 +47,7 @@ COLUMNS = {
 
 def complain(sentence: str) -> None:
     """Print why a command failed, on stderr."""
-    print(f"condyle: {sentence}", file=sys.stderr)  # noqa: T201  not wrapped, for grep and logs
+    print(f"condyle: {shown(sentence)}", file=sys.stderr)  # noqa: T201  not wrapped, for grep and logs
 
 
 def say(text: str) -> None:
@@ -54,24 +56,32 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def reporting() -> Generator[None]:
-    """Show Condyle's warnings on stderr."""
-    handler = RichHandler(logging.WARNING, console=ERRORS, show_time=False, show_path=False)
-    log = logging.getLogger("condyle")
-    log.addHandler(handler)
-    log.propagate = False
+def hushed() -> Generator[None]:
+    """Meanwhile results are not printed."""
+    before = RESULTS.quiet
+    RESULTS.quiet = True
     try:
         yield
     finally:
-        log.propagate = True
-        log.removeHandler(handler)
+        RESULTS.quiet = before
+
+
+Listeners = tuple[Callable[[Progress], None], Callable[[Warned], None]]
 
 
 @contextmanager
-def bars() -> Generator[Tell]:
-    """A bar a stage, drawn as the verb tells how far it is; plain lines where it is no terminal."""
+def bars() -> Generator[Listeners]:
+    """What shows a job's progress and warnings: a bar a stage, or plain lines off a terminal."""
+    said: set[Warned] = set()
+
+    def on_warning(warned: Warned) -> None:
+        if warned not in said:
+            said.add(warned)
+            about = f"{warned.about}: " if warned.about not in warned.sentence else ""
+            complain(f"warning: {about}{warned.sentence}")
+
     if not ERRORS.is_terminal:
-        yield _plain()
+        yield _plain(), on_warning
         return
     columns = (
         TextColumn("{task.description}"),
@@ -79,38 +89,39 @@ def bars() -> Generator[Tell]:
         TextColumn("{task.fields[words]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=ERRORS) as progress:
+    with Bars(*columns, console=ERRORS) as drawn:
         tasks: dict[str, TaskID] = {}
 
-        def tell(stage: str, done: float, words: str) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=1.0, words="")
-            progress.update(tasks[stage], completed=done, words=words)
+        def on_progress(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = drawn.add_task(escape(progress.stage), total=1.0, words="")
+            words = escape(shown(progress.words))
+            drawn.update(tasks[progress.stage], completed=progress.part, words=words)
 
-        yield tell
+        yield on_progress, on_warning
 
 
-def _plain() -> Tell:
-    """Tells in plain lines, at each tenth of a stage."""
-    told: dict[str, int] = {}
+def _plain() -> Callable[[Progress], None]:
+    """Plain lines, at each tenth of a stage."""
+    before: dict[str, int] = {}
 
-    def tell(stage: str, done: float, words: str) -> None:
-        tenth = int(done * 10)
-        if told.get(stage) != tenth:
-            told[stage] = tenth
-            complain(f"{stage}: {done:.0%} {words}".rstrip())
+    def on_progress(progress: Progress) -> None:
+        tenth = int(progress.part * 10)
+        if before.get(progress.stage) != tenth:
+            before[progress.stage] = tenth
+            complain(f"{progress.stage}: {progress.part:.0%} {progress.words}".rstrip())
 
-    return tell
+    return on_progress
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     """Print rows as a table."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(shown(title)), title_justify="left")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(shown(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(column, "")) for column in columns))
+        table.add_row(*(Text(shown(_cell(row.get(column, "")))) for column in columns))
     RESULTS.print(table)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -17,10 +16,10 @@ from condyle.errors import CondyleError, DatasetError, MissingFile
 from condyle.io.datasets.nnunet import write_nnunet, write_splits
 from condyle.io.paths import find_scans, is_hidden, scan_name
 from condyle.io.scans import read_channels, read_labels
+from condyle.jobs.job import warn
 
 __all__ = ["is_dataset", "open_dataset", "read_patients", "write_nnunet", "write_splits"]
 
-log = logging.getLogger("condyle")
 
 PAIRS = (("imagesTr", "labelsTr"), ("images", "labels"), ("scans", "masks"))
 """Names of the folders of scans and of label maps."""
@@ -239,7 +238,7 @@ def _merged(folder: Path, scheme: LabelScheme, overlap: Policy) -> LabelMap:
     """One label map of a folder of masks; overlaps that are resolved are logged."""
     labels, report = merge(Masks.within(folder), scheme, overlap)
     if report.pairs:
-        log.warning("%s: %s", folder, report)
+        warn(f"{folder}: {report}")
     return labels
 
 
@@ -255,10 +254,10 @@ def _dataset(
     """The cases of scans and label maps matched by name; label maps without a scan are named."""
     orphans = sorted(set(labels) - set(images))
     if orphans:
-        log.warning(
-            "%s: %d label maps have no scan and are passed over: %s",
-            root, len(orphans), ", ".join(orphans[:10]),
-        )  # fmt: skip
+        warn(
+            f"{root}: {len(orphans)} label maps have no scan and are passed over: "
+            f"{', '.join(orphans[:10])}"
+        )
     table = root / "patients.csv"
     patients = read_patients(table) if table.is_file() else {}
     cases = tuple(

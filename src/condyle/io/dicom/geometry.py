@@ -5,7 +5,6 @@ Nothing is guessed from file names, slice numbers or SliceThickness.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 
 from condyle.errors import GeometryError
 from condyle.io.dicom.frames import MOMENTS, TURN, Frame
+from condyle.jobs.job import warn
 
 __all__ = ["Stack", "stacked"]
 
-log = logging.getLogger("condyle")
 
 STEP_MM = 0.01
 STEP_SHARE = 0.01
@@ -203,11 +202,10 @@ def _shifts(
             f"{path} leans by {angle:.3g} degrees, more than any gantry tilts: its slices are not "
             "those of one stack"
         )
-    log.warning(
-        "%s was scanned with a gantry tilted by %.3g degrees: its slices were shifted upright "
-        "(linear interpolation); draw and check masks on the straightened scan",
-        path, angle,
-    )  # fmt: skip
+    warn(
+        f"{path} was scanned with a gantry tilted by {angle:.3g} degrees: its slices were "
+        "shifted upright (linear interpolation); draw and check masks on the straightened scan"
+    )
     return even
 
 

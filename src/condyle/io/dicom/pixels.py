@@ -7,7 +7,6 @@ there twice); what cannot be read rightly is refused with the reason.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from itertools import groupby, pairwise
@@ -23,10 +22,10 @@ from condyle.io.dicom.frames import Frame, Header, require_readable
 from condyle.io.dicom.geometry import Stack, stacked
 from condyle.io.dicom.series import choose, opened
 from condyle.io.safety import LPS_TO_RAS
+from condyle.jobs.job import warn
 
 __all__ = ["load", "sources"]
 
-log = logging.getLogger("condyle")
 
 PACKED_RATIO = 10_000
 """No compression of real images, even of empty ones, comes near this: a header that promises more
@@ -118,10 +117,7 @@ def _without_copies(called: Path, frames: Sequence[Frame]) -> tuple[Frame, ...]:
             copies.add(id(frame))
         seen.add((_place(frame), shown))
     if copies:
-        log.warning(
-            "%s holds %d images twice, number for number: one of each was taken",
-            called, len(copies),
-        )  # fmt: skip
+        warn(f"{called} holds {len(copies)} images twice, number for number: one of each was taken")
     return tuple(frame for frame in frames if id(frame) not in copies)
 
 
@@ -258,16 +254,16 @@ def _upright(array: NDArray[Any], stack: Stack) -> tuple[NDArray[Any], NDArray[n
 def _warn(called: Path, frames: Sequence[Frame], array: NDArray[Any]) -> None:
     """Say what was repaired, and what may be wrong with a scan that could be read."""
     if any(frame.is_inverted for frame in frames):
-        log.warning("%s is stored with bright and dark swapped (MONOCHROME1): turned round", called)
+        warn(f"{called} is stored with bright and dark swapped (MONOCHROME1): turned round")
     if any(str(frame.header.get("LossyImageCompression")) == "01" for frame in frames):
-        log.warning("%s was compressed with loss: fine structures may be gone", called)
+        warn(f"{called} was compressed with loss: fine structures may be gone")
     if frames[0].header.get("Modality") == "CT" and array.min() >= 0:
-        log.warning(
-            "%s is CT without a value below 0: these are no Hounsfield units, or it shows no air",
-            called,
+        warn(
+            f"{called} is CT without a value below 0: these are not Hounsfield units, or it shows "
+            "no air"
         )
     if lost := _lost(frames):
-        log.warning("%s may lack slices: %s", called, lost)
+        warn(f"{called} may lack slices: {lost}")
 
 
 def _lost(frames: Sequence[Frame]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import warnings
 from collections.abc import Generator, Mapping, Sequence
@@ -22,10 +21,10 @@ from condyle.io.dicom.geometry import stacked
 from condyle.io.dicom.series import elements, find_series, speaking_of
 from condyle.io.paths import has_dicom_mark, is_hidden
 from condyle.io.safety import LPS_TO_RAS
+from condyle.jobs.job import warn
 
 __all__ = ["PRIVATE", "load"]
 
-log = logging.getLogger("condyle")
 
 PRIVATE = (0x0071, "CONDYLE")
 """The private block with the whole grid, of which DICOM-SEG has only frames with structures."""
@@ -82,7 +81,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
             {s.name: s.id for s in segments}, {s.name: s.colour for s in segments}
         )
         if data.SegmentationType == "FRACTIONAL":
-            log.warning("%s holds probabilities: what is above one half was taken", file)
+            warn(f"{file} holds probabilities: what is above one half was taken")
         for grid in _grids(path, data, frames):
             planes = _planes(grid, frames)
             if planes is not None:
@@ -154,7 +153,7 @@ def _grids(path: Path, data: Header, frames: Sequence[Frame]) -> Generator[Grid]
         affine, shape = np.array(block[0x01].value, float), tuple(block[0x02].value)
         yield Grid((shape[0], shape[1], shape[2]), LPS_TO_RAS @ affine.reshape(4, 4))
     except (KeyError, ValueError, TypeError):
-        log.debug("%s notes no grid", path)
+        pass  # it notes no grid
     rows, columns = frames[0].shape
     series = [str(r.SeriesInstanceUID) for r in data.get("ReferencedSeriesSequence") or ()]
     for one in find_series(path) if path.is_dir() else ():

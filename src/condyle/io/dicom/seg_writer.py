@@ -19,7 +19,7 @@ from condyle.io.dicom.geometry import stacked
 from condyle.io.dicom.seg_reader import PRIVATE, load
 from condyle.io.dicom.snomed import ANATOMY, LATERALITY, STRUCTURES, TISSUE, Code, sided
 from condyle.io.safety import LPS_TO_RAS
-from condyle.jobs.outputs import whole_or_absent
+from condyle.jobs.outputs import atomic_write
 
 __all__ = ["load", "save"]
 
@@ -78,7 +78,7 @@ def save(path: Path, labels: LabelMap, source: Sequence[Header]) -> Path:
                 f"{path.name} could not be written as DICOM-SEG from the headers of its scan "
                 f"({reason})"
             ) from error
-        with whole_or_absent(path, lambda written: _require_equal(written, labels)) as temporary:
+        with atomic_write(path, lambda written: _require_equal(written, labels)) as temporary:
             data.save_as(temporary)
     return path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import warnings
 from collections.abc import Generator, Sequence
@@ -17,10 +16,10 @@ import numpy as np
 from condyle.errors import UnknownName, UnreadableFile
 from condyle.io.dicom.frames import TURN, Frame, Header, frames_of
 from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark, is_hidden
+from condyle.jobs.job import warn
 
 __all__ = ["Series", "choose", "elements", "find_series", "opened", "speaking_of"]
 
-log = logging.getLogger("condyle")
 
 NO_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "REG", "DOC")
 """Modalities whose objects stand beside a scan in its folder, and are none."""
@@ -111,7 +110,7 @@ def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
         )
     if scouts:
         shown = "; ".join(map(str, scouts))
-        log.warning("%s: passed over as scouts beside the scan: %s", called, shown)
+        warn(f"{called}: passed over as scouts beside the scan: {shown}")
     return rest[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from condyle.errors import UnreadableFile
 from condyle.io.nrrd.fields import META_TYPES, described
 from condyle.io.nrrd.header import Header, read_header, voxels
 from condyle.io.safety import LPS_TO_RAS
-from condyle.jobs.outputs import whole_or_absent
+from condyle.jobs.job import warn
+from condyle.jobs.outputs import atomic_write
 
 __all__ = ["load", "load_layers", "save", "save_detached"]
 
-log = logging.getLogger("condyle")
 
 DRIVERS = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO"}
 
@@ -40,9 +39,7 @@ def load_layers(path: Path) -> tuple[NDArray[Any], Grid, Header]:
     header = read_header(path)
     promise = described(path, header)
     if not promise.in_body:
-        log.warning(
-            "%s does not say how its axes lie in the body: left-posterior-superior is taken", path
-        )
+        warn(f"{path} does not say how its axes lie in the body: left-posterior-superior is taken")
     array = voxels(path, header, promise.nbytes).view(promise.dtype)
     array = array.reshape(promise.sides, order="F")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -96,7 +93,7 @@ def save_detached(path: Path, array: NDArray[Any], grid: Grid, final: Path) -> N
         "ElementDataFile": final.with_suffix(".raw").name,
     }
     header = "".join(f"{key} = {value}\n" for key, value in fields.items())
-    with whole_or_absent(
+    with atomic_write(
         final.with_suffix(".raw"), check=lambda _: final.unlink(missing_ok=True)
     ) as raw:
         raw.write_bytes(array.tobytes(order="F"))

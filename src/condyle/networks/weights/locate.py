@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import timm
 import torch
 
 from condyle.errors import WeightsError
+from condyle.jobs.job import note
 from condyle.networks.encoders import timm_name, weights_of
 from condyle.networks.weights.load import load_into, read_state
 
@@ -35,7 +35,6 @@ __all__ = [
     "weights_row",
 ]
 
-log = logging.getLogger("condyle")
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALVES = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -240,7 +239,7 @@ def _downloaded(source: Source, tried: list[str]) -> Iterator[Found]:
     Both clients write to a temporary name first; what fails its check does not stay.
     """
     name = source.files[0] if source.files else source.hub
-    log.info("downloading %s", name)
+    note(f"downloading {name}")
     try:
         if source.files:
             path = torch_home() / name

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from condyle.errors import ConfigError, MissingExtra, UnreadableFile
-from condyle.jobs.outputs import sha256, whole_or_absent, write_text
+from condyle.jobs.outputs import atomic_write, sha256, write_text
 from condyle.networks import SegmentationNetwork
 from condyle.networks.layers import padded_to
 from condyle.predict.runtimes.torch import Numbers
@@ -143,7 +143,7 @@ class Graph:
         """Write `model.xml`, `model.bin`, and last `card.json`, which names their hashes."""
         openvino = library()
         weights, graph = Path(folder) / "model.bin", Path(folder) / "model.xml"
-        with whole_or_absent(weights) as values, whole_or_absent(graph) as operations:
+        with atomic_write(weights) as values, atomic_write(graph) as operations:
             openvino.save_model(self.model, operations, compress_to_fp16=False)
             operations.with_suffix(".bin").replace(values)
         own = {"multiple": self.multiple, "single": self.single, "precision": self.numbers}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import time
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName, UnreadableFile
+from condyle.jobs.job import note, warn
 from condyle.jobs.outputs import sha256, write_text
 from condyle.networks import SegmentationNetwork
 from condyle.networks.device import bf16_pays, pick_device, processor
@@ -29,7 +29,6 @@ __all__ = [
     "runtime_for", "tried",
 ]  # fmt: skip
 
-log = logging.getLogger("condyle")
 
 Computing = TorchRuntime | OpenVinoRuntime
 Maker = Callable[[], Computing]
@@ -164,8 +163,8 @@ def runtime_for(
         raise ConfigError(f"OpenVINO computes on the CPU, not on {device}: leave --device out")
     wanted = kind == "openvino" or (kind == "auto" and on_cpu)
     if wanted and not version():
-        level = logging.WARNING if kind == "openvino" else logging.INFO
-        log.log(level, "OpenVINO is not installed: PyTorch computes (pip install openvino)")
+        say = warn if kind == "openvino" else note
+        say("OpenVINO is not installed: PyTorch computes (pip install openvino)")
     if kind == "openvino" and version():
         return _by_openvino(network, folder)
     if kind != "auto":
@@ -177,7 +176,7 @@ def _by_openvino(network: SegmentationNetwork, folder: Path | None) -> OpenVinoR
     """The network in OpenVINO, in the numbers that this processor is fast in."""
     if bf16_here():
         return OpenVinoRuntime(_graph(network, folder), "bf16")
-    log.info("this processor has neither AVX512-BF16 nor AMX: OpenVINO computes in float32")
+    note("this processor has neither AVX512-BF16 nor AMX: OpenVINO computes in float32")
     return OpenVinoRuntime(_graph(network, folder), "fp32")
 
 
@@ -240,7 +239,7 @@ class _Choice:
             trials = tried(self.makers, samples, voxels)
             self._keep(trials)
         name = fastest(trials, voxels)
-        log.info("%s computes (%s)", name, "; ".join(map(str, trials.values())))
+        note(f"{name} computes ({'; '.join(map(str, trials.values()))})")
         return self.makers[name]()
 
     @cached_property
@@ -321,7 +320,7 @@ def tried(
             seconds, found = _timed(runtime, samples)
             trials[name] = Trial(name, start, seconds / million, **agreement(expected, found))
         except (CondyleError, RuntimeError) as error:
-            log.warning("%s is left out: %s", name, error)
+            warn(f"{name} is left out: {error}")
     return trials
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from condyle import networks
 from condyle.config import Experiment, Planes
 from condyle.core import Dataset, Fold, Grid
 from condyle.errors import ConfigError, DatasetError
+from condyle.jobs.job import note
 from condyle.jobs.progress import Tell, silent, told
 from condyle.networks import NetworkName, SegmentationNetwork
 from condyle.networks.device import pick_device
@@ -21,12 +21,11 @@ from condyle.predict import Segmenter
 from condyle.prepare.fingerprint import Fingerprint, fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.prepare.splits import carve, default_folds
+from condyle.prepare.splits import with_validation_cases, default_folds
 from condyle.train.pace import memory_here, memory_of_step, seconds_of_step
 
 __all__ = ["Plan", "fold_of", "plan"]
 
-log = logging.getLogger("condyle")
 
 FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-plain"
 """The networks to choose from: a pretrained one for slices, a small one for volumes."""
@@ -61,7 +60,7 @@ def fold_of(dataset: Dataset, experiment: Experiment) -> Fold:
         raise DatasetError(f"{dataset.root} holds no labelled case: there is nothing to learn from")
     if not dataset.folds:
         dataset = dataset.with_folds(default_folds(labelled))
-    return carve(labelled, dataset.fold(experiment.fold), experiment.training.seed)
+    return with_validation_cases(labelled, dataset.fold(experiment.fold), experiment.training.seed)
 
 
 def plan(
@@ -95,7 +94,7 @@ def plan(
             break
         reasons.append(f"that is too slow: {name} needs {FEWEST_STEPS} steps to be worth its time")
     for reason in reasons:
-        log.info("plan: %s", reason)
+        note(f"plan: {reason}")
     return Plan(filled, tuple(reasons))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,17 +9,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from condyle.core import Case
+from condyle.jobs.job import warn
 from condyle.jobs.pipeline import failing_alone
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.likelihood import Likelihood
 from condyle.predict import Segmenter
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.resample import resample_labels
-from condyle.runs.record import read_csv, write_csv
+from condyle.runs.record import read_csv, 
 
 __all__ = ["MOST_CASES", "count_likelihood", "likelihood_of", "read_likelihood"]
 
-log = logging.getLogger("condyle")
 T = TypeVar("T")
 
 MOST_CASES = 8
@@ -50,7 +49,7 @@ def count_likelihood(
             found = likelihood_of(segmenter, runtime, case)
             counts = {name: counts[name] + found[name] for name in counts}
     for name, reason in failed.items():
-        log.warning("the probabilities of %s are not counted: %s", name, reason)
+        warn(f"the probabilities of {name} are not counted: {reason}")
     rows = [{"structure": name, **row} for name, count in counts.items() for row in count.rows()]
     if rows:
         write_csv(Path(out) / FILE, rows)

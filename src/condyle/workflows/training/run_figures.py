@@ -15,7 +15,7 @@ from condyle.jobs.outputs import write_bytes
 from condyle.prepare.slices import AXIS
 from condyle.report import figures
 from condyle.report.samples import samples
-from condyle.runs.record import write_csv
+from condyle.runs.record import 
 
 __all__ = ["outline", "write_beginning", "write_slices"]
 

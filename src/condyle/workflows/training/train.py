@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import shutil
 import statistics
@@ -24,13 +23,14 @@ from condyle.core import Case, Dataset, Fold
 from condyle.engines import is_engine
 from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset, write_text
+from condyle.jobs.job import note, warn
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.runs.record import environment, logged, require_room, write_csv, write_json
+from condyle.runs.record import environment, logged, require_room, 
 from condyle.runs.tracking import Track, require_trackers, tracked
 from condyle.train import (
     Batches,
@@ -48,12 +48,11 @@ from condyle.workflows.evaluate import Learnt, judge
 from condyle.workflows.segment import segment_cases
 from condyle.workflows.training import run_figures as portrait
 from condyle.workflows.training import train_engine as engines
-from condyle.workflows.training.plan import fold_of, plan
+from condyle.prepare.splits import fold_of, plan
 from condyle.workflows.training.probabilities import MOST_CASES, count_likelihood
 
 __all__ = ["Run", "train"]
 
-log = logging.getLogger("condyle")
 T = TypeVar("T")
 
 SHARE_FOR_THE_END = 0.04
@@ -188,7 +187,7 @@ class _Work:
             rules.deep_supervision, rules.inflation,
         )  # fmt: skip
         self.origin = found.origin if found else "random numbers"
-        log.info("network %s, weights: %s", rules.name, self.origin)
+        note(f"network {rules.name}, weights: {self.origin}")
 
     def _prepare(self, cases: Sequence[Case]) -> None:
         for case in told(self.tell, "preparing", cases, len(cases)):
@@ -230,10 +229,10 @@ class _Work:
         present = set[int]().union(*(np.unique(case.labels).tolist() for case in self.training))
         for index, name in enumerate(self.scheme.names, 1):
             if index not in present and self.first:
-                log.warning(
-                    "no training case of fold %d holds %s: the segmenter will never find it",
-                    self.experiment.fold, name,
-                )  # fmt: skip
+                warn(
+                    f"no training case of fold {self.experiment.fold} holds {name}: the "
+                    "segmenter will never find it"
+                )
 
     def _fit(self, started: float, resume: bool) -> History:
         """Fit until the epochs are done or the budget is used; with less a batch if it must be."""
@@ -247,7 +246,7 @@ class _Work:
             except OutOfMemory as error:
                 if size < 2 * self.fabric.world_size or self.fabric.world_size > 1:
                     raise
-                log.warning("%s; going on with batches of %d", error, size // 2)
+                warn(f"{error}; going on with batches of {size // 2}")
         raise AssertionError
 
     def _fit_by(self, size: int, seconds: float | None, resume: bool) -> History:
@@ -379,12 +378,12 @@ class _Work:
 def _say_what_is_odd(fold: Fold) -> None:
     """Warn of what a fold leaves unknown."""
     if not fold.test:
-        log.warning("no case is held out: nothing will say how good this segmenter is")
+        warn("no case is held out: nothing will say how good this segmenter is")
     if not fold.validation:
-        log.warning(
-            "no case is left to choose the best weights by (%d for training): the last ones are "
-            "taken", len(fold.train),
-        )  # fmt: skip
+        warn(
+            f"no case is left to choose the best weights by ({len(fold.train)} for training): "
+            "the last ones are taken"
+        )
 
 
 def _standard_error(values: Sequence[float]) -> float:

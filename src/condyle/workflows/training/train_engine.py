@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import shutil
@@ -26,6 +25,7 @@ from condyle.engines.totalsegmentator import Task
 from condyle.errors import ConfigError
 from condyle.io import Manifest, open_dataset, read_labels, write, write_text
 from condyle.io.labelmaps import write_names
+from condyle.jobs.job import warn
 from condyle.jobs.progress import Tell, silent
 from condyle.measure.overlap import count
 from condyle.predict.nnunet_import import segmenter_of
@@ -40,12 +40,11 @@ from condyle.runs.record import (
 from condyle.runs.tracking import require_trackers, tracked
 from condyle.workflows.evaluate import Learnt, judge
 from condyle.workflows.segment_engine import Card
-from condyle.workflows.training.plan import fold_of
+from condyle.prepare.splits import fold_of
 from condyle.workflows.training.run_figures import write_slices
 
 __all__ = ["EngineRun", "train"]
 
-log = logging.getLogger("condyle")
 
 Row = dict[str, Any]
 SHARE_FOR_THE_END = 0.04
@@ -110,7 +109,7 @@ def train(
     dataset = open_dataset(Path(experiment.dataset))
     fold = fold_of(dataset, experiment)
     if not fold.test:
-        log.warning("no case is held out: nothing will say how good this segmenter is")
+        warn("no case is held out: nothing will say how good this segmenter is")
     task = None
     if name.engine == "totalsegmentator":
         task = _task(name, dataset, tell)
@@ -137,7 +136,7 @@ def _whole_or_absent(out: Path) -> Generator[None]:
     except BaseException:
         space = nnunet.Space.begun(out / "engine", os.environ)
         if space is not None and space.can_go_on:
-            log.warning("%s keeps what was learnt: go on with --resume", out)
+            warn(f"{out} keeps what was learnt: go on with --resume")
         elif fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise
@@ -178,10 +177,10 @@ class _Work:
     def judged(self, outcome: Outcome, warnings: list[str]) -> list[Row]:
         """Write what was learnt and how good it is; gives the summary's rows."""
         for case, reason in outcome.failed.items():
-            log.warning("%s failed: %s", case, reason)
+            warn(f"{case} failed: {reason}")
         write_csv(self.out / "history.csv", outcome.history)
         if outcome.predictions:
-            write_names(self.out / "predictions", self.dataset.scheme)
+            write_names(self.out / "predictions", self.dataset.scheme.to_dict())
         learnt = Learnt(
             data={
                 "train": list(self.fold.train),
@@ -217,7 +216,7 @@ class _Work:
             self.tell, start,
         )  # fmt: skip
         if not done.mirror:
-            log.warning("no mirror images were looked at: the budget left no time for them")
+            warn("no mirror images were looked at: the budget left no time for them")
         scheme = LabelScheme(self.dataset.scheme.labels)
         segmenter = segmenter_of(done.model, scheme=scheme, turned=start is not None)
         segmenter.save(self.out / "segmenter")
@@ -238,14 +237,14 @@ def by_totalsegmentator(work: _Work) -> Outcome:
     names = {x.name: [work.task.classes[n] for n in joined.get(x.id, ())]
              for x in work.dataset.scheme.labels}  # fmt: skip
     for name in (name for name, theirs in names.items() if not theirs):
-        log.warning("TotalSegmentator does not know %s", name)
+        warn(f"TotalSegmentator does not know {name}")
     for theirs, ours in totalsegmentator.owners(joined).items():
         both = [x.name for x in work.dataset.scheme.labels if theirs in joined.get(x.id, ())]
         if len(both) > 1:
-            log.warning(
-                "TotalSegmentator does not tell %s apart: what it calls %s counts for %s",
-                " and ".join(both), work.task.classes[theirs], work.dataset.scheme[ours].name,
-            )  # fmt: skip
+            warn(
+                f"TotalSegmentator does not tell {' and '.join(both)} apart: what it calls "
+                f"{work.task.classes[theirs]} counts for {work.dataset.scheme[ours].name}"
+            )
     asked = (*work.fold.test, *(work.fold.validation if work.name.finetuned else ()))
     folder = work.out / ("zero-shot" if work.name.finetuned else "predictions")
     cases = {}
@@ -279,12 +278,12 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
     old, new = (_mean_dice(work, found) for found in (before, done.predictions))
     better = not validation or new > old
     if not validation:
-        log.warning("no validation case says whether fine-tuning helped: its answers are taken")
+        warn("no validation case says whether fine-tuning helped: its answers are taken")
     elif not better:
-        log.warning(
+        warn(
             "fine-tuning did not beat TotalSegmentator's own answers on validation cases (mean "
-            "Dice %.3f and %.3f): those are kept", new, old,
-        )  # fmt: skip
+            f"Dice {new:.3f} and {old:.3f}): those are kept"
+        )
     data |= {
         "model": str(model),
         "tensors": ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())),

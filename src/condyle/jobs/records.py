@@ -1,0 +1,287 @@
+"""The folder of a batch's results: who writes into it, and a record a task of what is finished.
+
+"Done" means that a record says so, that it was made of the same things (inputs, weights, settings,
+format) and that its files still have the bytes they had then; that a file exists means nothing.
+Tables and the manifest of a batch are made from its records, never appended to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import Field
+
+from condyle.config.section import Section, read_json
+from condyle.errors import CondyleError, ConfigError, OutputError
+from condyle.jobs.outputs import (
+    folder_for,
+    remove_temporaries,
+    sha256,
+    write_json,
+    write_text,
+)
+
+__all__ = ["MANIFEST", "Claim", "OutputFolder", "Record", "content_hash", "holds_all"]
+
+HOME = ".condyle"
+"""The hidden folder in a folder of results that says how they were made."""
+MANIFEST = "manifest.jsonl"
+MOST_TRIES = 2
+"""A task during which the process was killed so often is not tried again by itself."""
+
+
+class Record(Section):
+    """What became of one task of a batch.
+
+    Parameters
+    ----------
+    key : the task: the name of a scan, case or label map.
+    made_of : a hash of all that decides the outputs.
+    outputs : file, from the folder of results -> SHA-256 of its bytes.
+    reason : why it failed, in a sentence.
+    data : what tables are made of.
+    """
+
+    key: str
+    made_of: str = ""
+    state: Literal["done", "failed"] = "done"
+    outputs: dict[str, str] = Field(default_factory=dict)
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Begun(Section):
+    """How the results in a folder are made."""
+
+    verb: str
+    settings: dict[str, Any]
+
+    def differences(self, other: _Begun) -> list[str]:
+        """The names of the settings that differ."""
+        if self.verb != other.verb:
+            return ["verb"]
+        every = sorted({*self.settings, *other.settings})
+        return [name for name in every if self.settings.get(name) != other.settings.get(name)]
+
+
+def content_hash(paths: Iterable[Path], more: Any = None) -> str:
+    """A hash of the bytes of files (of a folder: of all its files) and of more JSON values."""
+    found = hashlib.sha256(json.dumps(more, sort_keys=True, default=str).encode())
+    for path in paths:
+        path = Path(path)
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in inside:
+            if file.is_file():
+                name = str(file.relative_to(path)) if file != path else ""
+                found.update(f"{name}\0{sha256(file)}\0".encode(errors="surrogateescape"))
+    return found.hexdigest()
+
+
+def holds_all(folder: Path, outputs: Mapping[str, str]) -> bool:
+    """Whether files of a folder are there and have these hashes."""
+    return all((folder / name).is_file() and sha256(folder / name) == known
+               for name, known in outputs.items())  # fmt: skip
+
+
+class OutputFolder:
+    """A folder of results that several processes may fill together.
+
+    Parameters
+    ----------
+    path : the folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.home = self.path / HOME
+
+    @contextmanager
+    def opened(
+        self, verb: str, settings: Mapping[str, Any], *, resume: bool = False, alone: bool = False
+    ) -> Generator[OutputFolder]:
+        """Meanwhile this process writes into the folder, alone or beside others that do the same.
+
+        Parameters
+        ----------
+        verb, settings : how the results are made; JSON values.
+        resume : keep what an earlier batch has finished in the same way.
+        alone : nobody else may write into it meanwhile, whatever the settings.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written, or another process is writing other results into it.
+        ConfigError
+            If a batch is to go on that was begun in another way.
+        """
+        begun = _Begun(verb=verb, settings=json.loads(json.dumps(settings, default=str)))
+        folder_for(self.home / "workers" / "any")
+        mine = FileLock(self.home / "workers" / f"{secrets.token_hex(4)}.lock", thread_local=False)
+        try:
+            with self._door():
+                self._enter(begun, resume, alone, others=self._others())
+                mine.acquire(timeout=0)
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written ({error})") from error
+        try:
+            yield self
+        finally:
+            self._leave(mine)
+
+    def _door(self) -> FileLock:
+        """Held for a moment by a process that enters or leaves."""
+        return FileLock(self.home / "door.lock", thread_local=False)
+
+    def _others(self) -> bool:
+        """Whether another process writes here; what dead ones left is removed."""
+        alive = False
+        for file in (self.home / "workers").glob("*.lock"):
+            lock = FileLock(file, thread_local=False)
+            try:
+                with lock.acquire(timeout=0):
+                    file.unlink(missing_ok=True)
+            except Timeout:
+                alive = True
+        return alive
+
+    def _enter(self, begun: _Begun, resume: bool, alone: bool, others: bool) -> None:
+        path = self.home / "batch.json"
+        before = read_json(path, _Begun) if path.is_file() else None
+        other = before.differences(begun) if before else []
+        if others and (alone or other):
+            how = f" with other settings ({', '.join(other)})" if other else ""
+            raise OutputError(
+                f"another process is writing into {self.path}{how}: wait for it, or choose "
+                "another folder"
+            )
+        if others:
+            return
+        if resume and other:
+            raise ConfigError(
+                f"the results in {self.path} were made with other settings ({', '.join(other)}): "
+                "choose another folder, or leave out `resume` to make them anew"
+            )
+        remove_temporaries(self.path)
+        for file in [*(self.home / "records").glob("*.json"), *(self.home / "claims").glob("*")]:
+            kept = resume and (file.suffix == ".tries" or self._is_done(file))
+            if not kept:
+                file.unlink(missing_ok=True)
+        if not resume:
+            (self.path / MANIFEST).unlink(missing_ok=True)
+        write_json(path, begun.model_dump())
+
+    def _is_done(self, file: Path) -> bool:
+        with suppress(CondyleError):
+            return file.suffix == ".json" and read_json(file, Record).state == "done"
+        return False
+
+    def _leave(self, mine: FileLock) -> None:
+        """Go; the last one takes the locks along."""
+        with suppress(OSError), self._door():
+            mine.release()
+            Path(mine.lock_file).unlink(missing_ok=True)
+            if not self._others():
+                for file in (self.home / "claims").glob("*.lock"):
+                    file.unlink(missing_ok=True)
+
+    def _file(self, kind: str, key: str, ending: str) -> Path:
+        plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key)
+        name = key if plain else hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+        return self.home / kind / f"{name}{ending}"
+
+    def record(self, key: str) -> Record | None:
+        """What became of a task; None if that is not known, or its record cannot be read."""
+        path = self._file("records", key, ".json")
+        with suppress(CondyleError):
+            return read_json(path, Record) if path.is_file() else None
+        return None
+
+    def finished(self, key: str, made_of: str) -> Record | None:
+        """The record of a task that has failed in this batch, or is done and made of the same."""
+        record = self.record(key)
+        if record is None or record.state == "failed":
+            return record
+        same = record.made_of == made_of and holds_all(self.path, record.outputs)
+        return record if same else None
+
+    def keep(self, record: Record) -> Record:
+        """Write a record; the task's outputs are whole."""
+        write_json(self._file("records", record.key, ".json"), record.model_dump())
+        return record
+
+    def claim(self, key: str) -> Claim | None:
+        """The right to work on a task; None while another process has it."""
+        return Claim.taken(self._file("claims", key, ".lock"), self._file("claims", key, ".tries"))
+
+    def hashes(self, files: Iterable[Path]) -> dict[str, str]:
+        """Files, seen from the folder, and their SHA-256."""
+        return {os.path.relpath(file, self.path): sha256(file) for file in files}
+
+    def write_manifest(self, records: Sequence[Record], tables: Iterable[Path] = ()) -> Path:
+        """Write the list of whole outputs, a JSON line each: key, path and SHA-256."""
+        rows = [
+            {"key": record.key, "path": path, "sha256": known, "made_of": record.made_of}
+            for record in records
+            for path, known in record.outputs.items()
+        ]
+        rows += [
+            {"key": table.name, "path": os.path.relpath(table, self.path), "sha256": sha256(table)}
+            for table in tables
+        ]
+        return write_text(self.path / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Claim:
+    """The right of one process to work on one task, and how often it was tried."""
+
+    def __init__(self, lock: FileLock, tries: Path):
+        self.lock, self._tries = lock, tries
+
+    @classmethod
+    def taken(cls, lock: Path, tries: Path) -> Claim | None:
+        """The claim; None while another process has it."""
+        folder_for(lock)
+        held = FileLock(lock, thread_local=False)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            return None
+        except OSError as error:
+            raise OutputError(f"{lock} cannot be written ({error})") from error
+        return cls(held, tries)
+
+    @property
+    def tries(self) -> int:
+        """How often a process began the task and was killed."""
+        with suppress(OSError, ValueError):
+            return int(self._tries.read_text(encoding="utf-8"))
+        return 0
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the task has killed so many processes that it is left alone."""
+        return self.tries >= MOST_TRIES
+
+    def begin(self) -> None:
+        """Note that the task is being tried."""
+        write_text(self._tries, f"{self.tries + 1}\n")
+
+    def end(self) -> None:
+        """The task has ended, well or not; others may have it."""
+        with suppress(OSError):
+            self._tries.unlink(missing_ok=True)
+        self.release()
+
+    def release(self) -> None:
+        """Give the claim back as it was."""
+        self.lock.release()
