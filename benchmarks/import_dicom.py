@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from condyle.config.requests import ImportRequest
+
 SHAPE = (512, 512, 300)
 ROUNDS = 3
 GOALS = {"time": 1.5, "memory": 3.0}
@@ -100,7 +102,14 @@ def by_import(series, out):
 
     assert pydicom.pixels
     yield
-    import_scans([series], [series.parent / "mask.nii.gz"], out.with_suffix(""), scheme="")
+    import_scans(
+        ImportRequest(
+            scans=[series],
+            masks=[series.parent / "mask.nii.gz"],
+            out=out.with_suffix(""),
+            scheme="",
+        )
+    )
 
 
 WAYS = {"SimpleITK": by_simpleitk, "Condyle": by_condyle, "condyle import": by_import}

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from condyle.config.requests import MeshRequest
+
 SHAPE, SPACING = (512, 512, 216), (0.87, 0.87, 2.0)
 ROUNDS = 3
 GOAL = 5.0
@@ -83,7 +85,7 @@ def ours(path, out):
     start = time.process_time()
     found = surfaces(labels)
     between = time.process_time()
-    mesh([path], out)
+    mesh(MeshRequest(labelmaps=[path], out=out))
     took = {"surfaces": between - start, "file to files": time.process_time() - between}
     return took, found
 

@@ -10,6 +10,7 @@ import pytest
 from condyle import networks
 from condyle.app.cli.main import main
 from condyle.config import Experiment, presets, read_preset
+from condyle.config.requests import TrainRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import open_dataset, write_nnunet
@@ -95,7 +96,7 @@ def trained(name, variant, dataset, out):
     small = {"preparation": {"size": 32}} if "preparation" in preset.settings else {}
     short = {"epochs": 1, "steps": 2, "batch": 2}
     tree = settings(name, variant, training=short, **small)
-    return train(Experiment.parse({"dataset": str(dataset), **tree}), out)
+    return train(TrainRequest.of(Experiment.parse({"dataset": str(dataset), **tree}), out))
 
 
 @pytest.mark.parametrize(("name", "variant"), OF_EACH)

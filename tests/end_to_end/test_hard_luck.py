@@ -7,9 +7,11 @@ import pytest
 
 import condyle
 from condyle.config import Experiment
+from condyle.config.requests import TrainRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import OutputError
 from condyle.io import open_dataset, write_nnunet
+from condyle.jobs.job import Job
 from condyle.predict import segmenter as predict
 from condyle.workflows.training.train import train
 
@@ -46,7 +48,7 @@ def experiment(data):
 @pytest.mark.parametrize(("count", "held_out"), [(1, 0), (2, 1)])
 def test_one_training_case_trains_and_what_stays_unknown_is_said(tmp_path, caplog, count, held_out):
     data = dataset(tmp_path, count)
-    run = train(experiment(data), tmp_path / "run")
+    run = train(TrainRequest.of(experiment(data), tmp_path / "run"))
     known = run.segmenter.training
     assert (len(known["train"]), len(known["validation"]), len(known["test"])) == (1, 0, held_out)
     assert "no case is left to choose the best weights by" in caplog.text
@@ -63,14 +65,14 @@ def test_a_run_that_was_killed_while_it_was_planned_starts_anew(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(experiment(data), out, tell=told)
+        train(TrainRequest.of(experiment(data), out), Job(on_progress=told))
     (out / ".config-0123abcd.toml").write_text("a file that was not written whole")
     with pytest.raises(KeyboardInterrupt):  # and no word of a folder that is not empty
-        train(experiment(data), out, resume=True, tell=told)
+        train(TrainRequest.of(experiment(data), out, resume=True), Job(on_progress=told))
     assert (out / "log.txt").is_file()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not empty"):
-        train(experiment(data), out, resume=True)
+        train(TrainRequest.of(experiment(data), out, resume=True))
 
 
 def test_a_disk_that_is_full_at_the_end_costs_no_learning(tmp_path, monkeypatch):
@@ -82,10 +84,10 @@ def test_a_disk_that_is_full_at_the_end_costs_no_learning(tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(predict, "save_file", full)
         with pytest.raises(OutputError, match="No space left"):
-            train(experiment(data), out)
+            train(TrainRequest.of(experiment(data), out))
     assert not (out / "segmenter" / "model.safetensors").exists()
     learnt = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").iterdir()}
-    run = train(experiment(data), out, resume=True)
+    run = train(TrainRequest.of(experiment(data), out, resume=True))
     assert {path: path.stat().st_mtime_ns for path in learnt} == learnt  # nothing was done again
     assert run.summary[-1]["n"] == len(run.segmenter.training["test"]) > 0
     assert (out / "report.html").is_file()

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 import condyle
 from condyle.config import Experiment
+from condyle.config.requests import TrainRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.io import write
 from condyle.measure import dice
@@ -47,7 +48,7 @@ def trained(home, ignore, **training):
         "network": {"name": "3d:unet-plain"},
         "training": {"batch": 2, "rate": 5e-3, "ema": 0.9, **training},
     }
-    return train(Experiment.parse(experiment), home / "run")
+    return train(TrainRequest.of(Experiment.parse(experiment), home / "run"))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pytest
 
 import condyle
 from condyle.config import Experiment
+from condyle.config.requests import SegmentRequest, TrainRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.io import read_labels, write, write_nnunet
@@ -39,7 +40,7 @@ def trained(home, name, plane, **training):
         "preparation": {"spacing": [2, 2, 2], "plane": plane},
         "training": {"epochs": 6, "steps": 8, "batch": 4, "rate": 5e-3, "ema": 0.8} | training,
     }
-    return train(Experiment.parse(settings), home / name)
+    return train(TrainRequest.of(Experiment.parse(settings), home / name))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +62,19 @@ def test_a_specialist_for_the_ends_answers_with_a_run_for_all(home, all_planes, 
     special = trained(home, "ends", "axial", hard_slices=3)
     assert condyle.load(special.folder).ends_mm == 6.0
     scan = write(rod(9)[0], tmp_path / "rod.nii.gz")
-    plain = segment(all_planes.folder, [scan], tmp_path / "plain").written["rod"]
-    done = segment(all_planes.folder, [scan], tmp_path / "both", specialist=special.folder)
+    plain = segment(
+        SegmentRequest(run=all_planes.folder, scans=[scan], out=tmp_path / "plain")
+    ).written["rod"]
+    done = segment(
+        SegmentRequest(
+            run=all_planes.folder, scans=[scan], out=tmp_path / "both", specialist=special.folder
+        )
+    )
     one, both = (read_labels(path).array for path in (plain, done.written["rod"]))
     np.testing.assert_array_equal(one[..., 12:16], both[..., 12:16])  # the middle stays
     with pytest.raises(ConfigError, match="hard_slices"):
-        segment(special.folder, [scan], tmp_path / "no", specialist=all_planes.folder)
+        segment(
+            SegmentRequest(
+                run=special.folder, scans=[scan], out=tmp_path / "no", specialist=all_planes.folder
+            )
+        )

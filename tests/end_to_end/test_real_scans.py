@@ -7,6 +7,7 @@ import pytest
 
 import condyle
 from condyle.config import Experiment
+from condyle.config.requests import CheckRequest, ImportRequest, TrainRequest
 from condyle.core import Grid, Volume
 from condyle.prepare.fingerprint import fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
@@ -25,11 +26,13 @@ def dataset(shared, tmp_path_factory):
     reference = shared / "totalsegmentator_reference"
     (folder / "bones.json").write_text(json.dumps(BONES))
     said = import_scans(
-        [reference / "example_ct.nii.gz"],
-        [reference / "example_seg_fast_force_split.nii.gz"],
-        folder / "data",
-        scheme=str(folder / "bones.json"),
-    )
+        ImportRequest(
+            scans=[reference / "example_ct.nii.gz"],
+            masks=[reference / "example_seg_fast_force_split.nii.gz"],
+            out=folder / "data",
+            scheme=str(folder / "bones.json"),
+        )
+    ).said
     assert "labels that are not in the scheme became background" in said
     return folder / "data"
 
@@ -40,7 +43,7 @@ def segmenter(dataset):
     experiment = Experiment.parse(
         {"dataset": str(dataset), "training": {"epochs": 1, "batch": 4, "ema": 0}}
     )
-    return train(experiment, dataset.parent / "run").segmenter
+    return train(TrainRequest.of(experiment, dataset.parent / "run")).segmenter
 
 
 def test_the_imported_scan_is_the_scan_and_passes_the_check(dataset, shared):
@@ -51,7 +54,7 @@ def test_the_imported_scan_is_the_scan_and_passes_the_check(dataset, shared):
     np.testing.assert_array_equal(channels[0].array, original.array)
     assert channels[0].grid.same_as(original.grid, 1e-4)
     assert labels.volume_cm3("femur_left") == pytest.approx(4488 * 0.027, rel=1e-3)
-    assert check(dataset) == []
+    assert check(CheckRequest(dataset=dataset)) == []
 
 
 def test_femora_come_back_through_the_recipe(dataset):

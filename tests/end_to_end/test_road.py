@@ -7,9 +7,11 @@ import pytest
 
 import condyle
 from condyle.config import Experiment
+from condyle.config.requests import EvaluateRequest, MeshRequest, SegmentRequest, TrainRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.io import write_nnunet
+from condyle.jobs.job import Job
 from condyle.workflows.evaluate import evaluate
 from condyle.workflows.mesh import mesh
 from condyle.workflows.segment import segment
@@ -52,7 +54,7 @@ def run(dataset):
             "training": {"epochs": 12, "batch": 2, "rate": 5e-3, "ema": 0.9},
         }
     )
-    return train(experiment, out)
+    return train(TrainRequest.of(experiment, out))
 
 
 def test_the_held_out_cases_are_found_left_and_right(run):
@@ -94,7 +96,7 @@ def test_segmenting_files_writes_whole_results_and_names_what_failed(run, datase
     for n in (0, 1):
         condyle.write(scan(n)[0], scans / f"new_{n}.nii.gz")
     (scans / "broken.nii.gz").write_bytes((scans / "new_0.nii.gz").read_bytes()[:500])
-    done = segment(run.folder, [scans], tmp_path / "out")
+    done = segment(SegmentRequest(run=run.folder, scans=[scans], out=tmp_path / "out"))
     assert sorted(done.written) == ["new_0", "new_1"]
     assert list(done.failed) == ["broken"]
     labels = condyle.read_labels(done.written["new_1"])
@@ -105,38 +107,58 @@ def test_segmenting_files_writes_whole_results_and_names_what_failed(run, datase
 
 
 def test_leaving_a_case_out_never_helps(run, dataset, tmp_path):
-    segment(run.folder, [dataset], tmp_path / "all", fold=0)
-    whole = evaluate(tmp_path / "all", dataset, tmp_path / "scores", fold=0)
+    segment(SegmentRequest(run=run.folder, scans=[dataset], out=tmp_path / "all", fold=0))
+    whole = evaluate(
+        EvaluateRequest(
+            predictions=tmp_path / "all", labels=dataset, out=tmp_path / "scores", fold=0
+        )
+    ).summary
     worst = sorted((tmp_path / "all").glob("*.nii.gz"))[0]
     worst.unlink()
     if list((tmp_path / "all").glob("*.nii.gz")):
-        less = evaluate(tmp_path / "all", dataset, tmp_path / "less", fold=0)
+        less = evaluate(
+            EvaluateRequest(
+                predictions=tmp_path / "all", labels=dataset, out=tmp_path / "less", fold=0
+            )
+        ).summary
         assert less[-1]["dice_mean"] < whole[-1]["dice_mean"]
     assert (tmp_path / "scores" / "metrics.csv").is_file()
 
 
 def test_only_the_slices_asked_for_are_looked_at(run, dataset, tmp_path):
     image = dataset / "imagesTr" / "ball_0_0000.nii.gz"
-    whole = condyle.read_labels(segment(run.folder, [image], tmp_path / "a").written["ball_0_0000"])
+    whole = condyle.read_labels(
+        segment(SegmentRequest(run=run.folder, scans=[image], out=tmp_path / "a")).written[
+            "ball_0_0000"
+        ]
+    )
     found = np.flatnonzero(whole.array.any(axis=(0, 1)))
     middle = int(found.mean())
-    done = segment(run.folder, [image], tmp_path / "b", slices=f"{middle}:")
+    done = segment(
+        SegmentRequest(run=run.folder, scans=[image], out=tmp_path / "b", slices=f"{middle}:")
+    )
     part = condyle.read_labels(done.written["ball_0_0000"])
     assert part.grid.same_as(whole.grid)
     assert not part.array[..., :middle].any()
     assert part.array[..., middle:].any()
-    done = segment(run.folder, [image], tmp_path / "c", near_slice=middle)
+    done = segment(
+        SegmentRequest(run=run.folder, scans=[image], out=tmp_path / "c", near_slice=middle)
+    )
     near = condyle.read_labels(done.written["ball_0_0000"])
     assert np.flatnonzero(near.array.any(axis=(0, 1))).size >= found.size - 2
     for wrong in ({"slices": "low"}, {"slices": "1:2", "near_slice": 3}):
         with pytest.raises(ConfigError, match="--slices"):
-            segment(run.folder, [image], tmp_path / "d", **wrong)
-    done = segment(run.folder, [image], tmp_path / "e", near_slice=999)
+            segment(SegmentRequest(run=run.folder, scans=[image], out=tmp_path / "d", **wrong))
+    done = segment(
+        SegmentRequest(run=run.folder, scans=[image], out=tmp_path / "e", near_slice=999)
+    )
     assert "no slice 999" in done.failed["ball_0_0000"]
 
 
 def test_label_maps_become_surfaces(run, dataset, tmp_path):
-    written = mesh([dataset / "labelsTr" / "ball_0.nii.gz"], tmp_path)
+    written = mesh(
+        MeshRequest(labelmaps=[dataset / "labelsTr" / "ball_0.nii.gz"], out=tmp_path)
+    ).written
     assert {p.name for p in written} == {
         "ball_0_ball_left.ply", "ball_0_ball_right.ply", "ball_0_all.ply",
     }  # fmt: skip
@@ -155,8 +177,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(run, dataset, tmp_path, 
             raise PowerFailure
 
     with pytest.raises(PowerFailure):
-        train(experiment, tmp_path / "again", tell=fail)
-    resumed = train(experiment, tmp_path / "again", resume=True)
+        train(TrainRequest.of(experiment, tmp_path / "again"), Job(on_progress=fail))
+    resumed = train(TrainRequest.of(experiment, tmp_path / "again", resume=True))
     for (name, a), b in zip(
         run.segmenter.network.state_dict().items(),
         resumed.segmenter.network.state_dict().values(),
@@ -173,7 +195,7 @@ def test_a_slice_network_with_photographs_weights_trains_in_any_plane(dataset, t
             "training": {"epochs": 2, "batch": 4, "rate": 2e-3, "ema": 0.5},
         }
     )
-    done = train(experiment, tmp_path / "slices", plane="coronal")
+    done = train(TrainRequest.of(experiment, tmp_path / "slices", plane="coronal"))
     assert done.segmenter.recipe.settings.plane == "coronal"
     assert done.segmenter.training["weights"].startswith("package")
     assert done.summary[-1]["dice_mean"] > 0.4
@@ -186,14 +208,14 @@ def test_what_was_learnt_on_slices_goes_on_in_volumes(dataset, tmp_path):
         "preparation": {"size": 64},
         "training": {"epochs": 3, "batch": 4, "rate": 2e-3, "ema": 0.5},
     }
-    flat = train(Experiment.parse(settings), tmp_path / "flat")
+    flat = train(TrainRequest.of(Experiment.parse(settings), tmp_path / "flat"))
     settings["network"] = {
         "name": "3d:unet-efficientnet_lite0",
         "weights": str(tmp_path / "flat"),
         "inflation": {"strategy": "center"},
     }
     settings["training"] = {"epochs": 1, "batch": 1, "rate": 1e-5, "ema": 0}
-    deep = train(Experiment.parse(settings), tmp_path / "deep")
+    deep = train(TrainRequest.of(Experiment.parse(settings), tmp_path / "deep"))
     assert deep.segmenter.training["weights"].startswith("run flat")
     assert deep.segmenter.recipe == flat.segmenter.recipe
     # nothing was lost on the way: it starts from what the slices taught

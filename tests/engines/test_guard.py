@@ -10,8 +10,8 @@ from condyle.engines.names import EngineName
 from condyle.engines.nnunet import Trained
 from condyle.engines.totalsegmentator import Part, Task
 from condyle.io import open_dataset, read_labels, write
-from condyle.workflows.training import train_engine as engines
 from condyle.prepare.splits import fold_of
+from condyle.workflows.training import train_engine as engines
 
 CLASSES = {1: "ball", 2: "box"}
 

@@ -14,10 +14,12 @@ import pytest
 
 import condyle
 from condyle.config import Experiment
+from condyle.config.requests import SegmentRequest, TrainRequest
 from condyle.engines.nnunet import Space
 from condyle.engines.process import python
 from condyle.errors import OutputError, UnknownName
 from condyle.io import open_dataset, read_labels
+from condyle.jobs.job import Job
 from condyle.predict.nnunet_import import import_nnunet
 from condyle.workflows.segment import segment
 from condyle.workflows.training.train import train
@@ -34,7 +36,7 @@ def run(request, nnunet, toy, tmp_path_factory):
          "training": {"epochs": 3, "steps": 12}}
     )  # fmt: skip
     heard = []
-    train(experiment, out, tell=lambda *said: heard.append(said))
+    train(TrainRequest.of(experiment, out), Job(on_progress=lambda *said: heard.append(said)))
     assert {"planning", "preprocessing", "training", "segmenting"} <= {said[0] for said in heard}
     return out
 
@@ -91,8 +93,7 @@ def test_it_runs_in_our_runtime(run, toy, tmp_path, flips):
 
 
 def test_its_run_folder_segments_in_the_data_set_s_numbers(run, toy, tmp_path):
-    done = segment(run, [toy / "imagesTr" / "toy_8_0000.nii.gz"], tmp_path, device="cpu",
-                   runtime="torch", flips="all")  # fmt: skip
+    done = segment(SegmentRequest(run=run, scans=[toy / "imagesTr" / "toy_8_0000.nii.gz"], out=tmp_path, device="cpu", runtime="torch", flips="all"))  # fmt: skip
     (file,) = done.written.values()
     kept = read_labels(run / "predictions" / "toy_8.nii.gz")
     assert (read_labels(file).array == kept.array).mean() >= 0.999
@@ -101,7 +102,7 @@ def test_its_run_folder_segments_in_the_data_set_s_numbers(run, toy, tmp_path):
 def test_a_run_folder_that_is_in_use_is_refused(run, toy):
     experiment = Experiment.read(run / "config.toml")
     with pytest.raises(OutputError, match="is not empty"):
-        train(experiment, run)
+        train(TrainRequest.of(experiment, run))
     assert json.loads((run / "run.json").read_text())
 
 
@@ -127,23 +128,28 @@ def test_a_training_that_is_killed_goes_on_from_its_last_epoch(nnunet, toy, tmp_
     before = json.loads(told.read_text())["rows"]
     assert 1 <= len(before) < 6
     with pytest.raises(OutputError, match="--resume"):
-        train(experiment, out)
+        train(TrainRequest.of(experiment, out))
     heard = []
-    train(experiment, out, resume=True, tell=lambda *said: heard.append(said[0]))
+    train(
+        TrainRequest.of(experiment, out, resume=True),
+        Job(on_progress=lambda *said: heard.append(said[0])),
+    )
     assert not {"planning", "preprocessing", "writing for nnU-Net"} & set(heard)
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == [str(n) for n in range(6)]
     assert float(rows[0]["loss"]) == before[0]["loss"]
     assert not list(out.glob(kept))
     assert (out / "report.html").is_file()
-    summary = train(experiment, out, resume=True).summary  # it is finished: nothing is done
+    summary = train(
+        TrainRequest.of(experiment, out, resume=True)
+    ).summary  # it is finished: nothing is done
     assert summary[-1]["structure"] == "mean"
 
 
 def test_an_unknown_configuration_is_named(toy, tmp_path):
     experiment = Experiment.parse({"dataset": str(toy), "network": {"name": "nnunet:3d_lowres"}})
     with pytest.raises(UnknownName, match="unknown network 'nnunet:3d_lowres'"):
-        train(experiment, tmp_path / "run")
+        train(TrainRequest.of(experiment, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

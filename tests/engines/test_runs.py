@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from condyle.config import Experiment
+from condyle.config.requests import TrainRequest
 from condyle.engines import process
 from condyle.errors import ConfigError, EngineFailed, MissingExtra
 from condyle.workflows.training.train import train
@@ -22,7 +23,7 @@ def test_an_engine_that_is_not_installed_is_said_before_anything_is_written(
 ):
     monkeypatch.setattr(process, "versions", lambda _: {})
     with pytest.raises(MissingExtra, match=r"pip install 'condyle\[engines\]'"):
-        train(experiment(toy, name), tmp_path / "run")
+        train(TrainRequest.of(experiment(toy, name), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -33,11 +34,11 @@ def test_an_engine_that_crashes_leaves_nothing_behind(toy, tmp_path, monkeypatch
     monkeypatch.setattr(process, "versions", lambda _: {"nnunetv2": "2.8"})
     monkeypatch.setattr(process, "CHILDREN", tmp_path)
     with pytest.raises(EngineFailed, match="nnU-Net failed: RuntimeError: no such luck") as caught:
-        train(experiment(toy), tmp_path / "run")
+        train(TrainRequest.of(experiment(toy), tmp_path / "run"))
     assert caught.value.exit_code == 1
     assert not (tmp_path / "run").exists()
 
 
 def test_epochs_and_a_budget_at_once_are_refused(toy, tmp_path):
     with pytest.raises(ConfigError, match="either --epochs or --budget"):
-        train(experiment(toy, epochs=1, budget="1m"), tmp_path / "run")
+        train(TrainRequest.of(experiment(toy, epochs=1, budget="1m"), tmp_path / "run"))

@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 from condyle.config import Experiment
+from condyle.config.requests import TrainRequest
 from condyle.engines.names import EngineName
 from condyle.engines.totalsegmentator import Part, fetch, mapping, owners
 from condyle.errors import ConfigError, UnknownName, WeightsError
@@ -129,8 +130,8 @@ def installed(total_segmentator, toy, tmp_path_factory):
     """TotalSegmentator's home with a model of ours, trained on the toy, as one of its tasks."""
     out = tmp_path_factory.mktemp("runs") / "base"
     settings = {"epochs": 5, "steps": 15}
-    train(Experiment.parse({"dataset": str(toy), "device": "cpu", "training": settings,
-                            "network": {"name": "nnunet:3d_fullres"}}), out)  # fmt: skip
+    train(TrainRequest.of(Experiment.parse({"dataset": str(toy), "device": "cpu", "training": settings,
+                            "network": {"name": "nnunet:3d_fullres"}}), out))  # fmt: skip
     home = tmp_path_factory.mktemp("home")
     (model,) = (out / "engine" / "results").glob("*/*")
     shutil.copytree(model, home / "nnunet/results/Dataset343_mediastinum_1786subj" / model.name)
@@ -157,7 +158,7 @@ def experiment(data, name, **training):
 @pytest.mark.slow
 def test_zero_shot(installed, toy, tmp_path):
     out = tmp_path / "run"
-    train(experiment(with_names(toy, tmp_path), "trunk_cavities"), out)
+    train(TrainRequest.of(experiment(with_names(toy, tmp_path), "trunk_cavities"), out))
     for case in open_dataset(toy).select(["toy_7", "toy_8"]):
         truth = case.labels()
         found = read_labels(out / "predictions" / f"{case.id}.nii.gz", truth.scheme)
@@ -173,7 +174,7 @@ def test_zero_shot(installed, toy, tmp_path):
 def test_fine_tuning(installed, toy, tmp_path):
     out = tmp_path / "run"
     data = with_names(toy, tmp_path)
-    train(experiment(data, "finetune:trunk_cavities", epochs=2, steps=10), out)
+    train(TrainRequest.of(experiment(data, "finetune:trunk_cavities", epochs=2, steps=10), out))
     job = json.loads((out / "engine" / "train.json").read_text())
     assert job["start"]["mirror"]  # a ball and a box have no sides
     rows = list(csv.DictReader((out / "tensors.csv").read_text().splitlines()))
@@ -198,5 +199,5 @@ def test_without_weights_or_licence_nothing_is_written(
     (tmp_path / "home").mkdir()
     data = with_names(toy, tmp_path)
     with pytest.raises(WeightsError, match="needs a licence"):
-        train(experiment(data, "appendicular_bones"), tmp_path / "run")
+        train(TrainRequest.of(experiment(data, "appendicular_bones"), tmp_path / "run"))
     assert not (tmp_path / "run").exists()

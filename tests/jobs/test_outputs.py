@@ -8,7 +8,7 @@ import pytest
 
 from condyle.core import KNEE, Grid, LabelMap, Volume
 from condyle.errors import OutputError
-from condyle.io import Manifest, read, atomic_write, write, write_text
+from condyle.io import Manifest, atomic_write, read, write, write_text
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SHAPE = (3, 4, 5)

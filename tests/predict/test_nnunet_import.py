@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import condyle
+from condyle.config.requests import ExportRequest
 from condyle.core import Grid, Volume
 from condyle.errors import ConfigError, UnknownName, WeightsError
 from condyle.networks.nnunet import PlannedNetwork, architecture_of
@@ -218,6 +219,6 @@ def test_older_plans_describe_the_same_network():
 def test_what_needs_a_recipe_of_ours_says_so(tmp_path):
     import_nnunet(model(tmp_path), tmp_path / "run")
     with pytest.raises(ConfigError, match="a network of nnU-Net's"):
-        export(tmp_path / "run", to="onnx")
+        export(ExportRequest(run=tmp_path / "run", to="onnx"))
     with pytest.raises(ConfigError, match="a network of nnU-Net's"):
         condyle.load(tmp_path / "run").recipe.apply((scan(),))

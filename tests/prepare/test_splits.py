@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from condyle.core import Case, Fold
 from condyle.errors import SplitError
-from condyle.prepare.splits import by_counts, with_validation_cases, default_folds, k_fold, leave_one_out, split
+from condyle.prepare.splits import (
+    by_counts,
+    default_folds,
+    k_fold,
+    leave_one_out,
+    split,
+    with_validation_cases,
+)
 
 
 def cases(patients):
@@ -119,7 +126,9 @@ def test_default_folds():
     assert default_folds(cases([3, 3])) == (Fold(("case_00", "case_01"), ()),)
     assert default_folds(cases(range(5))) == leave_one_out(cases(range(5)))
     assert default_folds(cases(range(6)), seed=2) == k_fold(cases(range(6)), 5, 2)
-    assert with_validation_cases(cases([3]), default_folds(cases([3]))[0]) == Fold(("case_00",), (), ())
+    assert with_validation_cases(cases([3]), default_folds(cases([3]))[0]) == Fold(
+        ("case_00",), (), ()
+    )
 
 
 def test_groups_must_name_every_patient():

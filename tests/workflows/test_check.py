@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from condyle.audit.repair import mended_numbers
+from condyle.config.requests import CheckRequest
 from condyle.core import LabelScheme
 from condyle.errors import LabelError, OutputError
 from condyle.io import open_dataset, read, write_nnunet
@@ -81,9 +82,9 @@ def require_all_found(found, spoilt):
 def test_six_spoils_of_a_real_data_set_are_found_and_the_clean_copy_passes(shared, tmp_path):
     """Of these spoils the shift by a voxel alone is not always found: 82 in 100 times."""
     cases = hippocampi(tmp_path / "data", shared, seed=0)
-    assert check(tmp_path / "data") == []
+    assert check(CheckRequest(dataset=tmp_path / "data")) == []
     spoilt = spoil(tmp_path / "data", cases, seed=1)
-    require_all_found(check(tmp_path / "data"), spoilt)
+    require_all_found(check(CheckRequest(dataset=tmp_path / "data")), spoilt)
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +102,10 @@ def test_six_spoils_of_phantoms_are_found_drawn_and_mended(legs, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(legs, root)
     cases = [case.id for case in open_dataset(root)]
-    assert check(root) == []
+    assert check(CheckRequest(dataset=root)) == []
     spoilt = spoil(root, cases, seed=1)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    found = check(root, out=tmp_path / "page", fix=tmp_path / "fixed")
+    found = check(CheckRequest(dataset=root, out=tmp_path / "page", fix=tmp_path / "fixed"))
     require_all_found(found, spoilt)
     assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -113,7 +114,7 @@ def test_six_spoils_of_phantoms_are_found_drawn_and_mended(legs, tmp_path):
         "flip": "left out", "shift": "left out", "empty": "left out", "twin": "left out",
         "labels": "mended", "folds": "mended",
     }  # fmt: skip
-    assert check(tmp_path / "fixed") == []
+    assert check(CheckRequest(dataset=tmp_path / "fixed")) == []
     fixed = open_dataset(tmp_path / "fixed")
     gone = {case for kind, case in spoilt.items() if kind != "labels"}
     assert {case.id for case in fixed} == {*cases, "zz_again"} - gone
@@ -138,7 +139,7 @@ def test_a_rounded_header_is_mended_and_a_wrong_one_is_not(legs, tmp_path):
         affine = image.affine.copy()
         affine[:3, 3] += off / np.sqrt(3)
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
-    found = check(root, fix=tmp_path / "fixed")
+    found = check(CheckRequest(dataset=root, fix=tmp_path / "fixed"))
     assert {f.case: f.outcome for f in found} == {"leg_001": "mended", "leg_002": "left out"}
     fixed = open_dataset(tmp_path / "fixed")
     assert read(fixed["leg_001"].label).grid.same_as(fixed["leg_001"].image().grid)
@@ -148,10 +149,10 @@ def test_a_rounded_header_is_mended_and_a_wrong_one_is_not(legs, tmp_path):
 def test_a_copy_goes_neither_into_the_data_set_nor_over_anything(legs, tmp_path):
     for kind in ("out", "fix"):
         with pytest.raises(OutputError, match="inside the data set"):
-            check(legs, **{kind: legs / "here"})
+            check(CheckRequest(dataset=legs, **{kind: legs / "here"}))
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not empty"):
-        check(legs, fix=tmp_path)
+        check(CheckRequest(dataset=legs, fix=tmp_path))
 
 
 SCHEME = LabelScheme.of({"a": 1, "b": 2, "c": 3})

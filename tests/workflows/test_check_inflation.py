@@ -3,13 +3,16 @@
 import numpy as np
 from PIL import Image
 
+from condyle.config.requests import CheckInflationRequest
 from condyle.workflows.check_inflation import check_inflation
 
 
 def test_the_default_encoder_keeps_its_answers_and_acs_says_that_it_does_not(tmp_path):
     rows = {
         row["inflation"]: row
-        for row in check_inflation("efficientnet_lite0", out=tmp_path / "k.png")
+        for row in check_inflation(
+            CheckInflationRequest(encoder="efficientnet_lite0", out=tmp_path / "k.png")
+        ).rows
     }
     assert {name for name, row in rows.items() if row["verdict"] == "the same answer"} == {
         "center", "average", "scale",
@@ -23,5 +26,7 @@ def test_the_default_encoder_keeps_its_answers_and_acs_says_that_it_does_not(tmp
 
 
 def test_thick_slices_and_deeper_kernels_are_proved_too():
-    rows = check_inflation("efficientnet_b0", weights="none", depth=5, keep_depth=2)
+    rows = check_inflation(
+        CheckInflationRequest(encoder="efficientnet_b0", weights="none", depth=5, keep_depth=2)
+    ).rows
     assert [row["verdict"] for row in rows[:3]] == ["the same answer"] * 3

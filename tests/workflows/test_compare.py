@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from condyle.config import Comparison
+from condyle.config.requests import CompareRequest
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import (
     ConfigError,
@@ -16,6 +17,7 @@ from condyle.errors import (
 )
 from condyle.io import open_dataset, write_nnunet
 from condyle.io.datasets.nnunet import write_splits
+from condyle.jobs.job import Job
 from condyle.workflows import compare as workflow
 from condyle.workflows.compare import compare, trials
 
@@ -86,9 +88,9 @@ def compared(asked):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "train", train)
         with pytest.raises(KeyboardInterrupt):
-            compare(asked, out, tell=stop_in_the_third)
+            compare(CompareRequest(experiment=asked, out=out), Job(on_progress=stop_in_the_third))
         before = list(trained)
-        table = compare(asked, out)
+        table = compare(CompareRequest(experiment=asked, out=out)).rows
     return out, table, before, trained[len(before) :]
 
 
@@ -146,7 +148,7 @@ def test_a_training_that_fails_counts_as_the_worst_for_its_patients(
 
     monkeypatch.setattr(workflow, "train", fail)
     before = compared[1]
-    table = compare(asked, out)
+    table = compare(CompareRequest(experiment=asked, out=out)).rows
     mine = {row["Model"]: row for row in table}
     assert mine["learns"]["Failed"] == 3
     assert float(mine["learns"]["Dice"].split()[0]) < float(before[0]["Dice"].split()[0])
@@ -175,12 +177,16 @@ def test_the_same_settings_are_the_same_run_whatever_the_model_is_called(asked):
 )
 def test_mistakes_are_found_before_anything_is_trained(asked, tmp_path, change, error, said):
     with pytest.raises(error, match=said):
-        compare(Comparison.read(asked).changed(**change), tmp_path / "out")
+        compare(
+            CompareRequest(
+                experiment=Comparison.read(asked).changed(**change), out=tmp_path / "out"
+            )
+        )
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(asked, tmp_path):
     (tmp_path / "thesis.tex").write_text("all my work")
     with pytest.raises(OutputError, match="something else"):
-        compare(asked, tmp_path)
+        compare(CompareRequest(experiment=asked, out=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

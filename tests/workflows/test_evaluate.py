@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from condyle.config.requests import EvaluateRequest
 from condyle.core import KNEE, Grid, LabelMap
 from condyle.errors import ConfigError
 from condyle.io import write
@@ -28,7 +29,9 @@ def folders(tmp_path):
 
 
 def test_cases_come_worst_first_and_lost_ones_count(folders, tmp_path, caplog):
-    summary = evaluate(*folders, tmp_path / "out")
+    summary = evaluate(
+        EvaluateRequest(predictions=folders[0], labels=folders[1], out=tmp_path / "out")
+    ).summary
     with (tmp_path / "out" / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["case"] for row in rows[-2:]] == ["case_0"] * 2
@@ -42,7 +45,7 @@ def test_cases_come_worst_first_and_lost_ones_count(folders, tmp_path, caplog):
 
 
 def test_summary_json_is_nnunets(folders, tmp_path):
-    evaluate(*folders, tmp_path / "out")
+    evaluate(EvaluateRequest(predictions=folders[0], labels=folders[1], out=tmp_path / "out"))
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert set(found) == {"foreground_mean", "mean", "metric_per_case"}
     assert set(found["mean"]) == {"1", "2"}
@@ -58,4 +61,8 @@ def test_summary_json_is_nnunets(folders, tmp_path):
 
 def test_a_tolerance_of_nothing_is_refused(folders, tmp_path):
     with pytest.raises(ConfigError, match="more than 0"):
-        evaluate(*folders, tmp_path / "out", tolerance_mm=0)
+        evaluate(
+            EvaluateRequest(
+                predictions=folders[0], labels=folders[1], out=tmp_path / "out", tolerance_mm=0
+            )
+        )

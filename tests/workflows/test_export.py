@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from condyle.config import Preparation
+from condyle.config.requests import ExportRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import write
@@ -48,7 +49,7 @@ def answers(network):
 
 
 def test_the_card_says_what_goes_in_and_what_comes_out(run):
-    folder = export(run("unet-plain"), to="openvino")
+    folder = export(ExportRequest(run=run("unet-plain"), to="openvino")).folder
     assert folder == run("unet-plain") / "segmenter" / "runtime" / "openvino-fp32"
     card = json.loads((folder / "card.json").read_text())
     assert [label["name"] for label in card["labels"]] == ["femur", "tibia"]
@@ -64,7 +65,7 @@ def test_the_card_says_what_goes_in_and_what_comes_out(run):
 @pytest.mark.parametrize("name", ["unet-plain", "3d:unet-plain"])
 def test_onnx_answers_as_the_segmenter_does_in_batches_of_any_size(run, tmp_path, name):
     pytest.importorskip("onnx")
-    folder = export(run(name), to="onnx", out=tmp_path / "onnx")
+    folder = export(ExportRequest(run=run(name), to="onnx", out=tmp_path / "onnx")).folder
     card = json.loads((folder / "card.json").read_text())
     assert list(card["files"]) == ["model.onnx"]
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime runs what was written")
@@ -93,7 +94,9 @@ def dataset(tmp_path):
 def test_int8_is_fitted_to_scans_and_answers_nearly_the_same(run, dataset, name, monkeypatch):
     pytest.importorskip("nncf")
     monkeypatch.setattr(workflow, "SAMPLES", {2: 4, 3: 2})
-    folder = export(run(name), to="openvino", precision="int8", calibrate=dataset)
+    folder = export(
+        ExportRequest(run=run(name), to="openvino", precision="int8", calibrate=dataset)
+    ).folder
     card = json.loads((folder / "card.json").read_text())
     assert card["precision"] == "int8"
     assert card["calibrated on"]["cases"] == ["case0", "case1"]
@@ -106,12 +109,12 @@ def test_int8_is_fitted_to_scans_and_answers_nearly_the_same(run, dataset, name,
 def test_without_a_data_set_it_asks_for_one(run):
     pytest.importorskip("nncf")
     with pytest.raises(MissingFile, match="--calibrate"):
-        export(run("unet-plain"), to="openvino", precision="int8")
+        export(ExportRequest(run=run("unet-plain"), to="openvino", precision="int8"))
 
 
 def test_int8_is_for_openvino(run):
     with pytest.raises(ConfigError, match="--to openvino"):
-        export(run("unet-plain"), to="onnx", precision="int8")
+        export(ExportRequest(run=run("unet-plain"), to="onnx", precision="int8"))
 
 
 @pytest.mark.parametrize(
@@ -125,4 +128,4 @@ def test_int8_is_for_openvino(run):
 def test_what_is_not_installed_is_named(run, missing, asked, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(MissingExtra, match=r"pip install"):
-        export(run("unet-plain"), **asked)
+        export(ExportRequest(run=run("unet-plain"), **asked))

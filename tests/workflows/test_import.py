@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from condyle.app.cli.main import main
+from condyle.config.requests import ImportRequest
 from condyle.core import LOWER_LIMB, Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import (
     CondyleError,
@@ -87,7 +88,11 @@ def require_nnunet(root):
 def test_masks_become_a_folder_that_nnunet_trains_on(tmp_path):
     given = cohort(tmp_path, ["a", "b", "c"])
     out = tmp_path / "Dataset042_Legs"
-    said = import_scans(*given, out, scheme="lower-limb", split="leave-one-out")
+    said = import_scans(
+        ImportRequest(
+            scans=given[0], masks=given[1], out=out, scheme="lower-limb", split="leave-one-out"
+        )
+    ).said
     require_nnunet(out)
     assert said.splitlines() == [
         f"3 scans with tibia, femur, fibula, pelvis written into {out}",
@@ -106,7 +111,15 @@ def test_the_same_import_gives_the_same_bytes(tmp_path):
     given = cohort(tmp_path, ["a", "b", "c"])
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        import_scans(*given, tmp_path / name / "data", split="leave-one-out", area="labelled")
+        import_scans(
+            ImportRequest(
+                scans=given[0],
+                masks=given[1],
+                out=tmp_path / name / "data",
+                split="leave-one-out",
+                area="labelled",
+            )
+        )
     one, two = (
         {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
         for root in (tmp_path / "one", tmp_path / "two")
@@ -117,10 +130,14 @@ def test_the_same_import_gives_the_same_bytes(tmp_path):
 def test_overlaps_are_counted_in_a_table_and_said(tmp_path):
     given = cohort(tmp_path, ["a", "b"], overlap=1)
     with pytest.raises(OverlapError, match=r"tibia and femur share 20 voxels"):
-        import_scans(*given, tmp_path / "no", scheme="knee")
+        import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "no", scheme="knee")
+        )
     assert not (tmp_path / "no").exists()
     out = tmp_path / "out"
-    said = import_scans(*given, out, scheme="knee", overlap="background")
+    said = import_scans(
+        ImportRequest(scans=given[0], masks=given[1], out=out, scheme="knee", overlap="background")
+    ).said
     assert "a, b: tibia and femur share 20 voxels (0.08 cm³): they became background" in said
     rows = (out / "overlaps.csv").read_text().splitlines()
     assert rows == [
@@ -134,7 +151,9 @@ def test_overlaps_are_counted_in_a_table_and_said(tmp_path):
 def test_one_scans_masks_can_be_listed(tmp_path):
     cohort(tmp_path, ["a"])
     files = sorted((tmp_path / "masks" / "a").iterdir())
-    import_scans([tmp_path / "scans"], files, tmp_path / "out", scheme="knee")
+    import_scans(
+        ImportRequest(scans=[tmp_path / "scans"], masks=files, out=tmp_path / "out", scheme="knee")
+    )
     assert set(np.unique(labels_in(tmp_path / "out", "a"))) == {0, 1, 2}
 
 
@@ -142,7 +161,14 @@ def test_a_label_map_called_like_its_scan_is_no_mask_even_if_it_is_called_femur(
     both = mask(10, 15, value=1).array + mask(15, 18, value=2).array
     write(scan(), tmp_path / "scans" / "femur.nii.gz")
     write(Volume(both, GRID), tmp_path / "maps" / "femur.nii.gz")
-    import_scans([tmp_path / "scans"], [tmp_path / "maps"], tmp_path / "out", scheme="knee")
+    import_scans(
+        ImportRequest(
+            scans=[tmp_path / "scans"],
+            masks=[tmp_path / "maps"],
+            out=tmp_path / "out",
+            scheme="knee",
+        )
+    )
     np.testing.assert_array_equal(labels_in(tmp_path / "out", "femur"), both)
 
 
@@ -152,8 +178,10 @@ def test_a_lone_mask_of_another_structure_is_no_label_map(tmp_path):
         file.unlink()
     write(mask(0, 3, value=1), tmp_path / "masks" / "b" / "patella.nii.gz")
     with pytest.raises(DatasetError, match="b: none of its masks is called after tibia, femur"):
-        import_scans(*given, tmp_path / "out", scheme="knee")
-    import_scans(*given, tmp_path / "out")
+        import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
+        )
+    import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out"))
     assert open_dataset(tmp_path / "out").scheme.names == ("R_tibia", "femur_right", "patella")
 
 
@@ -162,7 +190,14 @@ def test_a_folder_may_hold_a_label_map(tmp_path, name):
     both = mask(10, 15, value=1).array + mask(15, 18, value=2).array
     write(scan(), tmp_path / "scans" / "a.nii.gz")
     write(Volume(both, GRID), tmp_path / "masks" / "a" / f"{name}.nii.gz")
-    import_scans([tmp_path / "scans"], [tmp_path / "masks"], tmp_path / "out", scheme="knee")
+    import_scans(
+        ImportRequest(
+            scans=[tmp_path / "scans"],
+            masks=[tmp_path / "masks"],
+            out=tmp_path / "out",
+            scheme="knee",
+        )
+    )
     np.testing.assert_array_equal(labels_in(tmp_path / "out", "a"), both)
 
 
@@ -172,8 +207,8 @@ def test_masks_and_label_maps_together_need_a_scheme(tmp_path):
         file.unlink()
     write(mask(0, 3, value=2), tmp_path / "masks" / "b" / "b.nii.gz")
     with pytest.raises(ConfigError, match=r"b has a label map.*--scheme"):
-        import_scans(*given, tmp_path / "out")
-    import_scans(*given, tmp_path / "out", scheme="knee")
+        import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out"))
+    import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee"))
     assert set(np.unique(labels_in(tmp_path / "out", "b"))) == {0, 2}
 
 
@@ -181,7 +216,9 @@ def test_a_mask_of_several_numbers_is_told(tmp_path):
     given = cohort(tmp_path, ["a"])
     array = mask(0, 3, value=1).array + mask(3, 6, value=9).array
     write(Volume(array, GRID), tmp_path / "masks" / "a" / "R_tibia.nii.gz")
-    said = import_scans(*given, tmp_path / "out", scheme="knee")
+    said = import_scans(
+        ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
+    ).said
     assert "a: R_tibia.nii.gz holds 1 to 9: all count as one structure" in said
 
 
@@ -190,7 +227,14 @@ def test_label_maps_that_name_themselves_are_understood_by_name(tmp_path):
     array = mask(0, 3, value=1).array + mask(3, 6, value=2).array + mask(6, 9, value=3).array
     write(scan(), tmp_path / "a.nii.gz")
     write(LabelMap(array, GRID, swapped), tmp_path / "maps" / "a.seg.nrrd")
-    said = import_scans([tmp_path / "a.nii.gz"], [tmp_path / "maps"], tmp_path / "o", scheme="knee")
+    said = import_scans(
+        ImportRequest(
+            scans=[tmp_path / "a.nii.gz"],
+            masks=[tmp_path / "maps"],
+            out=tmp_path / "o",
+            scheme="knee",
+        )
+    ).said
     labels = labels_in(tmp_path / "o", "a")
     assert [labels[0, 0, k] for k in (0, 3, 6)] == [2, 1, 0]
     assert "labels that are not in the scheme became background: patella" in said
@@ -201,7 +245,9 @@ def test_numbers_with_gaps_are_closed_and_that_is_said(tmp_path):
     write(scan(), tmp_path / "scans" / "a.nii.gz")
     write(Volume(array, GRID), tmp_path / "maps" / "a.nii.gz")
     out = tmp_path / "out"
-    said = import_scans([tmp_path / "scans"], [tmp_path / "maps"], out)
+    said = import_scans(
+        ImportRequest(scans=[tmp_path / "scans"], masks=[tmp_path / "maps"], out=out)
+    ).said
     assert "nnU-Net counts labels from 1 on: label_3 was 3 and is 1, label_7 was 7 and is 2" in said
     require_nnunet(out)
     assert labels_in(out, "a")[0, 0, 3] == 2
@@ -209,8 +255,18 @@ def test_numbers_with_gaps_are_closed_and_that_is_said(tmp_path):
 
 def test_a_name_that_nnunet_does_not_know_is_told(tmp_path):
     given = cohort(tmp_path, ["a"])
-    assert "Dataset042_my_legs" in import_scans(*given, tmp_path / "my legs")
-    assert "nnU-Net" not in import_scans(*given, tmp_path / "Dataset007_Legs")
+    assert (
+        "Dataset042_my_legs"
+        in import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "my legs")
+        ).said
+    )
+    assert (
+        "nnU-Net"
+        not in import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "Dataset007_Legs")
+        ).said
+    )
 
 
 @pytest.mark.parametrize("table", [True, False])
@@ -223,7 +279,9 @@ def test_patients_are_numbered_and_split_as_one(tmp_path, table):
         rows = "".join(f"{name},{name.split('_')[0]}\n" for name in names)
         (tmp_path / "who.csv").write_text(f"case,patient\n{rows}")
     out = tmp_path / "out"
-    import_scans(*given, out, patients=how, split="1/1/1", seed=4)
+    import_scans(
+        ImportRequest(scans=given[0], masks=given[1], out=out, patients=how, split="1/1/1", seed=4)
+    )
     text = (out / "patients.csv").read_text()
     assert text.splitlines()[:3] == [
         "case,patient", "brown_left,patient_001", "brown_right,patient_001",
@@ -252,7 +310,7 @@ def test_patients_are_numbered_and_split_as_one(tmp_path, table):
 def test_what_cannot_be_is_one_sentence_and_nothing_is_written(tmp_path, options, error, words):
     given = cohort(tmp_path, ["a", "b", "c"])
     with pytest.raises(error, match=words) as caught:
-        import_scans(*given, tmp_path / "out", **options)
+        import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", **options))
     assert isinstance(caught.value, CondyleError)
     assert not (tmp_path / "out").exists()
 
@@ -261,16 +319,33 @@ def test_a_table_must_name_every_case(tmp_path):
     given = cohort(tmp_path, ["a", "b"])
     (tmp_path / "t.csv").write_text("case,patient\na,x\n")
     with pytest.raises(DatasetError, match="names no patient for b"):
-        import_scans(*given, tmp_path / "out", patients=str(tmp_path / "t.csv"))
+        import_scans(
+            ImportRequest(
+                scans=given[0],
+                masks=given[1],
+                out=tmp_path / "out",
+                patients=str(tmp_path / "t.csv"),
+            )
+        )
     (tmp_path / "t.csv").write_text("name\na\n")
     with pytest.raises(DatasetError, match="columns case and patient"):
-        import_scans(*given, tmp_path / "out", patients=str(tmp_path / "t.csv"))
+        import_scans(
+            ImportRequest(
+                scans=given[0],
+                masks=given[1],
+                out=tmp_path / "out",
+                patients=str(tmp_path / "t.csv"),
+            )
+        )
 
 
 def test_who_is_left_out_of_a_split_is_counted(tmp_path):
     given = cohort(tmp_path, ["a", "b", "c", "d"])
-    assert "the split 1/1/1 leaves out 1 of the patients" in import_scans(
-        *given, tmp_path / "out", split="1/1/1"
+    assert (
+        "the split 1/1/1 leaves out 1 of the patients"
+        in import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", split="1/1/1")
+        ).said
     )
 
 
@@ -278,7 +353,11 @@ def test_folds_share_out_the_structures(tmp_path):
     given = cohort(tmp_path, list("abcdefgh"))
     for name in "adfh":
         (tmp_path / "masks" / name / "femur_right.nrrd").unlink()
-    import_scans(*given, tmp_path / "out", split="4-fold", scheme="knee")
+    import_scans(
+        ImportRequest(
+            scans=given[0], masks=given[1], out=tmp_path / "out", split="4-fold", scheme="knee"
+        )
+    )
     for fold in open_dataset(tmp_path / "out").folds:
         assert len(set(fold.validation) & set("adfh")) == 1
 
@@ -290,7 +369,9 @@ def test_the_labelled_slices_are_cut_out_and_stay_in_their_place(tmp_path, orien
     write(mask(12, 14).reoriented(orientation), tmp_path / "masks" / "a" / "tibia.nii.gz")
     given = [tmp_path / "scans"], [tmp_path / "masks"]
     out = tmp_path / "out"
-    said = import_scans(*given, out, scheme="knee", area="labelled")
+    said = import_scans(
+        ImportRequest(scans=given[0], masks=given[1], out=out, scheme="knee", area="labelled")
+    ).said
     assert "12 of 30 axial slices kept" in said
     (volume,), labels = open_dataset(out)["a"].pair()
     assert volume.grid.orientation == orientation
@@ -308,23 +389,31 @@ def test_a_scan_without_labels_cannot_be_cut_to_them(tmp_path):
     for file in (tmp_path / "masks" / "a").iterdir():
         write(mask(0, 0), file)
     with pytest.raises(LabelError, match="a has no labels to cut it to"):
-        import_scans(*given, tmp_path / "out", area="labelled")
+        import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", area="labelled")
+        )
 
 
 def test_scans_of_one_name_and_masks_of_no_scan_are_told(tmp_path):
     given = cohort(tmp_path, ["a", "b"])
     (tmp_path / "scans" / "b.nii.gz").rename(tmp_path / "scans" / "c.nii.gz")
     with pytest.raises(DatasetError, match="no masks for scan c"):
-        import_scans(*given, tmp_path / "out")
+        import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out"))
     write(scan(), tmp_path / "scans" / "b.nii.gz")
     (tmp_path / "scans" / "c.nii.gz").unlink()
     write(mask(0, 3), tmp_path / "masks" / "z" / "tibia.nii.gz")
-    said = import_scans(*given, tmp_path / "out")
+    said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).said
     assert "masks of no scan were passed over: z" in said
     with pytest.raises(DatasetError, match="more than one scan is called a"):
-        import_scans([*given[0], tmp_path / "scans" / "a.nii.gz"], given[1], tmp_path / "o")
+        import_scans(
+            ImportRequest(
+                scans=[*given[0], tmp_path / "scans" / "a.nii.gz"],
+                masks=given[1],
+                out=tmp_path / "o",
+            )
+        )
     with pytest.raises(ConfigError, match="give the scans' masks"):
-        import_scans(given[0], [], tmp_path / "o")
+        import_scans(ImportRequest(scans=given[0], masks=[], out=tmp_path / "o"))
 
 
 def test_one_volume_of_several_is_imported(tmp_path):
@@ -333,8 +422,7 @@ def test_one_volume_of_several_is_imported(tmp_path):
     image.set_sform(GRID.affine, 1)
     nib.save(image, tmp_path / "a.nii.gz")
     write(mask(0, 3), tmp_path / "tibia.nii.gz")
-    import_scans([tmp_path / "a.nii.gz"], [tmp_path / "tibia.nii.gz"], tmp_path / "out",
-                 scheme="knee", volume=2)  # fmt: skip
+    import_scans(ImportRequest(scans=[tmp_path / "a.nii.gz"], masks=[tmp_path / "tibia.nii.gz"], out=tmp_path / "out", scheme="knee", volume=2))  # fmt: skip
     volume = open_dataset(tmp_path / "out")["a"].image()
     np.testing.assert_array_equal(volume.array, array[..., 2])
 
@@ -344,7 +432,7 @@ def test_voxels_that_are_no_numbers_are_filled_and_that_is_told(tmp_path):
     array = scan().array.astype(np.float32)
     array[1, 1, 1] = np.nan
     write(Volume(array, GRID), tmp_path / "scans" / "a.nii.gz")
-    import_scans(*given, tmp_path / "out")
+    import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out"))
     require_nnunet(tmp_path / "out")
     (facts,) = json.loads((tmp_path / "out" / "import.json").read_text())
     assert any("1 voxels that are NaN" in said for said in facts["warnings"])
@@ -358,8 +446,14 @@ def test_one_series_of_a_folder_is_imported(tmp_path):
     write(volume.with_array(tibia), tmp_path / "tibia.nii.gz")
     given = [tmp_path / "leg"], [tmp_path / "tibia.nii.gz"]
     with pytest.raises(CondyleError, match="2 series"):
-        import_scans(*given, tmp_path / "out", scheme="knee")
-    import_scans(*given, tmp_path / "out", scheme="knee", series="2")
+        import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
+        )
+    import_scans(
+        ImportRequest(
+            scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee", series="2"
+        )
+    )
     np.testing.assert_array_equal(open_dataset(tmp_path / "out")["leg"].image(), volume.array)
     assert volume.array[0, 0, 0] == 998
 
@@ -371,7 +465,7 @@ def test_mixed_modalities_are_not_called_ct(tmp_path):
     ct[0, 0, -5:] = 800
     for name, array in (("a", grey), ("b", ct)):
         write(Volume(array, GRID), tmp_path / "scans" / f"{name}.nii.gz")
-    said = import_scans(*given, tmp_path / "out")
+    said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).said
     assert "1 of 2 scans look like CT" in said
     assert open_dataset(tmp_path / "out").channel_names == ("image",)
 
@@ -395,7 +489,7 @@ def test_decathlon_becomes_nnunet_with_its_splits_patients_and_channels(tmp_path
     folds = (Fold(("a", "b"), ("c",)), Fold(("c",), ("a", "b")))
     write_splits(root / "splits_final.json", folds)
     out = tmp_path / "new"
-    said = import_scans([root], [], out)
+    said = import_scans(ImportRequest(scans=[root], masks=[], out=out)).said
     require_nnunet(out)
     assert "bone was 4 and is 1" in said
     dataset = open_dataset(out)
@@ -417,9 +511,11 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
         write(mask(8, 12), root / case / "segmentations" / "hip_left.nii.gz")
         write(mask(0, 30), root / case / "segmentations" / "aorta.nii.gz")
     with pytest.raises(OverlapError, match="share"):
-        import_scans([root], [], tmp_path / "no")
+        import_scans(ImportRequest(scans=[root], masks=[], out=tmp_path / "no"))
     out = tmp_path / "new"
-    said = import_scans([root], [], out, scheme="lower-limb", overlap="priority")
+    said = import_scans(
+        ImportRequest(scans=[root], masks=[], out=out, scheme="lower-limb", overlap="priority")
+    ).said
     require_nnunet(out)
     assert "s1, s2: no structure of the scheme, passed over: aorta.nii.gz" in said
     assert "s2,femur,pelvis,20,0.08" in (out / "overlaps.csv").read_text()
@@ -429,21 +525,35 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
 
 def test_a_data_set_with_leaking_folds_is_refused(tmp_path):
     given = cohort(tmp_path, ["a", "b", "c"])
-    import_scans(*given, tmp_path / "one")
+    import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "one"))
     (tmp_path / "one" / "patients.csv").write_text("case,patient\na,x\nb,x\n")
     write_splits(tmp_path / "one" / "splits_final.json", [Fold(("a",), ("b",))])
     with pytest.raises(SplitError, match="two sides"):
-        import_scans([tmp_path / "one"], [], tmp_path / "two")
-    import_scans([tmp_path / "one"], [], tmp_path / "two", split="leave-one-out")
+        import_scans(ImportRequest(scans=[tmp_path / "one"], masks=[], out=tmp_path / "two"))
+    import_scans(
+        ImportRequest(
+            scans=[tmp_path / "one"], masks=[], out=tmp_path / "two", split="leave-one-out"
+        )
+    )
     assert len(open_dataset(tmp_path / "two").folds) == 2
     with pytest.raises(ConfigError, match="--volume and --series"):
-        import_scans([tmp_path / "one"], [], tmp_path / "three", volume=0)
+        import_scans(
+            ImportRequest(scans=[tmp_path / "one"], masks=[], out=tmp_path / "three", volume=0)
+        )
 
 
 def test_a_data_set_imported_twice_is_the_same(tmp_path):
     given = cohort(tmp_path, ["a", "b"])
-    import_scans(*given, tmp_path / "one", patients="(.)", split="leave-one-out")
-    import_scans([tmp_path / "one"], [], tmp_path / "two")
+    import_scans(
+        ImportRequest(
+            scans=given[0],
+            masks=given[1],
+            out=tmp_path / "one",
+            patients="(.)",
+            split="leave-one-out",
+        )
+    )
+    import_scans(ImportRequest(scans=[tmp_path / "one"], masks=[], out=tmp_path / "two"))
     one, two = (
         {str(p.relative_to(r)): p.read_bytes() for p in r.rglob("*") if p.suffix in (".gz", ".csv")}
         for r in (tmp_path / "one", tmp_path / "two")
@@ -460,7 +570,9 @@ def test_voxels_that_nobody_labelled_stay_so_and_get_the_last_number(tmp_path, s
     write(scan(), tmp_path / "given" / "images" / "a.nii.gz")
     write(Volume(array, GRID), tmp_path / "given" / "labels" / "a.nii.gz")
     (tmp_path / "given" / "labels.json").write_text(json.dumps(named.to_dict()))
-    said = import_scans([tmp_path / "given"], [], tmp_path / "o", scheme=scheme)
+    said = import_scans(
+        ImportRequest(scans=[tmp_path / "given"], masks=[], out=tmp_path / "o", scheme=scheme)
+    ).said
     found = open_dataset(tmp_path / "o")
     numbers = {"": {"femur": 1, "patella": 2}, "knee": {"tibia": 1, "femur": 2}}[scheme]
     assert found.scheme.to_dict() == {**numbers, "ignore": 3}
@@ -476,9 +588,15 @@ def test_a_label_map_that_ignores_voxels_needs_a_scheme_that_does(tmp_path):
     write(LabelMap(array, GRID, own), tmp_path / "maps" / "a.seg.nrrd")
     given = [tmp_path / "a.nii.gz"], [tmp_path / "maps"]
     with pytest.raises(DatasetError, match="give 'ignore' a number"):
-        import_scans(*given, tmp_path / "o", scheme="knee")
+        import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "o", scheme="knee")
+        )
     (tmp_path / "scheme.json").write_text('{"tibia": 1, "femur": 2, "ignore": 3}')
-    import_scans(*given, tmp_path / "o", scheme=str(tmp_path / "scheme.json"))
+    import_scans(
+        ImportRequest(
+            scans=given[0], masks=given[1], out=tmp_path / "o", scheme=str(tmp_path / "scheme.json")
+        )
+    )
     assert [labels_in(tmp_path / "o", "a")[0, 0, k] for k in (0, 3, 6)] == [2, 3, 0]
 
 
@@ -556,7 +674,11 @@ def test_warnings_are_kept_without_paths(tmp_path):
     nib.save(nib.Nifti1Image((array > 0).astype(np.uint8), None), secret / "tibia.nii.gz")
     image = nib.load(secret / "leg.nii.gz")
     assert int(image.header["qform_code"]) == int(image.header["sform_code"]) == 0
-    import_scans([secret / "leg.nii.gz"], [secret / "tibia.nii.gz"], tmp_path / "out")
+    import_scans(
+        ImportRequest(
+            scans=[secret / "leg.nii.gz"], masks=[secret / "tibia.nii.gz"], out=tmp_path / "out"
+        )
+    )
     text = (tmp_path / "out" / "import.json").read_text()
     (facts,) = json.loads(text)
     assert any("leg says nothing of where the body lies" in said for said in facts["warnings"])

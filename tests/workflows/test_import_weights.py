@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from condyle.config.requests import ImportWeightsRequest
 from condyle.errors import ConfigError, WeightsError
 from condyle.networks import build
 from condyle.networks.weights.load import read_state
@@ -75,7 +76,7 @@ def test_an_nnunet_checkpoint_comes_through(tmp_path, zipped):
     torch.save(nnunet(state), path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(WeightsError, match=r"condyle import-weights .* --unsafe-pickle"):
         read_state(path)
-    done = import_weights([path], out, unsafe_pickle=True)
+    done = import_weights(ImportWeightsRequest(files=[path], out=out, unsafe_pickle=True))
     assert same(load_file(out), state)
     assert done.summary.startswith("2 tensors, 0.0 million values")
     rows = list(csv.DictReader(io.StringIO(out.with_suffix(".csv").read_text())))
@@ -86,7 +87,7 @@ def test_a_pickle_is_refused_without_the_flag_and_the_risk_is_told(tmp_path):
     path, out = tmp_path / "foreign.pth", tmp_path / "new" / "out.safetensors"
     torch.save({"state_dict": {"w": torch.ones(1)}, "trainer": Trainer()}, path)
     with pytest.raises(WeightsError, match="run anything with your rights") as caught:
-        import_weights([path], out)
+        import_weights(ImportWeightsRequest(files=[path], out=out))
     for words in (str(path), "--unsafe-pickle", "cannot cut off from network"):
         assert words in str(caught.value)
     assert not out.parent.exists()
@@ -97,7 +98,9 @@ def test_what_a_pickle_would_run_is_not_run(tmp_path, zipped):
     marker, path = tmp_path / "marker", tmp_path / "evil.pth"
     content = {"state_dict": {"w": torch.arange(3.0)}, "hook": Evil(marker), "trainer": Trainer()}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    import_weights([path], tmp_path / "out.safetensors", unsafe_pickle=True)
+    import_weights(
+        ImportWeightsRequest(files=[path], out=tmp_path / "out.safetensors", unsafe_pickle=True)
+    )
     assert not marker.exists()
     assert load_file(tmp_path / "out.safetensors")["w"].tolist() == [0, 1, 2]
     torch.load(path, weights_only=False)  # the proof that it would have run
@@ -108,7 +111,9 @@ def test_a_raw_pickle_bomb_runs_nothing_either(tmp_path):
     marker, path = tmp_path / "marker", tmp_path / "raw.pth"
     path.write_bytes(pickle.dumps(Evil(marker)))
     with pytest.raises(WeightsError, match=str(path)):
-        import_weights([path], tmp_path / "out.safetensors", unsafe_pickle=True)
+        import_weights(
+            ImportWeightsRequest(files=[path], out=tmp_path / "out.safetensors", unsafe_pickle=True)
+        )
     assert not marker.exists()
     assert not (tmp_path / "out.safetensors").exists()
 
@@ -117,7 +122,11 @@ def test_the_tensors_of_a_whole_pickled_module_come_through(tmp_path):
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     network.add_module("extra", nn.ModuleDict({"head": nn.Linear(2, 2)}))
     torch.save(network, tmp_path / "module.pt")
-    import_weights([tmp_path / "module.pt"], tmp_path / "out.safetensors", unsafe_pickle=True)
+    import_weights(
+        ImportWeightsRequest(
+            files=[tmp_path / "module.pt"], out=tmp_path / "out.safetensors", unsafe_pickle=True
+        )
+    )
     assert same(load_file(tmp_path / "out.safetensors"), network.state_dict())
 
 
@@ -147,7 +156,9 @@ def test_a_tar_checkpoint_of_the_first_torch_comes_through(tmp_path):
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
-    import_weights([path], tmp_path / "out.safetensors", unsafe_pickle=True)
+    import_weights(
+        ImportWeightsRequest(files=[path], out=tmp_path / "out.safetensors", unsafe_pickle=True)
+    )
     assert load_file(tmp_path / "out.safetensors")["w"].tolist() == tensor.tolist()
 
 
@@ -156,7 +167,11 @@ def test_a_torchscript_program_is_refused(tmp_path):
         archive.writestr("script/constants.pkl", b"")
         archive.writestr("script/data.pkl", b"")
     with pytest.raises(WeightsError):
-        import_weights([tmp_path / "script.pt"], tmp_path / "out.safetensors", unsafe_pickle=True)
+        import_weights(
+            ImportWeightsRequest(
+                files=[tmp_path / "script.pt"], out=tmp_path / "out.safetensors", unsafe_pickle=True
+            )
+        )
 
 
 def test_plain_tables_need_no_flag_and_parts_are_joined(tmp_path):
@@ -166,20 +181,22 @@ def test_plain_tables_need_no_flag_and_parts_are_joined(tmp_path):
     parts = [tmp_path / "1.bin", tmp_path / "2.bin"]
     parts[0].write_bytes(content[:1000])
     parts[1].write_bytes(content[1000:])
-    done = import_weights(parts, tmp_path / "out.safetensors")
+    done = import_weights(ImportWeightsRequest(files=parts, out=tmp_path / "out.safetensors"))
     assert torch.equal(load_file(done.path)["w"], state["module.w"])
     with pytest.raises(WeightsError, match="cut short"):
-        import_weights(parts[:1], tmp_path / "out.safetensors")
+        import_weights(ImportWeightsRequest(files=parts[:1], out=tmp_path / "out.safetensors"))
 
 
 def test_imported_weights_load_into_a_network_and_the_table_tells_how(tmp_path):
     state = state_of("resnet18")
     torch.save({"model": state, "args": Trainer()}, tmp_path / "mine.pth")
     done = import_weights(
-        [tmp_path / "mine.pth"],
-        tmp_path / "mine.safetensors",
-        network="unet-resnet18",
-        unsafe_pickle=True,
+        ImportWeightsRequest(
+            files=[tmp_path / "mine.pth"],
+            out=tmp_path / "mine.safetensors",
+            network="unet-resnet18",
+            unsafe_pickle=True,
+        )
     )
     first, second = done.rows[:2]
     assert list(first.values()) == ["conv1.weight"] * 2 + ["adapted", "input channels 3 to 1"]
@@ -189,19 +206,26 @@ def test_imported_weights_load_into_a_network_and_the_table_tells_how(tmp_path):
     network, _ = build("unet-resnet18", 3, 2, str(tmp_path / "mine.safetensors"))
     assert torch.equal(network.encoder.model.conv1.weight, state["conv1.weight"])
     with pytest.raises(WeightsError, match=r"mine\.pth"):
-        import_weights([tmp_path / "mine.pth"], tmp_path / "x.safetensors", network="unet-resnet50",
-                       unsafe_pickle=True)  # fmt: skip
+        import_weights(ImportWeightsRequest(files=[tmp_path / "mine.pth"], out=tmp_path / "x.safetensors", network="unet-resnet50", unsafe_pickle=True))  # fmt: skip
 
 
 def test_wrong_names_and_missing_files_are_told(tmp_path):
     save_file({"w": torch.ones(1)}, tmp_path / "a.safetensors")
     with pytest.raises(ConfigError, match=r"ends in \.safetensors"):
-        import_weights([tmp_path / "a.safetensors"], tmp_path / "out.pth")
+        import_weights(
+            ImportWeightsRequest(files=[tmp_path / "a.safetensors"], out=tmp_path / "out.pth")
+        )
     with pytest.raises(WeightsError, match=r"none\.pth is not there"):
-        import_weights([tmp_path / "none.pth"], tmp_path / "out.safetensors")
+        import_weights(
+            ImportWeightsRequest(files=[tmp_path / "none.pth"], out=tmp_path / "out.safetensors")
+        )
     (tmp_path / "empty.pth").write_bytes(b"")
     with pytest.raises(WeightsError, match="cut short"):
-        import_weights([tmp_path / "empty.pth"], tmp_path / "out.safetensors", unsafe_pickle=True)
+        import_weights(
+            ImportWeightsRequest(
+                files=[tmp_path / "empty.pth"], out=tmp_path / "out.safetensors", unsafe_pickle=True
+            )
+        )
 
 
 def test_the_verb_prints_the_table(tmp_path):

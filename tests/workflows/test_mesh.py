@@ -10,6 +10,7 @@ import pytest
 import trimesh
 
 from condyle.app.cli.main import main
+from condyle.config.requests import MeshRequest
 from condyle.errors import LabelError, UnknownName
 from condyle.workflows.mesh import mesh
 
@@ -80,8 +81,8 @@ def test_a_file_a_structure_one_of_all_and_a_table(knee, tmp_path, capsys, forma
 
 
 def test_lps_turns_the_files_and_not_the_table(knee, tmp_path):
-    [ras, *_] = mesh([knee], tmp_path / "ras")
-    [lps, *_] = mesh([knee], tmp_path / "lps", space="lps")
+    [ras, *_] = mesh(MeshRequest(labelmaps=[knee], out=tmp_path / "ras")).written
+    [lps, *_] = mesh(MeshRequest(labelmaps=[knee], out=tmp_path / "lps", space="lps")).written
     np.testing.assert_allclose(
         trimesh.load_mesh(lps).vertices, trimesh.load_mesh(ras).vertices * [-1, -1, 1], atol=1e-3
     )
@@ -99,7 +100,7 @@ def test_no_error_keeps_all_triangles(knee, tmp_path, capsys):
 
 def test_a_label_map_without_structures_is_passed_over_among_others(knee, tmp_path, caplog):
     save(knee.with_name("empty.nii.gz"), np.zeros((8, 8, 8), np.uint8))
-    written = mesh([knee.parent], tmp_path / "out")
+    written = mesh(MeshRequest(labelmaps=[knee.parent], out=tmp_path / "out")).written
     assert len(written) == 3
     assert "empty.nii.gz holds no structure" in caplog.text
 
@@ -107,7 +108,7 @@ def test_a_label_map_without_structures_is_passed_over_among_others(knee, tmp_pa
 def test_a_thin_structure_that_changes_its_volume_is_said(tmp_path, caplog):
     array = np.zeros((20, 20, 20), np.uint8)
     array[10, 10, 4:16] = 1
-    mesh([save(tmp_path / "thread.nii.gz", array)], tmp_path / "out")
+    mesh(MeshRequest(labelmaps=[save(tmp_path / "thread.nii.gz", array)], out=tmp_path / "out"))
     change = float(rows_of(tmp_path / "out" / "surfaces.csv")[0]["volume_change_percent"])
     assert ("label_1 encloses" in caplog.text) == (abs(change) > 2)
 
@@ -155,9 +156,9 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(knee, tmp_path, capsys):
 
 def test_unknown_words_are_refused_in_python_too(knee, tmp_path):
     with pytest.raises(UnknownName, match="mesh format 'step'"):
-        mesh([knee], tmp_path / "out", format="step")
+        mesh(MeshRequest(labelmaps=[knee], out=tmp_path / "out", format="step"))
     with pytest.raises(UnknownName, match="space 'mni'"):
-        mesh([knee], tmp_path / "out", space="mni")
+        mesh(MeshRequest(labelmaps=[knee], out=tmp_path / "out", space="mni"))
     assert not (tmp_path / "out").exists()
 
 
@@ -165,5 +166,5 @@ def test_unknown_words_are_refused_in_python_too(knee, tmp_path):
 def test_structures_whose_files_would_be_one_are_refused(knee, tmp_path, names):
     (knee.parent / "labels.json").write_text(json.dumps(names))
     with pytest.raises(LabelError, match="two surfaces"):
-        mesh([knee], tmp_path / "out")
+        mesh(MeshRequest(labelmaps=[knee], out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()

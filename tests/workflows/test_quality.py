@@ -11,6 +11,7 @@ import torch
 
 from condyle.app.cli.main import main
 from condyle.config import Preparation
+from condyle.config.requests import QualityRequest, SegmentRequest
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnreadableFile
 from condyle.io import open_dataset, write, write_nnunet
@@ -24,7 +25,7 @@ from condyle.quality.assess import (
     write_quality,
 )
 from condyle.workflows import quality as workflow
-from condyle.workflows.quality import calibrate
+from condyle.workflows.quality import quality
 from condyle.workflows.segment import segment
 
 SCHEME = LabelScheme.of({"femur_left": 1, "femur_right": 2})
@@ -120,7 +121,7 @@ def learnt(home, tmp_path_factory):
     folder = run_folder(tmp_path_factory.mktemp("learnt") / "run", home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow.Segmenter, "load", lambda path: made(home))
-        calibrate(folder, worse=3, device="cpu")
+        quality(QualityRequest(run=folder, worse=3, device="cpu"))
     return folder / "segmenter" / "quality.json"
 
 
@@ -136,13 +137,13 @@ def told(segmenter, run, channels):
 
 
 def test_quality_learnt_on_three_planes_is_told_of_scans_looked_at_in_three(run, home, tmp_path):
-    calibrate(run, worse=0, planes="all", device="cpu")
+    quality(QualityRequest(run=run, worse=0, planes="all", device="cpu"))
     scan, out = write(case(16)[0][0], tmp_path / "scan.nii.gz"), tmp_path / "out"
     way = {"quality": True, "device": "cpu", "runtime": "torch"}
     with pytest.raises(ConfigError, match="learnt with other --planes"):
-        segment(run, [scan], out, **way)
+        segment(SegmentRequest(run=run, scans=[scan], out=out, **way))
     assert not out.exists()
-    assert segment(run, [scan], out, planes="all", **way).failed == {}
+    assert segment(SegmentRequest(run=run, scans=[scan], out=out, planes="all", **way)).failed == {}
     rows = list(csv.DictReader((out / "quality.csv").read_text().splitlines()))
     assert [row["structure"] for row in rows] == list(SCHEME.names)
     assert all(float(row["expected_dice"]) > 0.8 for row in rows)
@@ -158,15 +159,19 @@ def test_quality_learnt_on_two_runs_passes_over_what_either_was_trained_on(
     monkeypatch.setattr(
         workflow.Segmenter, "load", lambda path: other if "other" in str(path) else segmenter
     )
-    calibrate(run, also=[tmp_path / "other"], worse=0, device="cpu")
+    quality(QualityRequest(run=run, also=[tmp_path / "other"], worse=0, device="cpu"))
     quality = load_quality(run, segmenter)
     assert set(quality.cases) == set(segmenter.training["validation"]) - set(seen)
     scan = write(case(16)[0][0], tmp_path / "scan.nii.gz")
     way = {"quality": True, "device": "cpu", "runtime": "torch"}
-    done = segment(run, [scan], tmp_path / "out", also=[tmp_path / "other"], **way)
+    done = segment(
+        SegmentRequest(
+            run=run, scans=[scan], out=tmp_path / "out", also=[tmp_path / "other"], **way
+        )
+    )
     assert (done.failed, list(done.written)) == ({}, ["scan"])
     with pytest.raises(ConfigError, match="--also"):
-        segment(run, [scan], tmp_path / "alone", **way)
+        segment(SegmentRequest(run=run, scans=[scan], out=tmp_path / "alone", **way))
 
 
 def test_a_good_scan_is_trusted_and_a_spoilt_one_is_flagged_with_reasons(segmenter, calibrated):
@@ -263,15 +268,15 @@ def test_too_few_held_out_cases_are_refused_before_anything_is_computed(
     monkeypatch.setattr(workflow, "trained_on", None)
     segmenter.training["validation"] = segmenter.training["validation"][:9]
     with pytest.raises(DatasetError, match=r"10 patients or more, .* has 9"):
-        calibrate(run)
+        quality(QualityRequest(run=run))
     few = data(tmp_path / "few", 40, 1, 2)
     with pytest.raises(DatasetError, match="has 3"):
-        calibrate(run, few)
+        quality(QualityRequest(run=run, dataset=few))
     assert not (run / "segmenter" / "quality.json").exists()
 
 
 def test_cases_that_were_trained_on_are_passed_over(run, home, segmenter, caplog):
-    calibrate(run, home, worse=0, device="cpu")
+    quality(QualityRequest(run=run, dataset=home, worse=0, device="cpu"))
     assert "4 cases" in caplog.text
     quality = load_quality(run, segmenter)
     assert set(quality.cases).isdisjoint(segmenter.training["train"])
@@ -281,21 +286,23 @@ def test_cases_that_were_trained_on_are_passed_over(run, home, segmenter, caplog
 def test_it_is_learnt_on_answers_cleaned_as_they_will_be(run, segmenter):
     segmenter.refinement["min_mm3"] = 1e6
     with pytest.raises(DatasetError, match="here are 0"):  # nothing is left of any answer
-        calibrate(run, worse=0, device="cpu")
+        quality(QualityRequest(run=run, worse=0, device="cpu"))
 
 
 def test_a_data_set_that_is_gone_is_named(run, segmenter, home, tmp_path):
     (run / "config.toml").write_text('dataset = "elsewhere"\n')
     with pytest.raises(DatasetError, match="elsewhere"):
-        calibrate(run)
-    calibrate(run, home, worse=0, device="cpu")  # given by hand, it holds them too
+        quality(QualityRequest(run=run))
+    quality(
+        QualityRequest(run=run, dataset=home, worse=0, device="cpu")
+    )  # given by hand, it holds them too
 
 
 def test_the_same_seed_stores_the_same(run):
-    calibrate(run, worse=1, device="cpu")
+    quality(QualityRequest(run=run, worse=1, device="cpu"))
     path = run / "segmenter" / "quality.json"
     first = path.read_bytes()
-    calibrate(run, worse=1, device="cpu")
+    quality(QualityRequest(run=run, worse=1, device="cpu"))
     assert path.read_bytes() == first
 
 

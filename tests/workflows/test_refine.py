@@ -8,6 +8,7 @@ import pytest
 
 from condyle.app.cli.main import main
 from condyle.config import Preparation
+from condyle.config.requests import RefineRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import read_labels, write
@@ -78,7 +79,7 @@ def run(tmp_path):
 
 
 def test_steps_that_raise_dice_on_validation_cases_are_stored(run, dataset, seen):
-    rows = choose(run, dataset)
+    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
     assert seen == VALIDATION  # once each, and no other case
     [kept] = [row for row in rows if row["kept"] == "yes"]
     assert kept["structure"] == "tibia"
@@ -93,10 +94,10 @@ def test_steps_that_raise_dice_on_validation_cases_are_stored(run, dataset, seen
 
 
 def test_steps_chosen_before_are_forgotten_when_none_helps(run, dataset, seen, monkeypatch):
-    choose(run, dataset)
+    choose(RefineRequest(choose=run, labelmaps=(dataset,)))
     perfect = LabelMap(truth(), GRID, SCHEME)
     monkeypatch.setattr(Segmenter, "segment", lambda *rest: perfect)
-    rows = choose(run, dataset)
+    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
     assert {row["kept"] for row in rows} == {"no"}
     assert Segmenter.load(run).refinement == {}
 
@@ -108,7 +109,7 @@ def test_a_rise_in_one_case_that_costs_the_others_is_not_taken(run, dataset, mon
     array[16, 8, 7] = 1
     found = LabelMap(array, GRID, SCHEME)
     monkeypatch.setattr(Segmenter, "segment", lambda *rest: found)
-    rows = choose(run, dataset)
+    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
     [largest] = [r for r in rows if (r["structure"], r["step"]) == ("tibia", "keep_largest 1")]
     assert largest["dice_after"] < largest["dice_before"]
     assert (largest["kept"], largest["worse"]) == ("no", 4)
@@ -119,7 +120,9 @@ def test_a_structure_that_is_nowhere_is_left_out(run, dataset, monkeypatch, capl
     for file in (dataset / "labelsTr").glob("*.nii.gz"):
         write(LabelMap(array, GRID, SCHEME), file)
     monkeypatch.setattr(Segmenter, "segment", lambda *rest: LabelMap(array, GRID, SCHEME))
-    assert {row["structure"] for row in choose(run, dataset)} == {"tibia"}
+    assert {
+        row["structure"] for row in choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
+    } == {"tibia"}
     assert "femur is in 0 validation cases" in caplog.text
 
 
@@ -127,7 +130,7 @@ def test_a_structure_that_is_nowhere_is_left_out(run, dataset, monkeypatch, capl
 def test_too_few_validation_cases_are_refused(names, words, tmp_path, dataset, seen):
     run = a_run(tmp_path / "few", names)
     with pytest.raises(ConfigError, match=words):
-        choose(run, dataset)
+        choose(RefineRequest(choose=run, labelmaps=(dataset,)))
     assert not seen
     assert not (run / "refinement.csv").exists()
 
@@ -136,7 +139,7 @@ def test_unlabelled_validation_cases_do_not_count(run, dataset, seen):
     for name in ("v0", "v1"):
         (dataset / "labelsTr" / f"{name}.nii.gz").unlink()
     with pytest.raises(ConfigError, match="2 of them labelled"):
-        choose(run, dataset)
+        choose(RefineRequest(choose=run, labelmaps=(dataset,)))
 
 
 def said(*arguments, capsys):

@@ -9,7 +9,9 @@ import pytest
 from balls import balls
 from condyle.app.cli.main import main
 from condyle.config import Experiment
+from condyle.config.requests import TrainRequest
 from condyle.errors import ConfigError, MissingFile
+from condyle.jobs.job import Job
 from condyle.workflows.runs import differences, runs
 from condyle.workflows.training.train import train
 
@@ -31,9 +33,9 @@ def folder(tmp_path_factory):
         )
         if name == "c":
             with pytest.raises(KeyboardInterrupt):
-                train(asked, top / name, tell=interrupted)
+                train(TrainRequest.of(asked, top / name), Job(on_progress=interrupted))
         else:
-            train(asked, top / name)
+            train(TrainRequest.of(asked, top / name))
     return top
 
 

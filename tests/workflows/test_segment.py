@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from condyle.config import Preparation
+from condyle.config.requests import EvaluateRequest, SegmentRequest
 from condyle.core import Grid, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.io import find_scans, read, read_labels, write
@@ -55,7 +56,9 @@ def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(segmenter, ser
             archive.write(file, f"inside/{file.name}")
     volume = read(series)
     write(volume, scans / "other.nii.gz")
-    done = workflow.segment(tmp_path, [scans], tmp_path / "out", format="dicom-seg")
+    done = workflow.segment(
+        SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out", format="dicom-seg")
+    )
     assert {name: path.name for name, path in done.written.items()} == {
         "folder": "folder.dcm",
         "zipped": "zipped.dcm",
@@ -76,7 +79,9 @@ def test_a_scan_in_which_nothing_was_found_fails_alone(segmenter, series, tmp_pa
             return -super().forward(x).abs() - x.new_tensor([0, 1, 1]).reshape(3, 1, 1)
 
     monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made_of(Nothing()))
-    done = workflow.segment(tmp_path, [series], tmp_path / "out", format="dicom-seg")
+    done = workflow.segment(
+        SegmentRequest(run=tmp_path, scans=[series], out=tmp_path / "out", format="dicom-seg")
+    )
     assert "no structure was found" in done.failed["ct-3slice"]
     assert not list((tmp_path / "out").glob("*.dcm"))
 
@@ -85,9 +90,15 @@ def test_a_folder_of_dicom_seg_results_can_be_judged(segmenter, series, tmp_path
     scans = tmp_path / "scans"
     shutil.copytree(series, scans / "a")
     shutil.copytree(series, scans / "b")
-    workflow.segment(tmp_path, [scans], tmp_path / "out", format="dicom-seg")
+    workflow.segment(
+        SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out", format="dicom-seg")
+    )
     assert [path.name for path in find_scans(tmp_path / "out")] == ["a.dcm", "b.dcm"]
-    (summary, *_) = evaluate(tmp_path / "out", tmp_path / "out", tmp_path / "scores")
+    (summary, *_) = evaluate(
+        EvaluateRequest(
+            predictions=tmp_path / "out", labels=tmp_path / "out", out=tmp_path / "scores"
+        )
+    ).summary
     assert summary["dice_mean"] == 1.0
     assert summary["n"] == 2
 
@@ -104,7 +115,7 @@ def scans(tmp_path):
 def test_one_broken_scan_is_named_and_the_others_finish(segmenter, scans, tmp_path):
     whole = (scans / "b.nii.gz").read_bytes()
     (scans / "b.nii.gz").write_bytes(whole[: len(whole) // 2])
-    done = workflow.segment(tmp_path, [scans], tmp_path / "out")
+    done = workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out"))
     assert list(done.written) == ["a", "c"]
     assert "b.nii.gz" in done.failed["b"]
     assert sorted(p.name for p in (tmp_path / "out").glob("*.nii.gz")) == ["a.nii.gz", "c.nii.gz"]
@@ -121,38 +132,49 @@ def test_memory_that_ends_with_one_scan_does_not_end_the_batch(scans, tmp_path, 
             return super().forward(x)
 
     monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made_of(Hungry()))
-    done = workflow.segment(tmp_path, [scans], tmp_path / "out")
+    done = workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out"))
     assert list(done.written) == ["b", "c"]
     assert "allocate memory" in done.failed["a"]
 
 
 def test_a_batch_goes_on_where_it_was_interrupted(segmenter, scans, tmp_path):
     out = tmp_path / "out"
-    workflow.segment(tmp_path, [scans / "a.nii.gz"], out, resume=True)
+    workflow.segment(SegmentRequest(run=tmp_path, scans=[scans / "a.nii.gz"], out=out, resume=True))
     first = (out / "a.nii.gz").stat().st_mtime_ns
     (out / "b.nii.gz").write_bytes(b"half of one")  # there, but never finished
-    done = workflow.segment(tmp_path, [scans], out, resume=True)
+    done = workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=out, resume=True))
     assert list(done.written) == ["a", "b", "c"]
     assert (out / "a.nii.gz").stat().st_mtime_ns == first
     np.testing.assert_array_equal(
         read_labels(out / "b.nii.gz").array == 2, read(scans / "b.nii.gz").array > -500
     )
     with pytest.raises(ConfigError, match="flips"):
-        workflow.segment(tmp_path, [scans], out, resume=True, flips="all")
-    again = workflow.segment(tmp_path, [scans], out)
+        workflow.segment(
+            SegmentRequest(run=tmp_path, scans=[scans], out=out, resume=True, flips="all")
+        )
+    again = workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=out))
     assert list(again.written) == ["a", "b", "c"]
     assert (out / "a.nii.gz").stat().st_mtime_ns > first
 
 
 def test_a_list_of_scans_names_them_from_its_own_folder(segmenter, scans, tmp_path):
     (tmp_path / "these.txt").write_text("scans/c.nii.gz\n\nscans/a.nii.gz\n")
-    done = workflow.segment(tmp_path, [tmp_path / "these.txt"], tmp_path / "out")
+    done = workflow.segment(
+        SegmentRequest(run=tmp_path, scans=[tmp_path / "these.txt"], out=tmp_path / "out")
+    )
     assert list(done.written) == ["c", "a"]
 
 
 def test_planes_flips_and_other_runs_are_joined(segmenter, scans, tmp_path):
     done = workflow.segment(
-        tmp_path, [scans], tmp_path / "out", planes="all", flips="all", also=[tmp_path]
+        SegmentRequest(
+            run=tmp_path,
+            scans=[scans],
+            out=tmp_path / "out",
+            planes="all",
+            flips="all",
+            also=[tmp_path],
+        )
     )
     for name, path in done.written.items():
         bright = read(scans / f"{name}.nii.gz").array > -500
@@ -164,9 +186,11 @@ def test_mirror_images_that_were_not_learnt_are_said_to_be_left_out(
 ):
     made = dataclasses.replace(made_of(Bright()), training={"flips": "left-right"})
     monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made)
-    workflow.segment(tmp_path, [scans], tmp_path / "some", flips="left-right")
+    workflow.segment(
+        SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "some", flips="left-right")
+    )
     assert not caplog.text
-    workflow.segment(tmp_path, [scans], tmp_path / "all", flips="all")
+    workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "all", flips="all"))
     assert (
         "has learnt mirror images left-right alone: --flips all looks at no others" in caplog.text
     )
@@ -180,9 +204,11 @@ def test_the_cleaning_that_was_chosen_is_done_unless_raw(scans, tmp_path, monkey
     write(Volume(array, Grid.regular(array.shape), "CT"), tmp_path / "one" / "d.nii.gz")
     found = {
         raw: read_labels(
-            workflow.segment(tmp_path, [tmp_path / "one"], tmp_path / str(raw), raw=raw).written[
-                "d"
-            ]
+            workflow.segment(
+                SegmentRequest(
+                    run=tmp_path, scans=[tmp_path / "one"], out=tmp_path / str(raw), raw=raw
+                )
+            ).written["d"]
         )
         for raw in (True, False)
     }

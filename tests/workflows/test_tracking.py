@@ -10,7 +10,9 @@ import pytest
 from balls import balls
 from condyle.app.cli.main import main
 from condyle.config import Experiment
+from condyle.config.requests import TrainRequest
 from condyle.errors import MissingExtra
+from condyle.jobs.job import Job
 from condyle.runs.tracking import tracked
 from condyle.workflows.training.train import train
 
@@ -46,9 +48,9 @@ def run(dataset):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(experiment(dataset), out, tell=interrupted)
+        train(TrainRequest.of(experiment(dataset), out), Job(on_progress=interrupted))
     assert mlflow_run(out).info.status == "KILLED"
-    train(experiment(dataset), out, resume=True)
+    train(TrainRequest.of(experiment(dataset), out, resume=True))
     return out
 
 
@@ -141,4 +143,4 @@ def test_without_its_package_nothing_is_written(dataset, tmp_path, name, monkeyp
     assert "pip install" in capsys.readouterr().err
     assert not out.exists()
     with pytest.raises(MissingExtra):
-        train(experiment(dataset), out)
+        train(TrainRequest.of(experiment(dataset), out))

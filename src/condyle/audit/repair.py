@@ -16,7 +16,7 @@ from condyle.errors import CondyleError, LabelError
 from condyle.io import read, write_nnunet
 from condyle.io.datasets.nnunet import splits_json
 from condyle.io.datasets.patients import patients_csv
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.job import Job
 from condyle.prepare import splits
 
 __all__ = ["mend", "mended_numbers"]
@@ -33,9 +33,7 @@ SLOPE = 0.1
 """How far the smallest label may lie from a whole number because of such a slope."""
 
 
-def mend(
-    dataset: Dataset, findings: Sequence[Finding], out: Path, *, tell: Tell = silent
-) -> list[Finding]:
+def mend(dataset: Dataset, findings: Sequence[Finding], out: Path, job: Job) -> list[Finding]:
     """Write a mended copy in nnU-Net's raw form; gives back the findings with their outcomes.
 
     Mended are labels within 0.05 of whole numbers (after one slope common to all of them), NaN in
@@ -51,7 +49,7 @@ def mend(
     write_nnunet(
         out,
         dataset.name,
-        work.cases(tell),
+        work.cases(job),
         consecutive(dataset.scheme),
         dataset.channel_names,
         beside=work.texts,
@@ -67,12 +65,12 @@ class _Mending:
     findings: Sequence[Finding]
     written: list[Case] = field(default_factory=list[Case])
 
-    def cases(self, tell: Tell) -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
+    def cases(self, job: Job) -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
         """Each case that can be kept, as it is to be written."""
         out = {f.case for f in self.findings if _leaves_out(f)}
         tried = {f.case for f in self.findings if f.kind in TRIED}
         cases = [case for case in self.dataset if case.id not in out]
-        for case in told(tell, "mending", cases, len(cases)):
+        for case in job.track("mending", cases):
             channels = case.channels()
             try:
                 labels = self._labels(case, channels[0], case.id in tried)

@@ -40,6 +40,7 @@ __all__ = [
     "CheckRequest",
     "CompareRequest",
     "DemoRequest",
+    "DoctorRequest",
     "EvaluateRequest",
     "ExportRequest",
     "FeaturesRequest",
@@ -48,6 +49,7 @@ __all__ = [
     "MeshRequest",
     "NetworksRequest",
     "PlanRequest",
+    "PresetsRequest",
     "QualityRequest",
     "RefineRequest",
     "Request",
@@ -73,8 +75,9 @@ class Request(Section):
     """Fields that say where and how the work is done, and do not decide its results."""
 
     def signature(self) -> dict[str, Any]:
-        """All that decides the results, as JSON values."""
-        return self.model_dump(mode="json", exclude=set(self.ELSEWHERE))
+        """All that decides the results, as JSON values; paths as they are from the root."""
+        tree = self.model_dump(mode="python", exclude=set(self.ELSEWHERE))
+        return {name: _absolute(value) for name, value in tree.items()}
 
     def given(self) -> dict[str, Any]:
         """The fields that are not as they are by themselves."""
@@ -104,6 +107,12 @@ class Request(Section):
             )
 
 
+def _absolute(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    return [_absolute(each) for each in value] if isinstance(value, tuple) else value
+
+
 class BatchRequest(Request):
     """What is asked of a verb that works through many files."""
 
@@ -111,6 +120,10 @@ class BatchRequest(Request):
     """Where it runs: local:N for N processes on this machine."""
     resume: bool = False
     """Keep what an interrupted batch with the same settings has finished."""
+
+    def place(self) -> tuple[Path, str]:
+        """The folder for the results, and a name for them in it; '' where all of it is theirs."""
+        return Path(self.model_dump(include={"out"}).get("out") or "."), ""
 
 
 class DemoRequest(Request):
@@ -175,7 +188,7 @@ class SettingsRequest(Request):
     """A TOML file with any of the settings, or a preset of `condyle presets`; flags win over it."""
     variant: str = ""
     """One of the preset's variants."""
-    settings: Annotated[dict[str, Any], Field(default_factory=dict)]
+    settings: dict[str, Any] = Field(default_factory=dict)
     """Any settings of `config.toml`, nested; they win over `config`."""
     network: str | None = None
     """decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out: what suits
@@ -222,19 +235,14 @@ class SettingsRequest(Request):
     }
     """Field -> the setting of an experiment that it stands for."""
 
-    def experiment(self) -> Experiment:
-        """The experiment: the preset or file, then `settings`, then the fields that are given.
-
-        Raises
-        ------
-        ConfigError
-            If a setting is unknown or has a wrong value, or no data set is given.
-        """
+    def asked(self) -> dict[str, Any]:
+        """The settings that are given: the preset's or file's, then `settings`, then the fields."""
         if self.variant and not self.config:
             raise ConfigError(
                 "`variant` is one of a preset's: name the preset by `config` (condyle presets "
-                "lists them)", setting="variant",
-            )  # fmt: skip
+                "lists them)",
+                setting="variant",
+            )
         if self.budget and self.epochs:
             raise ConfigError("give either `budget` or `epochs`, not both", setting="budget")
         start = read_preset(self.config).settings_of(self.variant) if self.config else {}
@@ -244,10 +252,23 @@ class SettingsRequest(Request):
             if value is not None:
                 value = str(value) if isinstance(value, Path) else value
                 fields = merged(fields, _nested(setting.split("."), value))
-        settings = merged(merged(start, self.settings), fields)
+        return merged(merged(start, self.settings), fields)
+
+    def experiment(self) -> Experiment:
+        """The experiment that the settings make.
+
+        Raises
+        ------
+        ConfigError
+            If a setting is unknown or has a wrong value, or no data set is given.
+        """
+        settings = self.asked()
         if "dataset" not in settings:
             raise ConfigError("give a data set: its folder, or `dataset` in the settings")
-        return Experiment.parse(settings, self.config or "the settings")
+        made = Experiment.parse(settings, self.config or "the settings")
+        if made.training.epochs and made.training.budget:
+            raise ConfigError("give either `budget` or `epochs`, not both", setting="budget")
+        return made
 
 
 def _nested(names: list[str], value: Any) -> dict[str, Any]:
@@ -372,7 +393,7 @@ class EvaluateRequest(BatchRequest):
     """How far apart surfaces may lie to agree, for the normalised surface Dice (NSD)."""
 
 
-class CompareRequest(Request):
+class CompareRequest(BatchRequest):
     """Train several networks on the same folds; rank them, and test whether they truly differ."""
 
     POSITIONAL = ("experiment",)
@@ -381,6 +402,9 @@ class CompareRequest(Request):
     out: Out
     """Folder for the runs, tables and report.html. Given again, an interrupted comparison goes
     on, and no finished training is repeated."""
+    resume: bool = True
+    """A comparison always goes on with what is finished."""
+    NO_FLAG = ("resume",)
 
 
 class MeshRequest(BatchRequest):
@@ -437,6 +461,10 @@ class FeaturesRequest(BatchRequest):
     """auto, cpu, cuda or mps."""
     runtime: Runtime = "auto"
     """What computes; auto: the faster of PyTorch and OpenVINO."""
+
+    def place(self) -> tuple[Path, str]:
+        """The table's folder and name."""
+        return self.out.parent, self.out.stem
 
 
 class QualityRequest(Request):
@@ -540,3 +568,11 @@ class NetworksRequest(Request):
 
     cost: bool = False
     """Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels."""
+
+
+class PresetsRequest(Request):
+    """List the presets: the studies whose settings are built in, for `condyle train --config`."""
+
+
+class DoctorRequest(Request):
+    """Show what this machine has: processor, versions, weights, what runs fast."""

@@ -13,9 +13,10 @@ from typing import Any
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
 from condyle.core.relabel import consecutive, relabelled
 from condyle.engines.names import NNUNET
-from condyle.engines.process import Child, Tell, fitted, require
+from condyle.engines.process import Child, fitted, require
 from condyle.errors import LabelError
 from condyle.io import read_labels, write, write_nnunet
+from condyle.jobs.job import Job
 
 __all__ = ["Space", "Trained", "predict", "train"]
 
@@ -160,7 +161,7 @@ def train(
     space: Space,
     out: Path,
     settings: Mapping[str, Any],
-    tell: Tell,
+    job: Job,
     start: Start | None = None,
 ) -> Trained:
     """Export, plan, preprocess, train and predict the held-out cases into the folder `out`.
@@ -179,21 +180,21 @@ def train(
         environment = fitted(os.environ, settings["device"])
         child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
                       require("nnunetv2"))  # fmt: skip
-        job: dict[str, Any]
+        asked: dict[str, Any]
         if space.can_go_on:
-            job = json.loads((space.folder / JOB).read_text("utf-8"))
+            asked = json.loads((space.folder / JOB).read_text("utf-8"))
         else:
-            job = {
+            asked = {
                 "do": "train",
                 "dataset": space.number,
                 "roots": space.environment,
                 **_plan(what, start, dataset.scheme.is_sided()),
                 "workers": int(environment["nnUNet_def_n_proc"]),
-                "cases": export(dataset, fold, space, tell, start is not None),
+                "cases": export(dataset, fold, space, job, start is not None),
                 "predictions": str(answers.resolve()),
                 **settings,
             }
-        done = child.run(job, tell)
+        done = child.run(asked, job)
     except BaseException:
         if not space.can_go_on:
             space.give_up()
@@ -202,7 +203,7 @@ def train(
     return Trained(
         model=Path(done["model"]),
         history=done["history"],
-        predictions=collected(answers, out, dataset.scheme, dataset.select(tuple(job["cases"]))),
+        predictions=collected(answers, out, dataset.scheme, dataset.select(tuple(asked["cases"]))),
         failed=done["failed"],
         parameters=done["parameters"],
         seconds=done["seconds"],
@@ -223,7 +224,7 @@ def _plan(what: str, start: Start | None, sided: bool) -> dict[str, Any]:
 
 def predict(
     model: Path, cases: Mapping[str, Sequence[Path]], folder: Path, scheme: LabelScheme, out: Path,
-    *, device: str, mirror: bool, folds: Sequence[int | str] = (0,), tell: Tell,
+    *, device: str, mirror: bool, folds: Sequence[int | str] = (0,), job: Job,
 ) -> tuple[dict[str, Path], dict[str, str]]:  # fmt: skip
     """Label maps of scans by nnU-Net's own predictor; and the reason, for those that failed.
 
@@ -240,13 +241,13 @@ def predict(
     done = child.run(
         {"do": "predict", "model": str(model.resolve()), "folds": list(folds), "device": device,
          "mirror": mirror, "cases": files, "predictions": str(answers.resolve())},
-        tell,
+        job,
     )  # fmt: skip
     return collected(answers, out, scheme, list(files)), done["failed"]
 
 
 def export(
-    dataset: Dataset, fold: Fold, space: Space, tell: Tell, turned: bool = False
+    dataset: Dataset, fold: Fold, space: Space, job: Job, turned: bool = False
 ) -> dict[str, list[str]]:
     """Write our cases and our fold in nnU-Net's form; gives case -> files of those to predict.
 
@@ -262,7 +263,7 @@ def export(
     def pairs() -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
         every: tuple[Case, ...] = dataset.select((*learnt, *fold.test))
         for number, case in enumerate(every):
-            tell("writing for nnU-Net", number / len(every), f"{number}/{len(every)}")
+            job.progress("writing for nnU-Net", number, len(every), f"{number}/{len(every)}")
             if number < len(learnt):
                 channels, labels = case.pair()
                 labels = relabelled(labels, new_of, scheme)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,14 +19,14 @@ from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 from condyle.errors import ConfigError, EngineFailed, MissingExtra, OutOfMemory
-from condyle.io import write_text
+from condyle.jobs.job import Job, Progress
+from condyle.jobs.outputs import write_text
 
-__all__ = ["Child", "Tell", "fitted", "python", "require", "versions"]
-
-Tell = Callable[[str, float, str], None]
-"""Called with the stage, how far it is from 0 to 1, and a few words."""
+__all__ = ["Child", "fitted", "python", "require", "versions"]
 
 CHILDREN = Path(__file__).with_name("children")
+SAFE = {"PYTHONSAFEPATH": "1"}
+"""A child never looks for modules in the folder it was started in."""
 MARK = "condyle: "
 IDLE_SECONDS = 600.0
 """A child that says nothing and computes nothing for so long hangs."""
@@ -59,7 +59,12 @@ def versions(interpreter: str) -> Mapping[str, str]:
     )
     try:
         done = subprocess.run(
-            [interpreter, "-c", code], capture_output=True, text=True, timeout=60, check=True
+            [interpreter, "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env={**os.environ, **SAFE},
         )
         return cast(Mapping[str, str], json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
@@ -138,8 +143,8 @@ class Child:
     lines: list[str] = field(default_factory=list[str], init=False)
     reason: str = field(default="", init=False)
 
-    def run(self, job: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-        """What became of the job; the child, and all that it started, has ended then.
+    def run(self, asked: Mapping[str, Any], job: Job) -> dict[str, Any]:
+        """What became of what was asked; the child, and all that it started, has ended then.
 
         Raises
         ------
@@ -147,13 +152,13 @@ class Child:
             If it crashed, hung or was killed: the sentence gives the reason.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder.resolve() / f"{job.get('do', 'job')}.json"
-        write_text(file, json.dumps(job, indent=1))
+        file = self.folder.resolve() / f"{asked.get('do', 'job')}.json"
+        write_text(file, json.dumps(asked, indent=1))
         result = self.folder / "result.json"
         result.unlink(missing_ok=True)
         words = [self.interpreter, str(CHILDREN / self.script), str(file)]
         with self._started(words) as (process, said):
-            self._listen(process, said, tell)
+            self._listen(process, said, job)
             code = process.wait() if not self.reason.startswith("hung") else -1
         if code or not result.is_file():
             raise self._failure(code)
@@ -167,7 +172,7 @@ class Child:
         try:
             process = subprocess.Popen(
                 words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, errors="replace", env={**os.environ, **self.environment},
+                text=True, errors="replace", env={**os.environ, **SAFE, **self.environment},
                 start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -187,13 +192,14 @@ class Child:
             reader.join(timeout=10)
 
     def _listen(
-        self, process: subprocess.Popen[str], said: SimpleQueue[str | None], tell: Tell
+        self, process: subprocess.Popen[str], said: SimpleQueue[str | None], job: Job
     ) -> None:
         """Hand on what the child tells, until it ends or hangs."""
         spoken = busy = time.monotonic()
         used = 0.0
         with (self.folder / "engine.log").open("a", encoding="utf-8") as log:
             while True:
+                job.check()
                 try:
                     line = said.get(timeout=1.0)
                 except Empty:
@@ -211,12 +217,12 @@ class Child:
                 if line is None:
                     return
                 spoken = time.monotonic()
-                self._hear(line, tell)
+                self._hear(line, job)
                 if not line.startswith(MARK):
                     log.write(line + "\n")
                     log.flush()
 
-    def _hear(self, line: str, tell: Tell) -> None:
+    def _hear(self, line: str, job: Job) -> None:
         """One line: progress, the reason of a failure, or talk."""
         if not line.startswith(MARK):
             self.lines = [*self.lines[1 - TAIL :], line] if line.strip() else self.lines
@@ -226,7 +232,7 @@ class Child:
             if "failed" in told:
                 self.reason = str(told["failed"])
             else:
-                tell(told["stage"], float(told["done"]), str(told["words"]))
+                job.say(Progress(told["stage"], float(told["done"]), words=str(told["words"])))
 
     def _failure(self, code: int) -> EngineFailed | OutOfMemory | ConfigError:
         """The error of a child that did not come to its end."""

@@ -18,10 +18,11 @@ from typing import Any, cast
 from condyle.core import Dataset, LabelScheme
 from condyle.core.labels import SIDES
 from condyle.core.relabel import relabelled
-from condyle.engines.process import Child, Tell, fitted, require
+from condyle.engines.process import Child, fitted, require
 from condyle.errors import CondyleError, ConfigError, UnknownName, WeightsError
 from condyle.io import read_labels, write
 from condyle.io.zip import unpacked
+from condyle.jobs.job import Job
 from condyle.jobs.outputs import atomic_write
 
 __all__ = ["Part", "Task", "ask", "base", "fetch", "mapping", "model_of", "owners", "predict"]
@@ -71,7 +72,7 @@ class Task:
     crop: tuple[Part, ...]
 
 
-def ask(task: str, folder: Path, tell: Tell) -> Task:
+def ask(task: str, folder: Path, job: Job) -> Task:
     """What TotalSegmentator says of one of its tasks.
 
     Raises
@@ -82,7 +83,7 @@ def ask(task: str, folder: Path, tell: Tell) -> Task:
         If the task needs a licence that is not here.
     """
     child = _child(folder, "cpu")
-    found = child.run({"do": "ask", "task": task}, tell)
+    found = child.run({"do": "ask", "task": task}, job)
     if "tasks" in found:
         raise UnknownName("task of TotalSegmentator", task, found["tasks"])
     if found["licensed"] and found["licence"] != "yes":
@@ -98,7 +99,7 @@ def ask(task: str, folder: Path, tell: Tell) -> Task:
     )
 
 
-def fetch(parts: Sequence[Part], tell: Tell) -> None:
+def fetch(parts: Sequence[Part], job: Job) -> None:
     """Download the models that are not here, each whole or not at all.
 
     Raises
@@ -115,7 +116,7 @@ def fetch(parts: Sequence[Part], tell: Tell) -> None:
                 raise OSError("it is handed out with a licence only")
             archive = home / f"{name}.zip"
             with atomic_write(archive) as temporary:
-                _download(part.url, temporary, name, tell)
+                _download(part.url, temporary, name, job)
             with unpacked(archive) as inside:
                 shutil.copytree(inside / name, home / f".{name}", dirs_exist_ok=True)
             (home / f".{name}").rename(part.folder)
@@ -131,7 +132,7 @@ def fetch(parts: Sequence[Part], tell: Tell) -> None:
             ) from error
 
 
-def _download(url: str, target: Path, name: str, tell: Tell) -> None:
+def _download(url: str, target: Path, name: str, job: Job) -> None:
     """Write what a server sends to a file; a part of it is an error."""
     try:
         asked = urllib.request.urlopen(url, timeout=SECONDS)
@@ -142,7 +143,7 @@ def _download(url: str, target: Path, name: str, tell: Tell) -> None:
         size, got = int(answer.headers.get("Content-Length") or 0), 0
         while chunk := answer.read(1 << 20):
             got += sink.write(chunk)
-            tell("downloading", got / max(size, got), name)
+            job.progress("downloading", got, max(size, got), name)
         if got < size:
             raise OSError(f"only {got} of {size} bytes came")
 
@@ -214,7 +215,7 @@ def owners(joined: Mapping[int, Sequence[int]]) -> dict[int, int]:
 
 def predict(
     task: Task, cases: Mapping[str, Sequence[str]], folder: Path, device: str,
-    joined: Mapping[int, Sequence[int]], scheme: LabelScheme, out: Path, tell: Tell,
+    joined: Mapping[int, Sequence[int]], scheme: LabelScheme, out: Path, job: Job,
 ) -> tuple[dict[str, Path], dict[str, str], float]:  # fmt: skip
     """Label maps of scans in our numbers, the reasons of those that failed, and seconds a scan.
 
@@ -227,7 +228,7 @@ def predict(
     done = _child(folder, device).run(
         {"do": "predict", "task": task.name, "cases": dict(cases), "device": device,
          "predictions": str(answers)},
-        tell,
+        job,
     )  # fmt: skip
     structures = LabelScheme(scheme.labels)
     ours_of = owners(joined)

@@ -4,10 +4,9 @@ from condyle.io.datasets.layouts import is_dataset, open_dataset, write_nnunet, 
 from condyle.io.dicom.identity import dropped, patient_of
 from condyle.io.paths import find_scans, scan_name
 from condyle.io.scans import read, read_channels, read_labels, write
-from condyle.jobs.outputs import Manifest, atomic_write, sha256, write_text
+from condyle.jobs.outputs import atomic_write, sha256, write_text
 
 __all__ = [
-    "Manifest",
     "dropped",
     "find_scans",
     "is_dataset",

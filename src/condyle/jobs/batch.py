@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from condyle.errors import Cancelled, CondyleError, OutputError, WorkerDied
+from condyle.errors import Cancelled, CondyleError, OutputError, TrainingPaused, WorkerDied
 from condyle.jobs.executors import executor_for
 from condyle.jobs.job import Job, in_context
 from condyle.jobs.outputs import protected, require_free
@@ -33,9 +33,8 @@ WAIT_SECONDS = 0.2
 class BatchRequest(Protocol):
     """What a batch must know of its request."""
 
-    @property
-    def out(self) -> Path:
-        """The folder for the results."""
+    def place(self) -> tuple[Path, str]:
+        """The folder for the results, and a name for them in it; '' where all of it is theirs."""
         ...
 
     @property
@@ -110,6 +109,12 @@ class Batch(Generic[Q, R]):
     write: Callable[[Q, Task, Any, Job], Done] = lambda request, task, found, job: found
     made_of: Callable[[Q, Job], Any] = lambda request, job: None
 
+    def folder(self, request: Q) -> OutputFolder:
+        """The folder of a request's results."""
+        path, name = request.place()
+        verb = self.home.partition(":")[0].rpartition(".")[2]
+        return OutputFolder(path, f"{verb}-{name}" if name else verb)
+
     def known(self, request: Q, job: Job) -> dict[str, Task]:
         """Key -> task."""
         return job.keep(
@@ -129,18 +134,18 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
     """
     tasks = batch.known(request, job)
     inputs = [path for task in tasks.values() for path in task.inputs]
-    verb = batch.home.partition(":")[0].rpartition(".")[2]
     with protected(inputs), executor_for(request.on) as executor:
         for task in tasks.values():
             for output in task.outputs:
                 require_free(output)
-        folder = OutputFolder(request.out)
-        with folder.opened(verb, request.signature(), resume=request.resume):
+        folder = batch.folder(request)
+        with folder.opened(request.signature(), resume=request.resume):
             found: dict[str, Record] = {}
-            work = _spread if executor is not None else _here
-            for number, record in enumerate(
-                work(batch, request, list(tasks), folder, job, executor)
-            ):
+            if executor is None:
+                coming = _here(batch, request, list(tasks), folder, job)
+            else:
+                coming = _spread(batch, request, list(tasks), folder, job, executor)
+            for number, record in enumerate(coming):
                 found[record.key] = record
                 job.progress(batch.stage, number + 1, len(tasks), f"{number + 1}/{len(tasks)}")
                 if executor is not None:
@@ -282,10 +287,10 @@ class _Turn(Generic[Q]):
     def _said(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(each.sentence for each in self.job.warnings))
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, error: str = "") -> None:
         self.record = Record(
             key=self.task.key, state="failed", reason=reason, warnings=self._said(),
-            made_of=self.made_of,
+            made_of=self.made_of, data={"error": error},
         )  # fmt: skip
         with suppress(OutputError):  # where the disk is full, it is known to this process alone
             self.folder.keep(self.record)
@@ -296,14 +301,14 @@ class _Turn(Generic[Q]):
         try:
             with self.job.active():
                 yield
-        except Cancelled:
+        except (Cancelled, TrainingPaused):
             self.abandon()
             raise
         except CondyleError as error:
-            self._fail(str(error))
+            self._fail(str(error), type(error).__name__)
         except (MemoryError, RuntimeError) as error:  # torch says RuntimeError where memory ends
             words = str(error).splitlines() or [""]
-            self._fail(f"{type(error).__name__}: {words[0]}")
+            self._fail(f"{type(error).__name__}: {words[0]}", "CondyleError")
 
 
 def _do(
@@ -325,7 +330,7 @@ def do_elsewhere(home: str, request: str, key: str) -> str:
         tasks = batch.known(asked, job)
         inputs = [path for task in tasks.values() for path in task.inputs]
         with protected(inputs):
-            record = _do(batch, asked, tasks[key], OutputFolder(asked.out), job)
+            record = _do(batch, asked, tasks[key], batch.folder(asked), job)
     return record.model_dump_json() if record is not None else ""
 
 

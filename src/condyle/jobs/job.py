@@ -96,8 +96,12 @@ class Job:
     def progress(self, stage: str, done: float, total: float = 1.0, words: str = "") -> None:
         """Say how far a stage is; `Cancelled` if the job was cancelled meanwhile."""
         self.check()
+        self.say(Progress(stage, done, total, words))
+
+    def say(self, progress: Progress) -> None:
+        """Say how far a stage is, whether or not the job was cancelled."""
         if self.on_progress is not None:
-            self.on_progress(Progress(stage, done, total, words))
+            self.on_progress(progress)
 
     def track(self, stage: str, things: Iterable[T], total: int | None = None) -> Iterator[T]:
         """The things one by one, saying how many of them are done."""
@@ -166,7 +170,16 @@ class Job:
 
     def for_case(self, name: str) -> Job:
         """A job for one case of a batch: its own warnings; cancelled and kept things are shared."""
-        return Job(None, self.on_warning, [], self.kept, name, self._cancelled, self._logs)
+        return Job(
+            self.on_progress, self._hear, [], self.kept, name, _cancelled=self._cancelled,
+            _logs=list(self._logs),
+        )  # fmt: skip
+
+    def _hear(self, warned: Warned) -> None:
+        """Keep what is said in a case's job, too."""
+        self.warnings.append(warned)
+        if self.on_warning is not None:
+            self.on_warning(warned)
 
     def _log(self, level: str, sentence: str) -> None:
         for log in self._logs:

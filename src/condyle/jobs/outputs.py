@@ -13,11 +13,13 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +40,62 @@ __all__ = [
     "write_text",
 ]
 
-MARK = ".condyle-"
-"""Temporary files and folders begin with this."""
+MARK = ".writing-"
+"""Temporary files and folders begin with this, and the machine and process that write them."""
 
-_INPUTS: contextvars.ContextVar[tuple[Path, ...]] = contextvars.ContextVar("inputs", default=())
 _TOGETHER: contextvars.ContextVar[list[tuple[Path, Path]] | None] = contextvars.ContextVar(
     "together", default=None
 )
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """Files that no output may take the place of."""
+
+    files: frozenset[tuple[int, int]] = frozenset()
+    """Device and number of each."""
+    scans: frozenset[tuple[str, str]] = frozenset()
+    """Folder and name, without endings, of each scan."""
+    folders: frozenset[str] = frozenset()
+    """DICOM folders: all that is in them."""
+
+    def with_paths(self, paths: Iterable[Path]) -> _Inputs:
+        """These, and more."""
+        files, scans, folders = set(self.files), set(self.scans), set(self.folders)
+        for path in paths:
+            with contextlib.suppress(OSError, ValueError):
+                found, real = path.stat(), path.resolve()
+                if stat.S_ISDIR(found.st_mode):
+                    folders.add(str(real))
+                    continue
+                files.add((found.st_dev, found.st_ino))
+                if _is_scan(path):
+                    scans |= {(str(real.parent), _stem(real)), (_folder(path), _stem(path))}
+        return _Inputs(frozenset(files), frozenset(scans), frozenset(folders))
+
+    def holds(self, output: Path) -> bool:
+        """Whether an output would take the place of an input, or lie beside it under its name."""
+        with contextlib.suppress(OSError, ValueError):
+            found = output.stat()
+            if (found.st_dev, found.st_ino) in self.files or _folder(output) in self.folders:
+                return True
+        with contextlib.suppress(OSError, ValueError):
+            return _is_scan(output) and (_folder(output), _stem(output)) in self.scans
+        return False
+
+
+_NONE = _Inputs()
+_INPUTS: contextvars.ContextVar[_Inputs] = contextvars.ContextVar("inputs", default=_NONE)
+
+
+def _folder(path: Path) -> str:
+    return str(path.parent.resolve())
+
+
 @contextlib.contextmanager
 def protected(inputs: Iterable[Path]) -> Generator[None]:
     """Meanwhile no output of this job may take the place of one of these files."""
-    token = _INPUTS.set((*_INPUTS.get(), *(Path(path) for path in inputs)))
+    token = _INPUTS.set(_INPUTS.get().with_paths(Path(path) for path in inputs))
     try:
         yield
     finally:
@@ -66,12 +111,11 @@ def require_free(path: Path) -> None:
         The sentence names what stands there.
     """
     path = Path(path)
-    for given in _INPUTS.get():
-        if _is_same(path, given):
-            raise OutputError(
-                f"{path} is one of the inputs ({given}) and would be overwritten: choose another "
-                "folder or name for the results"
-            )
+    if _INPUTS.get().holds(path):
+        raise OutputError(
+            f"{path} is one of the inputs, or would lie beside it under its name: choose another "
+            "folder or name for the results"
+        )
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -83,19 +127,6 @@ def require_free(path: Path) -> None:
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or pipe, not a file"
         raise OutputError(f"{path} is {what}: give the name of a file to write")
-
-
-def _is_same(output: Path, given: Path) -> bool:
-    """Whether an output would take the place of an input, or lie beside it under its name."""
-    with contextlib.suppress(OSError, ValueError):
-        if output.exists() and given.exists() and output.samefile(given):
-            return True
-    with contextlib.suppress(OSError, ValueError):
-        if given.is_dir():  # a DICOM folder: any file in it
-            return output.parent.exists() and output.parent.resolve() == given.resolve()
-        beside = output.parent.exists() and output.parent.samefile(given.parent)
-        return beside and _stem(output) == _stem(given) and _is_scan(output) and _is_scan(given)
-    return False
 
 
 SCANS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
@@ -135,7 +166,12 @@ def _reason(error: BaseException) -> str:
 def _temporary(path: Path) -> Path:
     """A hidden name beside a path, short whatever the path's, with the same endings."""
     endings = re.search(r"((?:\.\w{1,8}){0,2})$", path.name)
-    return path.with_name(f"{MARK}{secrets.token_hex(4)}{endings[1] if endings else ''}")
+    own = f"{_machine()}-{os.getpid():x}-{secrets.token_hex(4)}"
+    return path.with_name(f"{MARK}{own}{endings[1] if endings else ''}")
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
 @contextlib.contextmanager
@@ -241,7 +277,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
     path = Path(path)
     if not path.name:
         path = path.resolve()
-    building = path.with_name(f"{MARK}{secrets.token_hex(4)}")
+    building = _temporary(path).with_suffix("")
     try:
         if not path.name or path.is_symlink() or path.is_file():
             raise OutputError(f"{path} is not a new folder: choose another")
@@ -263,14 +299,26 @@ def atomic_folder(path: Path) -> Generator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder that nobody else writes into."""
+    """Remove what processes of this machine that are gone left half written in a folder."""
     with contextlib.suppress(OSError):
         for path in Path(folder).iterdir():
-            if path.name.startswith(MARK):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    _remove(path)
+            owner = re.match(rf"{re.escape(MARK)}(\w+)-([0-9a-f]+)-", path.name)
+            if owner is None or owner[1] != _machine() or _is_alive(int(owner[2], 16)):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _remove(path)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -20,8 +20,9 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import Field
 
+from condyle import errors
 from condyle.config.section import Section, read_json
-from condyle.errors import CondyleError, ConfigError, OutputError
+from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName
 from condyle.jobs.outputs import (
     folder_for,
     remove_temporaries,
@@ -30,7 +31,15 @@ from condyle.jobs.outputs import (
     write_text,
 )
 
-__all__ = ["MANIFEST", "Claim", "OutputFolder", "Record", "content_hash", "holds_all"]
+__all__ = [
+    "MANIFEST",
+    "Claim",
+    "OutputFolder",
+    "Record",
+    "content_hash",
+    "holds_all",
+    "read_manifest",
+]
 
 HOME = ".condyle"
 """The hidden folder in a folder of results that says how they were made."""
@@ -59,17 +68,26 @@ class Record(Section):
     warnings: tuple[str, ...] = ()
     data: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def error(self) -> str:
+        """The kind of error that it failed by: 'LabelError'; '' if it is done."""
+        return str(self.data.get("error", "")) if self.state == "failed" else ""
+
+    def raise_failure(self) -> None:
+        """Raise the error that the task failed by, if it failed."""
+        if self.state == "failed":
+            kind = getattr(errors, self.error, CondyleError)
+            plain = isinstance(kind, type) and issubclass(kind, CondyleError)
+            raise (kind if plain and kind is not UnknownName else ConfigError)(self.reason)
+
 
 class _Begun(Section):
     """How the results in a folder are made."""
 
-    verb: str
     settings: dict[str, Any]
 
     def differences(self, other: _Begun) -> list[str]:
         """The names of the settings that differ."""
-        if self.verb != other.verb:
-            return ["verb"]
         every = sorted({*self.settings, *other.settings})
         return [name for name in every if self.settings.get(name) != other.settings.get(name)]
 
@@ -99,21 +117,22 @@ class OutputFolder:
     Parameters
     ----------
     path : the folder.
+    verb : whose results; each verb has records of its own.
     """
 
-    def __init__(self, path: Path):
-        self.path = Path(path)
-        self.home = self.path / HOME
+    def __init__(self, path: Path, verb: str):
+        self.path, self.verb = Path(path), verb
+        self.home = self.path / HOME / verb
 
     @contextmanager
     def opened(
-        self, verb: str, settings: Mapping[str, Any], *, resume: bool = False, alone: bool = False
+        self, settings: Mapping[str, Any], *, resume: bool = False, alone: bool = False
     ) -> Generator[OutputFolder]:
         """Meanwhile this process writes into the folder, alone or beside others that do the same.
 
         Parameters
         ----------
-        verb, settings : how the results are made; JSON values.
+        settings : how the results are made; JSON values.
         resume : keep what an earlier batch has finished in the same way.
         alone : nobody else may write into it meanwhile, whatever the settings.
 
@@ -124,7 +143,7 @@ class OutputFolder:
         ConfigError
             If a batch is to go on that was begun in another way.
         """
-        begun = _Begun(verb=verb, settings=json.loads(json.dumps(settings, default=str)))
+        begun = _Begun(settings=json.loads(json.dumps(settings, default=str)))
         folder_for(self.home / "workers" / "any")
         mine = FileLock(self.home / "workers" / f"{secrets.token_hex(4)}.lock", thread_local=False)
         try:
@@ -176,8 +195,6 @@ class OutputFolder:
             kept = resume and (file.suffix == ".tries" or self._is_done(file))
             if not kept:
                 file.unlink(missing_ok=True)
-        if not resume:
-            (self.path / MANIFEST).unlink(missing_ok=True)
         write_json(path, begun.model_dump())
 
     def _is_done(self, file: Path) -> bool:
@@ -228,17 +245,28 @@ class OutputFolder:
         return {os.path.relpath(file, self.path): sha256(file) for file in files}
 
     def write_manifest(self, records: Sequence[Record], tables: Iterable[Path] = ()) -> Path:
-        """Write the list of whole outputs, a JSON line each: key, path and SHA-256."""
+        """Write the list of whole outputs, a JSON line each: verb, key, path and SHA-256."""
         rows = [
-            {"key": record.key, "path": path, "sha256": known, "made_of": record.made_of}
+            {"verb": self.verb, "key": record.key, "path": path, "sha256": known}
             for record in records
             for path, known in record.outputs.items()
         ]
         rows += [
-            {"key": table.name, "path": os.path.relpath(table, self.path), "sha256": sha256(table)}
-            for table in tables
+            {"verb": self.verb, "key": Path(path).name, "path": path, "sha256": known}
+            for path, known in self.hashes(tables).items()
         ]
+        rows = [row for row in read_manifest(self.path) if row.get("verb") != self.verb] + rows
         return write_text(self.path / MANIFEST, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_manifest(folder: Path) -> list[dict[str, str]]:
+    """The rows of a folder's manifest, less those that are damaged; [] if there is none."""
+    found: list[dict[str, str]] = []
+    with suppress(OSError, UnicodeDecodeError):
+        for line in (Path(folder) / MANIFEST).read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError, TypeError, RecursionError):
+                found.append(dict(json.loads(line)))
+    return found
 
 
 class Claim:

@@ -10,7 +10,8 @@ import numpy as np
 from condyle.core import Case, Dataset, Fold
 from condyle.errors import DatasetError, SplitError
 
-__all__ = ["by_counts",
+__all__ = [
+    "by_counts",
     "default_folds",
     "fold_of",
     "k_fold",

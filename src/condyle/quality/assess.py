@@ -13,7 +13,7 @@ import numpy as np
 from condyle.config import Planes
 from condyle.core import LabelMap, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
-from condyle.jobs.outputs import write_text
+from condyle.jobs.outputs import write_csv, write_text
 from condyle.predict import Ensemble, Looking, Segmenter
 from condyle.predict.runtimes.torch import TellPart, share_of, tell_nobody
 from condyle.predict.segmenter import home_of
@@ -23,7 +23,6 @@ from condyle.quality.agreement import agreement, disputed, look_at
 from condyle.quality.anatomy import Anatomy
 from condyle.quality.calibration import Calibration, Expected, Signs
 from condyle.quality.embedding import Bank, glance
-from condyle.runs.record import 
 
 __all__ = [
     "ENOUGH",

@@ -92,6 +92,7 @@ def fit(
     resume: bool = False,
     on_step: Callable[[Moment], None] = lambda moment: None,
     on_epoch: Callable[[Mapping[str, float]], None] = lambda row: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> History:
     """Fit the network's weights in place; at the end it holds the best ones, on the CPU.
 
@@ -111,6 +112,7 @@ def fit(
     on_step : is told about every step.
     on_epoch : is told the figures of every epoch, before they are in a checkpoint: after an
         interruption the last epoch may come again.
+    cancelled : whether the training was asked to end; it then does as after a signal.
 
     Raises
     ------
@@ -119,7 +121,8 @@ def fit(
     OutOfMemory
         If a batch does not fit into memory.
     TrainingPaused
-        If SIGTERM or SIGUSR1 came (a cluster wants the machine back); a checkpoint is written.
+        If SIGTERM or SIGUSR1 came (a cluster wants the machine back), or the job was
+        cancelled; a checkpoint is written.
     """
     fabric = fabric or fabric_for()
     moved(network, fabric.device)
@@ -138,7 +141,9 @@ def fit(
             _freeze(network, rules, at.epoch)
             for image, target in batches.epoch(at.epoch, steps, at.done):
                 number = at.epoch * steps + at.done
-                progress, stop = fabric.broadcast((clock.progress(number), asked.is_set()))
+                progress, stop = fabric.broadcast(
+                    (clock.progress(number), asked.is_set() or cancelled())
+                )
                 loss = step(image, target, number, progress)
                 missteps = 0 if math.isfinite(loss) else missteps + 1
                 if missteps == MISSTEPS:
@@ -153,8 +158,8 @@ def fit(
                     saver.save(at)
                 if stop:
                     raise TrainingPaused(
-                        f"stopped after {number + 1} steps, as a signal asked; all is kept in "
-                        f"{folder}: go on with --resume"
+                        f"stopped after {number + 1} steps, as was asked; all is kept in {folder}: "
+                        "go on with `resume`"
                     )
                 progress = clock.progress(number + 1)
                 left = clock.seconds_left(number + 1)

@@ -18,7 +18,7 @@ from condyle.train.devices import alone
 from condyle.train.losses import build_loss
 from condyle.train.step import Step
 
-__all__ = ["memory_here", "memory_of_step", "seconds_of_step"]
+__all__ = ["memory_here", "memory_of_step", "seconds_of_forward", "seconds_of_step"]
 
 TRIES = 3
 SHARE_FOR_TRYING = 0.02
@@ -52,6 +52,22 @@ def seconds_of_step(
         step(image, target, number, 0.5)
         spans.append(time.monotonic() - started)
     return min(spans[1:])  # the first one warms up; other work on the machine only slows
+
+
+def seconds_of_forward(
+    network: SegmentationNetwork, patch: tuple[int, ...], device: str = "auto"
+) -> float:
+    """The wall time of predicting one sample of noise, in seconds; the network stays as it is."""
+    fabric = alone(device)
+    tried = moved(copy.deepcopy(network), fabric.device).eval()
+    image = _noise(network, patch, 1)[0].to(fabric.device)
+    spans: list[float] = []
+    with torch.inference_mode(), fabric.autocast():
+        for _ in range(2):  # the first one warms up
+            started = time.monotonic()
+            tried(image)
+            spans.append(time.monotonic() - started)
+    return min(spans)
 
 
 def memory_of_step(

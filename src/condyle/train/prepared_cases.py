@@ -2,28 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
-from condyle.core import Case
+from condyle.core import Case, LabelMap, Volume
+from condyle.core.relabel import exchanged
+from condyle.errors import LabelError
 from condyle.jobs.outputs import atomic_write
 from condyle.prepare.recipe import Recipe
 from condyle.train import TrainingCase
+from condyle.train.pace import memory_here
 from condyle.train.sampling import IGNORE
 
-__all__ = ["mapped", "prepare", "reach_mm"]
+T = TypeVar("T")
+
+__all__ = ["kept_in_memory", "mapped", "prepare", "reach_mm"]
+
+
+SHARE_OF_MEMORY = 0.2
+"""Of the memory that is free, the part that cases read for planning may take."""
+
+
+def kept_in_memory(cases: Sequence[Case], limit: int | None = None) -> tuple[Case, ...]:
+    """The cases, of which those that were read once are kept in memory, until they are dropped.
+
+    Planning reads all training cases, and preparing needs them again: where memory allows, the
+    disk is asked once.
+
+    Parameters
+    ----------
+    limit : bytes for all of them; None: a fifth of the memory that is free now.
+    """
+    room = [SHARE_OF_MEMORY * memory_here(torch.device("cpu")) if limit is None else limit]
+    return tuple(_kept(case, room) for case in cases)
+
+
+def _kept(case: Case, room: list[float]) -> Case:
+    known: dict[str, Any] = {}
+
+    def once(name: str, read: Callable[[], T], size: Callable[[T], int]) -> T:
+        if name in known:
+            return known[name]
+        found = read()
+        if size(found) <= room[0]:
+            room[0] -= size(found)
+            known[name] = found
+        return found
+
+    def read_images(paths: tuple[Path, ...]) -> tuple[Volume, ...]:
+        return once(
+            "images", lambda: case.read_images(paths), lambda v: sum(x.array.nbytes for x in v)
+        )
+
+    def read_label(path: Path) -> LabelMap:
+        return once("labels", lambda: case.read_label(path), lambda x: x.array.nbytes)
+
+    return replace(case, read_images=read_images, read_label=read_label)
 
 
 def prepare(case: Case, recipe: Recipe, folder: Path) -> None:
     """Write a case as the network sees it: what `mapped` reads."""
     channels, labels = case.pair()
     ready, scheme = recipe.apply(channels), labels.scheme
-    index_of = np.zeros(max(scheme.to_dict().values()) + 1, np.uint8)
-    index_of[list(scheme.ids)] = np.arange(1, len(scheme) + 1)
+    if len(scheme) >= IGNORE:
+        raise LabelError(
+            f"{len(scheme)} structures are more than the {IGNORE - 1} that a network can learn: "
+            "leave some out, or train on them in groups"
+        )
+    index_of = {number: at for at, number in enumerate(scheme.ids, 1)}
     if scheme.ignore is not None:
         index_of[scheme.ignore] = IGNORE
-    truth = index_of[recipe.apply_labels(labels).array]
+    truth = exchanged(recipe.apply_labels(labels).array, index_of, np.uint8)
     spacing = np.array(ready.grid.spacing)
     for name, array in (("image", ready.array), ("labels", truth), ("spacing", spacing)):
         path = folder / f"{case.id}.{name}.npy"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from condyle.config import Network, Training
 from condyle.errors import OutOfMemory
 from condyle.networks import SegmentationNetwork
+from condyle.networks.seeds import seeded
 from condyle.train.losses import IGNORE, build_loss
 from condyle.train.schedule import rate_factor
 
@@ -26,6 +29,10 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 LARGEST_GRADIENT = 12.0
 """Gradients are scaled down to this norm, nnU-Net's value."""
+
+
+DRAWING = (nn.modules.dropout._DropoutNd, DropPath)  # pyright: ignore[reportPrivateUsage]  all dropouts
+"""Layers that draw random numbers while they are trained."""
 
 
 class Step:
@@ -52,6 +59,7 @@ class Step:
         self.smooth = [mine[n] for n in smooth], [theirs[n] for n in smooth]
         self.whole = [(mine[n], theirs[n]) for n in mine if n not in set(smooth)]
         self.tally = Tally()
+        self.draws = any(isinstance(m, DRAWING) for m in network.modules())
 
     def __call__(self, image: Tensor, target: Tensor, at: int, progress: float) -> float:
         """The loss of step number `at`; no number where the gradient was none, and nothing moved.
@@ -65,16 +73,18 @@ class Step:
             factor = rate_factor(self.training, progress)
             group["lr"] = self.training.rate * group["part"] * factor
         # what is random inside the network depends on the step alone, as the samples do
-        torch.manual_seed(self.training.seed + 1_000_003 * at + self.fabric.global_rank)
+        seed = self.training.seed + 1_000_003 * at + self.fabric.global_rank
         try:
-            return self._descended(image, target, at, progress)
+            with seeded(seed) if self.draws else nullcontext():
+                return self._descended(image, target, at, progress)
         except (MemoryError, RuntimeError) as error:
             if not _says_out_of_memory(error):
                 raise
             self.optimizer.zero_grad()
             raise OutOfMemory(
                 f"a batch of {len(image)} samples of {tuple(image.shape[2:])} does not fit into "
-                "memory: give a smaller --batch or preparation.size, or a smaller --network"
+                "memory: give a smaller `training.batch` or `preparation.size`, or a smaller "
+                "`network.name`"
             ) from error
 
     def _descended(self, image: Tensor, target: Tensor, at: int, progress: float) -> float:

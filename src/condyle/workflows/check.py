@@ -10,10 +10,11 @@ import numpy as np
 from condyle.audit.check import Finding
 from condyle.audit.check import check as find
 from condyle.audit.repair import mend
+from condyle.config.requests import CheckRequest
 from condyle.core import Case, Dataset
 from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.job import Job, verb
 
 __all__ = ["check"]
 
@@ -22,28 +23,27 @@ SHOWN = 200
 SAMPLE = 20
 
 
-def check(
-    dataset: Path, *, out: Path | None = None, fix: Path | None = None, tell: Tell = silent
-) -> list[Finding]:
+@verb
+def check(request: CheckRequest, job: Job) -> list[Finding]:
     """The findings about a data set folder, errors first; empty if all is well.
 
-    Parameters
-    ----------
-    out : a folder that gets `check.html`: the findings and a picture of each case.
-    fix : a new folder that gets a mended copy (nnU-Net raw); each finding then says whether it was
-        mended, left out or left. The data set itself is never touched.
+    With `out`, a folder gets `check.html`: the findings and a picture of each case. With `fix`, a
+    new folder gets a repaired copy (nnU-Net raw); each finding then says whether it was mended,
+    left out or left. The data set itself is never touched.
     """
-    opened = open_dataset(dataset)
-    for folder in filter(None, (out, fix)):
-        _require_apart(Path(folder), opened.root)
-    found = find(
-        opened, on_case=lambda done, total: tell("checking", done / total, f"{done}/{total}")
-    )
+    opened = open_dataset(request.dataset)
+    for folder in filter(None, (request.out, request.fix)):
+        _require_apart(folder, opened.root)
+
+    def on_case(done: int, total: int) -> None:
+        job.progress("checking", done, total, f"{done}/{total}")
+
+    found = find(opened, on_case=on_case)
     found = sorted(found, key=lambda finding: (finding.severity != "error", finding.case))
-    if fix is not None:
-        found = mend(opened, found, Path(fix), tell=tell)
-    if out is not None:
-        _write_page(opened, found, Path(out) / "check.html", tell)
+    if request.fix is not None:
+        found = mend(opened, found, request.fix, job)
+    if request.out is not None:
+        _write_page(opened, found, request.out / "check.html", job)
     return found
 
 
@@ -52,7 +52,7 @@ def _require_apart(folder: Path, root: Path) -> None:
         raise OutputError(f"{folder} lies inside the data set {root}: choose a folder elsewhere")
 
 
-def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, tell: Tell) -> None:
+def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, job: Job) -> None:
     from condyle.report.findings import CasePicture, FindingsPage, write_findings
 
     of_case: dict[str, list[Finding]] = {case.id: [] for case in dataset}
@@ -76,7 +76,7 @@ def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, tell: Te
         )
     pictures = [
         CasePicture(case.id, _picture(case), [_sentence(f) for f in of_case[case.id]])
-        for case in told(tell, "drawing", cases, len(cases))
+        for case in job.track("drawing", cases)
     ]
     rows = [
         {"Severity": f.severity, "Case": f.case, "What": f.what, "What to do": f.remedy}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,47 +11,46 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from condyle.config.requests import CheckInflationRequest
+from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import write_bytes
-from condyle.jobs.progress import Tell, silent, told
 from condyle.networks.encoders import pretrained_encoder, weights_of
 from condyle.networks.inflation.check import prove
 from condyle.networks.inflation.inflate import STRATEGIES, inflate
 from condyle.networks.inflation.layers import ACSConv3d
+from condyle.networks.seeds import seeded
 from condyle.networks.weights.locate import load_into, locate, read_state
 from condyle.report.kernels import kernels
 
-__all__ = ["check_inflation"]
+__all__ = ["InflationCheck", "check_inflation"]
 
 SIDE, SLICES, SHOWN = 32, 17, 8
 
 
-def check_inflation(
-    encoder: str,
-    *,
-    weights: str = "imagenet",
-    depth: int = 3,
-    keep_depth: int = 0,
-    out: Path | None = None,
-    tell: Tell = silent,
-) -> list[dict[str, Any]]:
-    """A row a strategy: how far the 3D answer is from the 2D one where all slices are alike.
+@dataclass(frozen=True)
+class InflationCheck:
+    """A row a strategy: how far the 3D output is from the 2D one where all slices are alike."""
 
-    Parameters
-    ----------
-    weights : imagenet, none, or a file.
-    depth, keep_depth : as in `condyle.inflate`.
-    out : also write a picture of the first kernels, before and after, into this PNG file.
+    rows: list[dict[str, Any]]
+
+
+@verb
+def check_inflation(request: CheckInflationRequest, job: Job) -> InflationCheck:
+    """Run an encoder and its 3D inflations side by side.
+
+    With `out`, a PNG file gets a picture of the first kernels, before and after.
     """
-    torch.manual_seed(0)
-    flat = pretrained_encoder(encoder)
-    if weights != "none":
-        found = locate(weights_of(encoder), weights)
+    depth, keep_depth = request.depth, request.keep_depth
+    with seeded(0):
+        flat = pretrained_encoder(request.encoder)
+        x = torch.randn(1, 3, SIDE, SIDE)
+    if request.weights != "none":
+        found = locate(weights_of(request.encoder), request.weights)
         load_into(flat, read_state(found.path), found.path)
     fine = copy.deepcopy(flat).double()
-    x = torch.randn(1, 3, SIDE, SIDE)
     rows: list[dict[str, Any]] = []
     shown: dict[str, NDArray[np.float32]] = {}
-    for strategy in told(tell, "inflating", STRATEGIES, len(STRATEGIES)):
+    for strategy in job.track("inflating", STRATEGIES):
         deep = inflate(flat, strategy, depth, keep_depth=keep_depth)
         single = prove(flat, deep, x, SLICES)
         exact = inflate(fine, strategy, depth, keep_depth=keep_depth)
@@ -67,16 +66,16 @@ def check_inflation(
             }
         )
         shown[strategy] = _first(deep)
-    if out is not None:
-        write_bytes(out, kernels(_first(flat)[..., 0], shown))
-    return rows
+    if request.out is not None:
+        write_bytes(request.out, kernels(_first(flat)[..., 0], shown))
+    return InflationCheck(rows)
 
 
 def _verdict(strategy: str, single: float, double: float) -> str:
     """In words, what the differences mean."""
     if strategy == "acs":
         return "another network: two thirds of it look along the depth"
-    return "the same answer" if single < 1e-4 and double < 1e-10 else "NOT the same answer"
+    return "the same output" if single < 1e-4 and double < 1e-10 else "NOT the same output"
 
 
 def _millions(module: nn.Module) -> float:

@@ -7,44 +7,41 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from condyle.config import Comparison, Experiment
+from condyle.config import Comparison, Experiment, flattened
+from condyle.config.requests import CompareRequest, TrainRequest
 from condyle.core import Case, Dataset
 from condyle.engines import EngineName, is_engine
-from condyle.errors import (
-    CondyleError,
-    ConfigError,
-    MissingExtra,
-    OutputError,
-    TrainingPaused,
-    WeightsError,
-)  # fmt: skip
-from condyle.io import open_dataset, write_text
-from condyle.jobs.job import warn
-from condyle.jobs.outputs import Manifest
-from condyle.jobs.progress import Tell, silent
+from condyle.errors import ConfigError, OutputError
+from condyle.io import open_dataset
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, Progress, verb, warn
+from condyle.jobs.outputs import write_text
+from condyle.jobs.records import OutputFolder, Record
 from condyle.measure.evaluate import failed_case
 from condyle.measure.likelihood import Likelihood
 from condyle.measure.slices import score_slices
 from condyle.networks import NetworkName
+from condyle.prepare.splits import fold_of
 from condyle.report.comparison_page import write_comparison
 from condyle.report.comparison_tables import Model, Place
-from condyle.runs.record import environment, logged, read_csv
-from condyle.prepare.splits import fold_of
+from condyle.runs.folder import RunFolder
+from condyle.runs.record import environment, read_csv
 from condyle.workflows.training.probabilities import read_likelihood
+from condyle.workflows.training.support import require_supported, without_unused
 from condyle.workflows.training.train import train
 
-__all__ = ["Trial", "compare", "trials"]
+__all__ = ["BATCH", "Compared", "Trial", "compare", "trials"]
 
 
 Row = dict[str, Any]
 
-ABSENT = (MissingExtra, WeightsError)
-"""What says that a model cannot be had on this machine, which is not the model's failure."""
+ABSENT = ("MissingExtra", "WeightsError")
+"""The errors that say that a model is not available here, which is not the model's failure."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,9 @@ class Trial:
     held_out: tuple[Case, ...]
 
     @property
-    def finished(self) -> bool:
-        """Whether the run was trained and judged to the end."""
-        return Manifest(self.folder).holds("run")
+    def name(self) -> str:
+        """Of its own in the comparison; two models of the same settings are one training."""
+        return f"{self.model} {self.folder.name}"
 
 
 def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
@@ -74,7 +71,10 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
             for model in asked.models:
                 experiment = asked.experiment(model, number, seed)
                 _require_known(experiment.network.name)
-                fold = fold_of(dataset, experiment)
+                own = flattened(asked.models[model])  # what is set for all need not suit each
+                experiment = without_unused(experiment, own)
+                require_supported(experiment)
+                fold = fold_of(dataset, number, experiment.training.seed)
                 settings = experiment.model_dump(mode="json", exclude={"device", "dataset", "log"})
                 told = json.dumps([settings, fold.train, fold.validation, fold.test])
                 name = re.sub(r"[^\w.-]+", "-", experiment.network.name)
@@ -84,13 +84,16 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
     return found
 
 
-def compare(asked: Comparison | Path, out: Path, *, tell: Tell = silent) -> list[Row]:
-    """Train and judge all models, and write their tables and report.html; the main table's rows.
+@dataclass(frozen=True)
+class Compared:
+    """The main table of a comparison: a row a model."""
 
-    Parameters
-    ----------
-    asked : the comparison, or its TOML file.
-    out : folder for the runs, tables and report; an interrupted comparison goes on in it.
+    rows: list[Row]
+
+
+@verb
+def compare(request: CompareRequest, job: Job) -> Compared:
+    """Train and score all models, and write their tables and report.html.
 
     A model whose packages or weights are not here is named as that and left out of statistics; one
     whose training fails has the worst figures for all patients of its fold.
@@ -100,35 +103,95 @@ def compare(asked: Comparison | Path, out: Path, *, tell: Tell = silent) -> list
     ConfigError, DatasetError, SplitError
         If the settings of any model, the data set or a fold are wrong, before anything is trained.
     """
-    out = Path(out)
-    comparison = asked if isinstance(asked, Comparison) else Comparison.read(Path(asked))
-    dataset = open_dataset(Path(comparison.dataset))
-    planned = trials(comparison, dataset, out)
-    _require_patients(planned)
+    out, comparison = request.out, Comparison.read(request.experiment)
     before = out / "comparison.json"
     if out.exists() and any(out.iterdir()) and not before.exists():
-        raise OutputError(f"{out} holds something else: choose another --out")
+        raise OutputError(f"{out} holds something else: choose another `out`")
+    _planned(request, job)
     write_text(before, comparison.model_dump_json(indent=2) + "\n")
-    with logged(out) as warnings:
-        absent, failed = _trained(planned, tell)
-        models = [
-            Model(name, absent=absent[name])
-            if name in absent
-            else _judged(name, [trial for trial in planned if trial.model == name], failed)
-            for name in comparison.models
-        ]
-        return write_comparison(
-            models,
-            Place(
-                title=f"{len(models)} models on {dataset.name}",
-                settings=json.loads(comparison.model_dump_json()),
-                ends=comparison.ends,
-                environment=environment(),
-                warnings=warnings,
-                cases={case.id: case for trial in planned for case in trial.held_out},
-            ),
-            out,
-        )
+    with job.logged(RunFolder(out).log):
+        return run_batch(BATCH, request, job)
+
+
+def _planned(request: CompareRequest, job: Job) -> dict[str, Trial]:
+    """Name -> training, of all of the comparison."""
+
+    def planned() -> dict[str, Trial]:
+        comparison = Comparison.read(request.experiment)
+        found = trials(comparison, open_dataset(Path(comparison.dataset)), request.out)
+        _require_patients(found)
+        return {trial.name: trial for trial in found}
+
+    return job.keep("trials", planned)
+
+
+def _tasks(request: CompareRequest, job: Job) -> list[Task]:
+    return [Task(name, given=trial) for name, trial in _planned(request, job).items()]
+
+
+def _compute(request: CompareRequest, task: Task, _: None, job: Job) -> Done:
+    """Train and score, going on with what was begun; nothing where that is finished."""
+    trial: Trial = task.given
+    run = RunFolder(trial.folder)
+    if not run.is_finished:
+        if run.path.exists() and not run.is_begun:
+            shutil.rmtree(run.path)  # ours by its name, and nothing in it can be gone on with
+        where = f"{trial.model}, fold {trial.experiment.fold}"
+
+        def on_progress(progress: Progress) -> None:
+            job.say(replace(progress, stage=f"{where}: {progress.stage}"))
+
+        inner = replace(job.for_case(""), on_progress=on_progress)
+        train(TrainRequest.of(trial.experiment, run.path, resume=True), inner)
+        gc.collect()  # a network and its optimizer hold each other
+    return Done((run.cost,))
+
+
+def _gather(request: CompareRequest, records: Sequence[Record], folder: OutputFolder) -> Compared:
+    job, comparison = Job(), Comparison.read(request.experiment)
+    planned = _planned(request, job)
+    absent: dict[str, str] = {}
+    failed: dict[Path, str] = {}
+    warnings: list[str] = []
+    for record in records:
+        trial = planned[record.key]
+        warnings += record.warnings
+        if record.error in ABSENT:
+            absent[trial.model] = record.reason
+            warnings.append(f"{trial.model} is not available here: {record.reason}")
+        elif record.state == "failed":
+            failed[trial.folder] = record.reason
+            warnings.append(
+                f"{trial.model} failed on fold {trial.experiment.fold}, which counts as the worst "
+                f"for its patients: {record.reason}"
+            )
+    models = [
+        Model(name, absent=absent[name])
+        if name in absent
+        else _scored(name, [x for x in planned.values() if x.model == name], failed)
+        for name in comparison.models
+    ]
+    for sentence in dict.fromkeys(warnings):
+        warn(sentence)
+    rows = write_comparison(
+        models,
+        Place(
+            title=f"{len(models)} models on {open_dataset(Path(comparison.dataset)).name}",
+            settings=json.loads(comparison.model_dump_json()),
+            ends=comparison.ends,
+            environment=environment(),
+            warnings=list(dict.fromkeys(warnings)),
+            cases={case.id: case for trial in planned.values() for case in trial.held_out},
+        ),
+        folder.path,
+    )
+    return Compared(rows)
+
+
+BATCH = Batch(
+    home="condyle.workflows.compare:BATCH", stage="training all", request=CompareRequest,
+    tasks=_tasks, compute=_compute, gather=_gather,
+)  # fmt: skip
 
 
 def _require_patients(planned: list[Trial]) -> None:
@@ -157,61 +220,24 @@ def _require_known(name: str) -> None:
         NetworkName.parse(name)
 
 
-def _part(tell: Tell, number: int, total: int, trial: Trial) -> Tell:
-    """What tells of one training as a part of all."""
-    experiment = trial.experiment
-    where = f"{number + 1}/{total} {trial.model}, fold {experiment.fold}"
-    return lambda stage, done, words: tell(f"{where}: {stage}", done, words)
-
-
-def _trained(planned: list[Trial], tell: Tell) -> tuple[dict[str, str], dict[Path, str]]:
-    """Train what is not trained yet; which models are not here, which run folders failed: why."""
-    absent: dict[str, str] = {}
-    failed: dict[Path, str] = {}
-    for number, trial in enumerate(planned):
-        if trial.finished or trial.model in absent:
-            continue
-        try:
-            _train(trial, _part(tell, number, len(planned), trial))
-        except ABSENT as error:
-            absent[trial.model] = str(error)
-            warn(f"{trial.model} is not here: {error}")
-        except TrainingPaused:
-            raise
-        except CondyleError as error:
-            failed[trial.folder] = str(error)
-            warn(
-                f"{trial.model} failed on fold {trial.experiment.fold}, which counts as the "
-                f"worst for its patients: {error}"
-            )
-        gc.collect()  # a network and its optimizer hold each other
-    return absent, failed
-
-
-def _train(trial: Trial, tell: Tell) -> None:
-    """Train and judge, going on with what was begun."""
-    if trial.folder.exists() and not (trial.folder / "config.toml").is_file():
-        shutil.rmtree(trial.folder)  # ours by its name, and nothing in it can be gone on with
-    train(trial.experiment, trial.folder, resume=True, tell=tell)
-
-
-def _judged(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model:
+def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model:
     """A model with the figures of all its trainings."""
     model, likelihood = Model(name), Likelihood.none()
     for trial in trials:
+        folder = RunFolder(trial.folder)
         patients = {case.id: case.patient for case in trial.held_out}
         key: Row = {"fold": trial.experiment.fold, "seed": trial.experiment.training.seed}
         run: Row = {**key, "folder": str(trial.folder), "failed": failed.get(trial.folder, "")}
         if run["failed"]:
             rows, slices = _worst(trial.held_out)
         else:
-            run |= json.loads((trial.folder / "run.json").read_text(encoding="utf-8"))
-            rows, slices = (read_csv(trial.folder / f"{one}.csv") for one in ("metrics", "slices"))
-            if (history := trial.folder / "history.csv").is_file():
-                model.histories.append(read_csv(history))
+            run |= json.loads(folder.cost.read_text(encoding="utf-8"))
+            rows, slices = (read_csv(one) for one in (folder.metrics, folder.slice_metrics))
+            if folder.history.is_file():
+                model.histories.append(read_csv(folder.history))
             for count in read_likelihood(trial.folder).values():
                 likelihood += count
-            found = trial.folder / "predictions"
+            found = folder.predictions
             model.predictions.update(
                 {case: p for case in patients if (p := found / f"{case}.nii.gz").is_file()}
             )

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condyle.config import Experiment, seconds
+from condyle.config.requests import CheckRequest, DemoRequest, MeshRequest, TrainRequest
 from condyle.core import Fold
 from condyle.errors import OutputError
 from condyle.io import write_splits
-from condyle.jobs.progress import Tell, silent
+from condyle.jobs.job import Job, verb
 from condyle.phantom import write_cohort
+from condyle.runs.folder import RunFolder
 from condyle.workflows.check import check
 from condyle.workflows.mesh import mesh
 from condyle.workflows.training.train import train
@@ -30,21 +31,26 @@ class Demonstrated:
     report: Path
 
 
-def demo(out: Path, *, budget: str = "5m", tell: Tell = silent) -> Demonstrated:
-    """Make phantoms, check them, train, judge on held-out phantoms, and make surfaces."""
-    out = Path(out)
-    if (out / "run").exists() or (out / "phantoms").exists():
-        raise OutputError(f"{out} holds an earlier demo: delete it, or choose another --out")
-    tell("making phantoms", 0.0, "")
+@verb
+def demo(request: DemoRequest, job: Job) -> Demonstrated:
+    """Make phantoms, check them, train, score on test phantoms, and make surfaces.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds an earlier demo.
+    """
+    out, run = request.out, request.out / "run"
+    if run.exists() or (out / "phantoms").exists():
+        raise OutputError(f"{out} holds an earlier demo: delete it, or choose another `out`")
+    job.progress("making phantoms", 0)
     dataset = write_cohort(out / "phantoms", PHANTOMS)
     names = [f"leg_{n:03d}" for n in range(PHANTOMS)]
     fold = Fold(tuple(names[:-HELD_OUT]), tuple(names[-HELD_OUT:]))
     write_splits(dataset / "splits_final.json", [fold])
-    tell("making phantoms", 1.0, f"{PHANTOMS} legs")
-    check(dataset, tell=tell)
-    experiment = Experiment.parse(
-        {"dataset": str(dataset), "training": {"budget": seconds(budget)}}
-    )
-    run = train(experiment, out / "run", tell=tell)
-    mesh([out / "run" / "predictions"], out / "surfaces", tell=tell)
-    return Demonstrated(run.summary, out / "run" / "report.html")
+    job.progress("making phantoms", 1, words=f"{PHANTOMS} legs")
+    check(CheckRequest(dataset=dataset), job)
+    done = train(TrainRequest(dataset=dataset, out=run, budget=request.budget), job)
+    predictions = RunFolder(run).predictions
+    mesh(MeshRequest(labelmaps=(predictions,), out=out / "surfaces"), job)
+    return Demonstrated(done.summary, RunFolder(run).report)

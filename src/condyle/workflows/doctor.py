@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
+from condyle.config import presets, read_preset
+from condyle.config.requests import DoctorRequest, NetworksRequest, PresetsRequest
 from condyle.engines import EngineName
 from condyle.engines import names as engines
 from condyle.engines.process import python, versions
 from condyle.errors import ConfigError
+from condyle.jobs.job import Job, verb
 from condyle.networks import names
 from condyle.networks.cost import cost
 from condyle.networks.device import bf16_pays, pick_device
@@ -21,7 +24,29 @@ from condyle.networks.weights.locate import torch_home, weights_row
 from condyle.predict.runtimes.openvino import bf16_here, version
 from condyle.runs.record import environment
 
-__all__ = ["doctor_rows", "network_rows"]
+__all__ = ["doctor", "doctor_rows", "list_networks", "list_presets", "network_rows"]
+
+
+@verb
+def list_networks(request: NetworksRequest, job: Job) -> list[dict[str, Any]]:
+    """A row a network; see `network_rows`."""
+    return network_rows(request.cost)
+
+
+@verb
+def list_presets(request: PresetsRequest, job: Job) -> list[dict[str, Any]]:
+    """A row a preset: its name, title and variants."""
+    studies = {name: read_preset(name).study for name in presets()}
+    return [
+        {"name": name, "title": study.title, "variants": ", ".join(study.variants)}
+        for name, study in studies.items()
+    ]
+
+
+@verb
+def doctor(request: DoctorRequest, job: Job) -> list[dict[str, Any]]:
+    """A row a thing that a bug report needs."""
+    return doctor_rows()
 
 
 def network_rows(costs: bool = False) -> list[dict[str, Any]]:
@@ -78,7 +103,7 @@ def doctor_rows() -> list[dict[str, Any]]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     found = environment() | {
         "device": str(device),
-        "fast numbers": "bfloat16"
+        "fast precision": "bfloat16"
         if bf16_pays(device)
         else "float32 only (no AVX512-BF16, no GPU)",
         "runtimes": _runtimes(),

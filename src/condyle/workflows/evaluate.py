@@ -10,35 +10,35 @@ from pathlib import Path
 from typing import Any
 
 from condyle.config import Experiment
+from condyle.config.requests import EvaluateRequest
 from condyle.core import Case, LabelMap
-from condyle.errors import CondyleError, ConfigError, DatasetError
+from condyle.errors import CondyleError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
 from condyle.io.labelmaps import read_named
-from condyle.jobs.job import warn
-from condyle.jobs.outputs import Manifest, write_bytes, write_text
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
+from condyle.jobs.records import MANIFEST, OutputFolder, Record
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
-from condyle.report import Picture, Report, figures, nnunet, tables, write_report
-from condyle.runs.record import environment, 
 from condyle.prepare.splits import held_out
+from condyle.report import Picture, Report, figures, nnunet, tables, write_report
+from condyle.runs.folder import RunFolder
+from condyle.runs.record import environment
 from condyle.workflows.training.probabilities import read_likelihood
 
-__all__ = ["Learnt", "Scores", "evaluate", "judge", "scored", "write_scores"]
+__all__ = ["BATCH", "Evaluated", "Scores", "TrainingSummary", "evaluate", "evaluate_run"]
 
 
 Row = dict[str, Any]
 
-FILES = (
-    "metrics.csv", "slices.csv", "summary.csv", "summary.json", "history.csv", "likelihood.csv",
-    "config.toml", "environment.json", "log.txt",
-)  # fmt: skip
-"""What a run's page links to, of what is there."""
+TOLERANCE_MM = 2.0
+"""Of the normalised surface Dice in a run's own report."""
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainingSummary:
     """What a training knows of itself, for its report.
 
     Parameters
@@ -48,7 +48,6 @@ class Learnt:
     parameters : how many numbers of the network are learnt; None where nobody can say.
     seconds : of fitting and choosing, over all the times that the training was gone on with.
     seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
-    warnings : everything the run warned of.
     """
 
     data: Mapping[str, Any]
@@ -56,42 +55,43 @@ class Learnt:
     parameters: int | None
     seconds: float
     seconds_a_case: float | None
-    warnings: Sequence[str]
 
 
-def judge(
+def evaluate_run(
     cases: Sequence[Case],
-    predictions: dict[str, Path],
-    out: Path,
+    predictions: Mapping[str, Path],
+    run: RunFolder,
     experiment: Experiment,
-    learnt: Learnt,
-    tell: Tell,
+    learnt: TrainingSummary,
+    job: Job,
 ) -> list[Row]:
-    """Score what a run predicted for held-out cases, into its folder; gives the summary's rows.
+    """Score what a run predicted for test cases, into its folder; gives the summary's rows.
 
     The last file written is run.json, with what the run cost; a run that has it is finished.
     """
-    truths = {case.id: case.labels for case in cases}
-    scores = scored(truths, predictions, tell)
-    write_scores(scores, out)
-    write_bytes(out / "curves.png", figures.curves(learnt.history))
+    found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
+             for case in job.track("scoring", cases)]  # fmt: skip
+    scores = Scores.of(found)
+    with written_together():
+        _write_scores(scores, run.path)
+        write_bytes(run.curves, figures.curves(learnt.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{len(cases)} held-out cases, fold {experiment.fold}",
+        subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
         data=learnt.data,
         rows=scores.rows,
         summary=scores.summary,
         history=learnt.history,
-        pictures=_pictures(cases, scores.rows, predictions, tell),
-        likelihood=read_likelihood(out),
+        pictures=_pictures(cases, scores.rows, predictions, job),
+        likelihood=read_likelihood(run.path),
         environment=environment(),
-        warnings=list(learnt.warnings),
-        files={name: name for name in FILES if (out / name).is_file()},
+        warnings=[warned.sentence for warned in job.warnings],
+        files={file.name: file.name for file in run.linked},
     )
-    write_report(report, out / "report.html")
+    write_report(report, run.report)
     cost = {key: value for key, value in vars(learnt).items() if key not in ("data", "history")}
-    Manifest(out).add("run", write_json(out / "run.json", cost))
+    run.finish(cost | {"warnings": list(report.warnings)})
     return scores.summary
 
 
@@ -105,82 +105,129 @@ class Scores:
     nnunet: dict[str, Any]
     """The same as nnU-Net writes it into its summary.json."""
 
-
-def scored(
-    truths: Mapping[str, Callable[[], LabelMap]],
-    predictions: Mapping[str, Path],
-    tell: Tell,
-    tolerance_mm: float = 2.0,
-) -> Scores:
-    """The scores of all cases; a case without prediction counts as failed."""
-    rows: list[Row] = []
-    slices: list[Row] = []
-    cases: list[Row] = []
-    for name, truth_of in told(tell, "scoring", truths.items(), len(truths)):
-        truth = truth_of()
-        try:
-            if name not in predictions:
-                raise CondyleError("there is no prediction")
-            predicted = read_labels(predictions[name], truth.scheme)
-            found = score_case(truth, predicted, tolerance_mm)
-        except CondyleError as error:
-            warn(f"case {name} counts as failed: {error}")
-            predicted, found = truth.emptied(), failed_case(truth)
-        rows += [{"case": name, **row} for row in found]
-        slices += [{"case": name, **row} for row in score_slices(truth, predicted)]
-        cases.append(nnunet.case(name, predictions.get(name), truth.scheme, found))
-    order = {name: at for at, name in enumerate(_worst_first(rows))}
-    rows.sort(key=lambda row: order[row["case"]])
-    return Scores(rows, slices, summarise(rows), nnunet.summary(cases))
+    @classmethod
+    def of(cls, cases: Sequence[Mapping[str, Any]]) -> Scores:
+        """From what `_score` gives for each case: the worst case first."""
+        rows = [row for case in cases for row in case["rows"]]
+        order = {name: at for at, name in enumerate(_worst_first(rows))}
+        rows.sort(key=lambda row: order[row["case"]])
+        slices = [row for case in cases for row in case["slices"]]
+        return cls(
+            rows, slices, summarise(rows), nnunet.summary([case["nnunet"] for case in cases])
+        )
 
 
-def evaluate(
-    predictions: Path, labels: Path, out: Path, *, fold: int | None = None,
-    tolerance_mm: float = 2.0, tell: Tell = silent,
-) -> list[Row]:  # fmt: skip
-    """Score a folder of predictions against the truth; gives back the summary's rows.
+def _score(
+    name: str, truth_of: Callable[[], LabelMap], predicted: Path | None, tolerance_mm: float
+) -> Row:
+    """The rows of one case; without a prediction, or with a wrong one, it counts as failed."""
+    truth = truth_of()
+    try:
+        if predicted is None:
+            raise CondyleError("there is no prediction")
+        labels = read_labels(predicted, truth.scheme)
+        found = score_case(truth, labels, tolerance_mm)
+    except CondyleError as error:
+        warn(f"case {name} counts as failed: {error}", about=name)
+        labels, found = truth.emptied(), failed_case(truth)
+    return {
+        "rows": [{"case": name, **row} for row in found],
+        "slices": [{"case": name, **row} for row in score_slices(truth, labels)],
+        "nnunet": nnunet.case(name, predicted, truth.scheme, found),
+    }
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
 
     Parameters
     ----------
-    predictions : a folder of label maps named as the cases, or one label map.
-    labels : the truth: a folder of label maps, one label map, or a data set.
-    out : for metrics.csv (a row a case and structure, the worst case first), slices.csv (a row a
-        slice of these), summary.csv, summary.md, summary.tex, and summary.json as nnU-Net has it.
-    fold : only the held-out cases of this fold of the data set `labels`.
-    tolerance_mm : how far apart surfaces may lie to agree, for NSD.
+    summary : a row a structure, and one of their mean.
+    failed : the sentence of each case whose truth could not be read.
+    """
+
+    summary: list[Row]
+    failed: dict[str, str]
+
+
+@verb
+def evaluate(request: EvaluateRequest, job: Job) -> Evaluated:
+    """Score a folder of predictions against the truth.
+
+    Into `out` go metrics.csv (a row a case and structure, the worst case first), slices.csv (a
+    row a slice of these), summary.csv, summary.md, summary.tex, and summary.json as nnU-Net has it.
 
     A case that has no prediction counts as failed: its scores are the worst there are.
+
+    Raises
+    ------
+    DatasetError
+        If there is no truth, or no prediction has the name of a case.
     """
-    truths = _truths(labels, fold)
-    files = {scan_name(path): path for path in find_scans(predictions)}
+    return run_batch(BATCH, request, job)
+
+
+def _tasks(request: EvaluateRequest, job: Job) -> list[Task]:
+    truths = _truths(request.labels, request.fold)
+    files = {scan_name(path): path for path in find_scans(request.predictions)}
     if len(truths) == len(files) == 1:
         files = dict(zip(truths, files.values(), strict=True))
     strangers = sorted(set(files) - set(truths))
     if not set(files) & set(truths):
         raise DatasetError(
-            f"no prediction in {predictions} has the name of a case in {labels}: "
+            f"no prediction in {request.predictions} has the name of a case in {request.labels}: "
             f"predictions are called {_some(files)}, cases {_some(truths)}"
         )
     if strangers:
         warn(f"predictions of no case here are passed over: {_some(strangers)}")
-    if tolerance_mm <= 0:
-        raise ConfigError(f"a tolerance of {tolerance_mm:g} mm is none: give more than 0")
-    scores = scored(truths, files, tell, tolerance_mm)
-    write_scores(scores, Path(out))
-    return scores.summary
+    return [
+        Task(
+            name,
+            tuple(path for path in (truth, files.get(name)) if path),
+            given=(read, name in files),
+        )
+        for name, (truth, read) in truths.items()
+    ]
 
 
-def _truths(labels: Path, fold: int | None) -> dict[str, Callable[[], LabelMap]]:
-    """Case -> what reads its true label map."""
-    if fold is not None:
-        cases = held_out(open_dataset(labels), fold)
-        return {case.id: case.labels for case in cases}
-    if is_dataset(labels):
-        return {case.id: case.labels for case in open_dataset(labels).labelled()}
+def _compute(request: EvaluateRequest, task: Task, _: None, job: Job) -> Done:
+    read, predicted = task.given
+    return Done(data=_score(task.key, read, predicted, request.tolerance_mm))
+
+
+def _gather(request: EvaluateRequest, records: Sequence[Record], folder: OutputFolder) -> Evaluated:
+    """Write the tables, all of them or none."""
+    done = [record for record in records if record.state == "done"]
+    failed = {record.key: record.reason for record in records if record.state == "failed"}
+    if not done:
+        raise DatasetError(f"no case could be scored: {next(iter(failed.values()))}")
+    scores = Scores.of([record.data for record in done])
+    with written_together(folder.path / MANIFEST):
+        tables = _write_scores(scores, folder.path)
+    folder.write_manifest((), tables)
+    return Evaluated(scores.summary, failed)
+
+
+BATCH = Batch(
+    home="condyle.workflows.evaluate:BATCH", stage="scoring", request=EvaluateRequest,
+    tasks=_tasks, compute=_compute, gather=_gather,
+)  # fmt: skip
+
+
+Truths = dict[str, tuple[Path | None, Callable[[], LabelMap]]]
+
+
+def _truths(labels: Path, fold: int | None) -> Truths:
+    """Case -> the file of its true label map, and what reads it."""
+    if fold is not None or is_dataset(labels):
+        dataset = open_dataset(labels)
+        cases = dataset.labelled() if fold is None else held_out(dataset, fold)
+        return {case.id: (case.label, case.labels) for case in cases}
     files = {scan_name(path): path for path in find_scans(labels)}
     if not files:
         raise DatasetError(f"there is no label map in {labels}")
-    return {name: partial(read_named, path) for name, path in files.items()}
+    return {name: (path, partial(read_named, path)) for name, path in files.items()}
 
 
 def _some(names: Iterable[str]) -> str:
@@ -188,19 +235,21 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
 
 
-def write_scores(scores: Scores, out: Path) -> None:
+def _write_scores(scores: Scores, out: Path) -> list[Path]:
     """Write metrics.csv, slices.csv and the summary in four forms into a folder."""
-    write_csv(out / "metrics.csv", scores.rows)
-    write_csv(out / "slices.csv", scores.slices)
-    write_csv(out / "summary.csv", scores.summary)
-    table = tables.metrics_table(scores.summary)
-    write_text(out / "summary.md", tables.markdown(table))
-    write_text(out / "summary.tex", tables.latex(table))
-    write_json(out / "summary.json", scores.nnunet)
+    run, table = RunFolder(out), tables.metrics_table(scores.summary)
+    return [
+        write_csv(run.metrics, scores.rows),
+        write_csv(run.slice_metrics, scores.slices),
+        write_csv(run.summary, scores.summary),
+        write_text(run.summary.with_suffix(".md"), tables.markdown(table)),
+        write_text(run.summary.with_suffix(".tex"), tables.latex(table)),
+        write_json(run.summary_json, scores.nnunet),
+    ]
 
 
 def _pictures(
-    cases: Sequence[Case], rows: list[Row], predictions: dict[str, Path], tell: Tell
+    cases: Sequence[Case], rows: list[Row], predictions: Mapping[str, Path], job: Job
 ) -> list[Picture]:
     """Overlays of the worst and the best cases, and how far surfaces of these lie apart."""
     scores = _worst_first(rows)
@@ -208,7 +257,7 @@ def _pictures(
     chosen = list(dict.fromkeys([*order[:2], *order[-2:]]))
     by_id = {case.id: case for case in cases}
     pictures: list[Picture] = []
-    for name in told(tell, "drawing", chosen, len(chosen)):
+    for name in job.track("drawing", chosen):
         case = by_id[name]
         truth = case.labels()
         predicted = read_labels(predictions[name], truth.scheme)

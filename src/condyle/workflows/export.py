@@ -7,11 +7,12 @@ import logging
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from importlib import import_module
 from io import StringIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from condyle._version import __version__
 from condyle.config import Experiment, Plane
+from condyle.config.requests import ExportRequest
 from condyle.core import Case
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
+from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import atomic_write, sha256, write_text
-from condyle.jobs.progress import Tell, silent, told
 from condyle.networks.layers import padded_to
 from condyle.predict import Segmenter
 from condyle.predict.runtimes.openvino import CARD, Graph, example, library
@@ -32,8 +34,9 @@ from condyle.predict.runtimes.selection import EXPORTED
 from condyle.predict.segmenter import home_of
 from condyle.predict.windows import filled
 from condyle.prepare.slices import AXIS, planes_of
+from condyle.runs.folder import RunFolder
 
-__all__ = ["export", "quantised"]
+__all__ = ["Exported", "export", "quantised"]
 
 CASES = 16
 """Training cases that an int8 network is calibrated on, at the most."""
@@ -41,25 +44,19 @@ SAMPLES = {2: 64, 3: 16}
 """Slices, or windows, that it is calibrated on, of all cases together."""
 
 
-def export(
-    run: Path,
-    *,
-    to: Literal["openvino", "onnx"],
-    precision: Literal["fp32", "int8"] = "fp32",
-    calibrate: Path | None = None,
-    out: Path | None = None,
-    tell: Tell = silent,
-) -> Path:
+@dataclass(frozen=True)
+class Exported:
+    """The folder that a network was written into."""
+
+    folder: Path
+
+
+@verb
+def export(request: ExportRequest, job: Job) -> Exported:
     """Write a run's network as `model.xml` and `model.bin`, or `model.onnx`, and `card.json`.
 
     The exported network gives class probabilities; the card says what goes in and what comes out.
-
-    Parameters
-    ----------
-    run : the run folder, or the `segmenter` folder in it.
-    precision : int8 makes it about twice as fast, and changes a few labels.
-    calibrate : the data set whose scans int8 is fitted to; None: the run's own.
-    out : the folder; None: beside the segmenter's weights, where `--runtime auto` tries it.
+    Without `out` it lies beside the segmenter's weights, where `segment` tries it.
 
     Raises
     ------
@@ -68,25 +65,32 @@ def export(
     MissingExtra
         If a library that it takes is not installed.
     """
-    if to == "onnx" and precision != "fp32":
-        raise ConfigError("int8 is written for OpenVINO: take --to openvino, or --precision fp32")
+    run = request.run
+    if request.to == "onnx" and request.precision != "fp32":
+        raise ConfigError(
+            "int8 is written for OpenVINO: set `to` = openvino, or `precision` = fp32"
+        )
+    if request.calibrate is not None and request.precision != "int8":
+        raise ConfigError("`calibrate` is for `precision` = int8: fp32 needs no scans")
     segmenter = Segmenter.load(run)
     if segmenter.plan is not None:
-        raise ConfigError(f"{run} is a network of nnU-Net's, whose preparation no card can tell")
+        raise ConfigError(
+            f"{run} is a network of nnU-Net's, whose preparation cannot be written into a card"
+        )
     home = home_of(run)
-    folder = out or home / EXPORTED / f"{to}-{precision}"
+    folder = request.out or home / EXPORTED / f"{request.to}-{request.precision}"
     card = _card(segmenter, sha256(home / "model.safetensors"))
-    if to == "onnx":
-        return _to_onnx(segmenter, folder, card)
-    if precision == "fp32":
-        return Graph.of(segmenter.network).save(folder, card).parent
+    if request.to == "onnx":
+        return Exported(_to_onnx(segmenter, folder, card))
+    if request.precision == "fp32":
+        return Exported(Graph.of(segmenter.network).save(folder, card).parent)
     nncf = _needed("nncf")
-    cases = _calibration_cases(run, segmenter, calibrate)
-    samples = list(_samples(segmenter, cases, tell))
+    cases = _calibration_cases(run, segmenter, request.calibrate)
+    samples = list(_samples(segmenter, cases, job))
     card["calibrated on"] = {"cases": [case.id for case in cases], "samples": len(samples)}
     with _quiet():
         graph = quantised(nncf, Graph.of(segmenter.network), samples)
-    return graph.save(folder, card).parent
+    return Exported(graph.save(folder, card).parent)
 
 
 def _card(segmenter: Segmenter, weights: str) -> dict[str, Any]:
@@ -156,10 +160,10 @@ def _calibration_cases(run: Path, segmenter: Segmenter, dataset: Path | None) ->
     """Some of the cases that the segmenter learnt from; of another data set, some of all."""
     if dataset is None:
         settings = next(
-            (x / "config.toml" for x in (run, run.parent) if (x / "config.toml").is_file()), None
+            (c for x in (run, run.parent) if (c := RunFolder(x).config).is_file()), None
         )
         if settings is None:
-            raise MissingFile(f"{run} has no config.toml that names its scans: give --calibrate")
+            raise MissingFile(f"{run} has no config.toml that names its scans: give `calibrate`")
         dataset = Path(Experiment.read(settings).dataset)
     cases = open_dataset(dataset).cases
     learnt = set(segmenter.training.get("train", ()))
@@ -168,10 +172,10 @@ def _calibration_cases(run: Path, segmenter: Segmenter, dataset: Path | None) ->
     return cases[::step][:CASES]
 
 
-def _samples(segmenter: Segmenter, cases: list[Case], tell: Tell) -> Iterator[NDArray[np.float32]]:
+def _samples(segmenter: Segmenter, cases: list[Case], job: Job) -> Iterator[NDArray[np.float32]]:
     """Slices or windows (1, C, i, j[, k]), as many of each case, spread over it."""
     network, each = segmenter.network, -(-SAMPLES[segmenter.network.spatial] // len(cases))
-    for case in told(tell, "preparing", cases, len(cases)):
+    for case in job.track("preparing", cases):
         for sample in islice(_spread(segmenter, case, each), each):
             yield padded_to(sample, network.multiple, network.single).numpy()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from condyle._version import __version__
+from condyle.config.requests import FeaturesRequest
 from condyle.core import Case, LabelMap, Volume
 from condyle.errors import ConfigError
 from condyle.features.maps import LAYERS, FeatureMaps, RuntimeName
@@ -31,16 +31,23 @@ from condyle.io import (
     write_text,
 )
 from condyle.io.labelmaps import label_files, read_named
-from condyle.jobs.job import warn
-from condyle.jobs.outputs import write_bytes
-from condyle.jobs.pipeline import ahead, failing_alone
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, verb
+from condyle.jobs.outputs import write_bytes, write_json, written_together
+from condyle.jobs.records import OutputFolder, Record
 from condyle.networks.inflation.inflate import Strategy
 from condyle.predict.runtimes.openvino import version as openvino_version
 from condyle.report.tables import csv_text
-from condyle.runs.record import 
 
-__all__ = ["Compared", "Comparison", "compare", "features", "features_of_scans"]
+__all__ = [
+    "BATCH",
+    "Compared",
+    "Comparison",
+    "FeatureTables",
+    "compare",
+    "features",
+    "features_of_scans",
+]
 
 
 Scanned = tuple[Volume, LabelMap]
@@ -102,6 +109,33 @@ class Compared:
     features: Features
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "similarities": [[*pair, row] for pair, row in self.similarities.items()],
+            "standings": [[*pair, row] for pair, row in self.standings.items()],
+            "features": {
+                region: {layer: values.astype(float).tolist() for layer, values in layers.items()}
+                for region, layers in self.features.items()
+            },
+            "kinds": sorted({str(v.dtype) for x in self.features.values() for v in x.values()}),
+            "facts": self.facts,
+        }
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any]) -> Compared:
+        """What `to_dict` gave."""
+        (kind,) = tree["kinds"]
+        return cls(
+            {(one, other): row for one, other, row in tree["similarities"]},
+            {(one, other): row for one, other, row in tree["standings"]},
+            {
+                region: {layer: np.array(values, kind) for layer, values in layers.items()}
+                for region, layers in tree["features"].items()
+            },
+            tree["facts"],
+        )
+
     def rows(self) -> list[dict[str, str]]:
         """A row a pair: Pair, Fifth-Last, Third-Last, Last; cosines with six decimals."""
         return [
@@ -161,14 +195,17 @@ def features(
     return compare(FeatureMaps.of(encoder, inflation, weights, device, runtime), scene, how)
 
 
-def compare(maps: FeatureMaps, scene: Scene, how: Comparison, tell: Tell = silent) -> Compared:
+def compare(maps: FeatureMaps, scene: Scene, how: Comparison, job: Job | None = None) -> Compared:
     """The same with an encoder and regions that are ready; for many scans."""
+    job = job or Job()
     found = region_features(maps, scene, how.mode, how.pool)
     real = similarities(found)
     tissue = scene.grey > scene.grey.mean()
     random: list[dict[Pair, dict[str, float]]] = []
     overlaps: list[float] = []
-    for number in told(tell, "random regions", range(how.permutations), how.permutations):
+    for number in range(how.permutations):
+        job.check()
+        job.tell(number / how.permutations)
         made = np.random.default_rng((how.seed, number))
         shares, overlap = scattered(scene.shares, BACKGROUND, tissue, made)
         elsewhere = region_features(maps, scene.with_shares(shares), how.mode, how.pool)
@@ -189,74 +226,110 @@ def compare(maps: FeatureMaps, scene: Scene, how: Comparison, tell: Tell = silen
     return Compared(real, standings, found, facts)
 
 
-def features_of_scans(
-    scan: Path,
-    labelmap: Path | None,
-    out: Path,
-    how: Comparison,
-    *,
-    encoder: str = "densenet121",
-    inflation: Strategy = "average",
-    weights: str = "imagenet",
-    device: str = "auto",
-    runtime: RuntimeName = "auto",
-    tell: Tell = silent,
-) -> tuple[dict[str, Compared], dict[str, str]]:
-    """What came out for each scan, and the sentence of each that failed; writes files.
+@dataclass(frozen=True)
+class FeatureTables:
+    """What came out for each scan, and the sentence of each that failed."""
+
+    done: dict[str, Compared]
+    failed: dict[str, str]
+
+
+@verb
+def features_of_scans(request: FeaturesRequest, job: Job) -> FeatureTables:
+    """Compare the regions of a scan, of a folder of scans, or of a data set; writes files.
 
     Beside `out`, a CSV, lie .json (how it was made), .npz (features), .png (heat map), and with
     permutations _random.csv. A scan and its label map give the columns Pair, Fifth-Last,
     Third-Last and Last; a data set, or two folders, Image before them.
-
-    Parameters
-    ----------
-    scan : of `labelmap`, a folder of scans, or a data set.
-    labelmap : a file, or a folder of files that are called as the scans; None for a data set.
     """
-    out = Path(out)
-    if out.suffix.lower() != ".csv":
-        raise ConfigError(f"--out is the table to write and must end in .csv, not {out.name}")
-    cases = _cases(Path(scan), labelmap)
-    done: dict[str, Compared] = {}
-    failed: dict[str, str] = {}
-    many = labelmap is None or Path(labelmap).is_dir()
-    maps: FeatureMaps | None = None
-    for name, coming in told(tell, "comparing", ahead(cases), len(cases)):
-        with failing_alone(name, failed) if many else nullcontext():
-            scene = how.scene(*coming.result(), name if many else str(labelmap))
-        if name in failed:
-            continue
-        maps = maps or FeatureMaps.of(encoder, inflation, weights, device, runtime)
-        with failing_alone(name, failed) if many else nullcontext():
-            done[name] = compare(maps, scene, how, silent if many else tell)
-    if done and maps:
-        _write(out, done, many, _card(maps, how))
-    return done, failed
+    if request.out.suffix.lower() != ".csv":
+        raise ConfigError(
+            f"`out` is the table to write and must end in .csv, not {request.out.name}"
+        )
+    return run_batch(BATCH, request, job)
 
 
-def _cases(scan: Path, labelmap: Path | None) -> dict[str, Callable[[], Scanned]]:
-    """Base name -> what reads the scan and its labels."""
+def _how(request: FeaturesRequest) -> Comparison:
+    return Comparison(
+        request.regions, mode=request.mode, pool=request.pool, spacing=request.spacing,
+        window=request.window, permutations=request.permutations, seed=request.seed,
+    )  # fmt: skip
+
+
+def _is_many(request: FeaturesRequest) -> bool:
+    """Whether the scan is one of several, which have a column for their names."""
+    return request.labelmap is None or request.labelmap.is_dir()
+
+
+def _tasks(request: FeaturesRequest, job: Job) -> list[Task]:
+    """The scans with their labels, and what reads both."""
+    scan, labelmap = request.scan, request.labelmap
     if labelmap is None:
         if not is_dataset(scan):
             raise ConfigError(
-                f"{scan} is no data set: give a label map after the scan, or a folder of label "
+                f"{scan} is not a data set: give a label map after the scan, or a folder of label "
                 "maps after the folder of scans"
             )
-        return {case.id: partial(_of_case, case) for case in open_dataset(scan).labelled()}
+        cases = open_dataset(scan).labelled()
+        return [
+            Task(case.id, (*case.images, *([case.label] if case.label else [])),
+                 given=partial(_of_case, case))
+            for case in cases
+        ]  # fmt: skip
     scans = {scan_name(path): path for path in find_scans(scan)}
-    if not Path(labelmap).is_dir():
+    if not labelmap.is_dir():
         if len(scans) != 1:
             raise ConfigError(f"{scan} holds {len(scans)} scans, and {labelmap} is of one")
-        return {name: partial(_of_files, path, labelmap) for name, path in scans.items()}
-    labels = label_files([Path(labelmap)])
-    alone = sorted(scans.keys() ^ labels.keys())
-    if len(alone) == len(scans) + len(labels):
-        raise ConfigError(
-            f"no scan in {scan} is called as a label map in {labelmap} (there, {alone[0]})"
-        )
-    if alone:
-        warn(f"passed over, for the scan or the label map is missing: {', '.join(alone)}")
-    return {name: partial(_of_files, scans[name], labels[name]) for name in labels if name in scans}
+        labels = dict.fromkeys(scans, labelmap)
+    else:
+        labels = label_files([labelmap])
+        alone = sorted(scans.keys() ^ labels.keys())
+        if len(alone) == len(scans) + len(labels):
+            raise ConfigError(
+                f"no scan in {scan} is called as a label map in {labelmap} (there, {alone[0]})"
+            )
+        if alone:
+            missing = ", ".join(alone)
+            job.warn(f"passed over, for the scan or the label map is missing: {missing}")
+    return [
+        Task(name, (scans[name], labels[name]), given=partial(_of_files, scans[name], labels[name]))
+        for name in labels
+        if name in scans
+    ]
+
+
+def _compute(request: FeaturesRequest, task: Task, found: Scanned, job: Job) -> Done:
+    how = _how(request)
+    what = task.key if _is_many(request) else str(request.labelmap)
+    scene = how.scene(*found, what)
+    maps = job.keep(
+        "feature maps",
+        lambda: FeatureMaps.of(
+            request.encoder, request.inflation, request.weights, request.device, request.runtime
+        ),
+    )
+    made = compare(maps, scene, how, job)
+    return Done(data={**made.to_dict(), "card": _card(maps, how)})
+
+
+def _gather(
+    request: FeaturesRequest, records: Sequence[Record], folder: OutputFolder
+) -> FeatureTables:
+    many = _is_many(request)
+    if not many:
+        records[0].raise_failure()
+    done = {r.key: Compared.from_dict(r.data) for r in records if r.state == "done"}
+    card = next((r.data["card"] for r in records if r.state == "done"), None)
+    if card is not None:
+        with written_together():
+            _write(request.out, done, many, card)
+    return FeatureTables(done, {r.key: r.reason for r in records if r.state == "failed"})
+
+
+BATCH = Batch(
+    home="condyle.workflows.features:BATCH", stage="comparing", request=FeaturesRequest,
+    tasks=_tasks, read=lambda request, task, job: task.given(), compute=_compute, gather=_gather,
+)  # fmt: skip
 
 
 def _of_files(scan: Path, labelmap: Path) -> Scanned:

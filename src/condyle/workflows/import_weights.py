@@ -13,24 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from condyle.config.requests import ImportWeightsRequest
 from condyle.errors import ConfigError, WeightsError
-from condyle.jobs.outputs import atomic_write, sha256, write_text
+from condyle.jobs.job import Job, verb
+from condyle.jobs.outputs import sha256, write_bytes, write_text
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder
 from condyle.networks.factory import NetworkName
 from condyle.networks.weights import pickles
 from condyle.networks.weights.load import Report, holds_network, load_into, load_network, read_state
 from condyle.networks.weights.volumetric import holds_volumes, load_deep
+from condyle.predict.nnunet_import import holds_nnunet, import_nnunet
 
-__all__ = ["Imported", "import_weights"]
+__all__ = ["Imported", "ImportedModel", "import_weights"]
 
 RISK = (
-    "a pickle is a program: reading one from a stranger can run anything with your rights. With "
-    "--unsafe-pickle it is read in a process of its own, where all but tensors are stand-ins and "
-    "memory and time are limited, but which this system cannot cut off from network and files"
+    "a pickle is a program: reading one from a stranger can run anything with your user "
+    "permissions. With `unsafe_pickle` it is read in a process of its own, where all but "
+    "tensors are stand-ins and memory and time are limited, but which this system cannot cut off from network and files"
 )
 SECONDS = 900
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")
@@ -55,41 +58,58 @@ class Imported:
     summary: str
 
 
-def import_weights(
-    files: Sequence[Path], out: Path, *, network: str = "", unsafe_pickle: bool = False
-) -> Imported:
+@dataclass(frozen=True)
+class ImportedModel:
+    """A trained nnU-Net that has become a run folder."""
+
+    folder: Path
+    name: str
+    structures: tuple[str, ...]
+
+
+@verb
+def import_weights(request: ImportWeightsRequest, job: Job) -> Imported | ImportedModel:
     """Write the tensors of a checkpoint to a safetensors file, and beside it a table as .csv.
 
-    Parameters
-    ----------
-    files : a checkpoint of torch, a safetensors file, or the parts of one in their order.
-    out : the safetensors file to write.
-    network : also try the tensors in this network, and tell what each would become.
-    unsafe_pickle : read what holds more than tensors, in a child process.
+    A folder, or a zip, of a trained nnU-Net becomes a run folder that `segment` takes.
 
     Raises
     ------
+    ConfigError
+        If a setting is given that is for checkpoints, or for nnU-Nets, alone.
     WeightsError
         If a file is missing, damaged, holds more than tensors and `unsafe_pickle` is not set, or
         does not fit the network.
     """
+    files, out = request.files, request.out
+    if len(files) == 1 and holds_nnunet(files[0]):
+        request.refuse(
+            {
+                "network": "a folder or zip of a trained nnU-Net brings its own network",
+                "unsafe_pickle": "nnU-Net's checkpoints are read without it",
+            }
+        )
+        made = import_nnunet(files[0], out, model=request.model, fold=request.fold)
+        return ImportedModel(out, made.name, made.scheme.names)
+    request.refuse(dict.fromkeys(("model", "fold"), "it is for the folder or zip of an nnU-Net"))
     if out.suffix != ".safetensors":
-        raise ConfigError(f"--out must be a name that ends in .safetensors, not {out.name}")
+        raise ConfigError(f"`out` must be a name that ends in .safetensors, not {out.name}")
     for file in files:
         if not file.is_file():
             raise WeightsError(f"the weight file {file} is not there")
     with tempfile.TemporaryDirectory(prefix="condyle-") as scratch:
         file = _joined(files, Path(scratch))
         digest = sha256(file)
-        state = _state(file, files[0], unsafe_pickle, Path(scratch))
-    report = _tried(network, state, files[0]) if network else None
-    with atomic_write(out, check=lambda path: load_file(str(path))) as temporary:
-        save_file({k: v.contiguous().clone() for k, v in state.items()}, str(temporary))
+        state = _state(file, files[0], request.unsafe_pickle, Path(scratch))
+    report = _tried(request.network, state, files[0]) if request.network else None
+    write_bytes(out, save({k: v.contiguous().clone() for k, v in state.items()}))
     rows = [dict(row) for row in report.rows()] if report else _listed(state)
     write_text(out.with_suffix(".csv"), _as_csv(rows))
     values = sum(tensor.numel() for tensor in state.values())
     summary = f"{len(state)} tensors, {values / 1e6:.1f} million values, written to {out}"
-    return Imported(out, digest, rows, f"{summary}; in {network}: {report}" if report else summary)
+    return Imported(
+        out, digest, rows, f"{summary}; in {request.network}: {report}" if report else summary
+    )
 
 
 def _joined(files: Sequence[Path], scratch: Path) -> Path:
@@ -108,7 +128,7 @@ def _state(file: Path, given: Path, unsafe_pickle: bool, scratch: Path) -> dict[
     try:
         return read_state(file)
     except WeightsError as error:
-        if "--unsafe-pickle" not in str(error):
+        if error.setting != "unsafe_pickle":
             raise
         if not unsafe_pickle:
             raise WeightsError(

@@ -4,81 +4,99 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from condyle.config.requests import MeshRequest
+from condyle.core import LabelMap
 from condyle.core.case import repeated
-from condyle.errors import LabelError, UnknownName
+from condyle.errors import LabelError
 from condyle.io.labelmaps import label_files, read_named
-from condyle.jobs.job import warn
-from condyle.jobs.progress import Tell, silent, told
-from condyle.mesh import FORMATS, SPACES, Mesh, surfaces
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.outputs import write_csv
+from condyle.jobs.records import OutputFolder, Record
+from condyle.mesh import Mesh, surfaces
 from condyle.mesh import write as write_mesh
-from condyle.runs.record import 
 
-__all__ = ["mesh"]
-
+__all__ = ["BATCH", "Surfaces", "mesh"]
 
 MUCH = 0.02
 """A change of volume that is worth a warning."""
 
 
-def mesh(
-    labelmaps: Sequence[Path],
-    out: Path,
-    *,
-    format: str = "ply",
-    space: str = "ras",
-    smooth: bool = True,
-    error_mm: float = 0.1,
-    tell: Tell = silent,
-) -> list[Path]:
+@dataclass(frozen=True)
+class Surfaces:
+    """What became of label maps: the files written, and the sentence of each that failed."""
+
+    written: list[Path]
+    failed: dict[str, str]
+
+
+@verb
+def mesh(request: MeshRequest, job: Job) -> Surfaces:
     """Write a surface a structure and one of all for each label map, and surfaces.csv.
-
-    Parameters
-    ----------
-    labelmaps : files, or folders of them.
-    format : ply, stl, obj or glb.
-    space : ras or lps, which way the files' millimetres run; surfaces.csv is in RAS always.
-    smooth : take off the voxels' stairs.
-    error_mm : how far a surface may move to need fewer triangles; 0 keeps all.
-
-    Returns
-    -------
-    The surfaces' files.
 
     Raises
     ------
     LabelError
-        If no label map holds a structure, or two surfaces would be one file.
+        If no label map holds a structure.
     """
-    if f".{format}" not in FORMATS:
-        raise UnknownName("mesh format", format, [ending[1:] for ending in FORMATS])
-    if space not in SPACES:
-        raise UnknownName("space", space, SPACES)
-    files = label_files(labelmaps)
-    written: list[Path] = []
-    rows: list[dict[str, Any]] = []
-    for name, path in told(tell, "making surfaces", files.items(), len(files)):
-        labels = read_named(path)
-        try:
-            found = surfaces(labels, smooth=smooth, error_mm=error_mm)
-        except LabelError:
-            warn(f"{path} holds no structure: it has no surface")
-            continue
-        pieces = [(one.name, [one]) for one in found] + [("all", found)]
-        places = [Path(out) / f"{name}_{_as_file(piece)}.{format}" for piece, _ in pieces]
-        if twice := repeated(place.name.lower() for place in (*written, *places)):
-            raise LabelError(f"two surfaces of {path} would be the file {twice[0]}: rename them")
-        for place, (_, piece) in zip(places, pieces, strict=True):
-            written.append(write_mesh(piece, place, space=space))
-        rows += [_row(name, one) for one in found]
-        write_csv(Path(out) / "surfaces.csv", rows)  # what is in it is there, whatever comes next
-    if not written:
+    return run_batch(BATCH, request, job)
+
+
+def _tasks(request: MeshRequest, job: Job) -> list[Task]:
+    return [Task(name, (path,)) for name, path in label_files(request.labelmaps).items()]
+
+
+def _compute(request: MeshRequest, task: Task, labels: LabelMap, job: Job) -> list[Mesh]:
+    try:
+        return surfaces(labels, smooth=request.smooth, error_mm=request.error_mm)
+    except LabelError:
+        job.warn(f"{task.inputs[0]} holds no structure: it has no surface")
+        return []
+
+
+def _write(request: MeshRequest, task: Task, found: list[Mesh], job: Job) -> Done:
+    if not found:
+        return Done(data={"rows": []})
+    pieces = [(one.name, [one]) for one in found] + [("all", found)]
+    places = [request.out / f"{task.key}_{_as_file(piece)}.{request.format}" for piece, _ in pieces]
+    if twice := repeated(place.name.lower() for place in places):
         raise LabelError(
-            f"there is no structure in {', '.join(map(str, files.values()))}: no surface to make"
+            f"two surfaces of {task.inputs[0]} would be the file {twice[0]}: rename them"
         )
-    return written
+    written: list[Path] = []
+    for place, (_, piece) in zip(places, pieces, strict=True):
+        write_mesh(piece, place, space=request.space)
+        beside = place.with_suffix(".mtl")
+        written += [place, *([beside] if request.format == "obj" else [])]
+    data = {"rows": [_row(task.key, one) for one in found], "surfaces": len(places)}
+    return Done(tuple(written), data)
+
+
+def _gather(request: MeshRequest, records: Sequence[Record], folder: OutputFolder) -> Surfaces:
+    done = [record for record in records if record.state == "done"]
+    failed = {record.key: record.reason for record in records if record.state == "failed"}
+    files = [name for record in done for name in record.outputs]
+    if twice := repeated(name.lower() for name in files):
+        raise LabelError(f"two surfaces would be the file {twice[0]}: rename the label maps")
+    rows = [row for record in done for row in record.data["rows"]]
+    if not rows and not failed:
+        paths = ", ".join(map(str, request.labelmaps))
+        raise LabelError(f"there is no structure in {paths}: no surface to make")
+    tables = [write_csv(folder.path / "surfaces.csv", rows)] if rows else []
+    folder.write_manifest(done, tables)
+    ending = f".{request.format}"
+    return Surfaces([folder.path / name for name in files if name.endswith(ending)], failed)
+
+
+BATCH = Batch(
+    home="condyle.workflows.mesh:BATCH", stage="making surfaces", request=MeshRequest,
+    tasks=_tasks, read=lambda request, task, job: read_named(task.inputs[0]), compute=_compute,
+    write=_write, gather=_gather,
+)  # fmt: skip
 
 
 def _as_file(name: str) -> str:
@@ -90,8 +108,8 @@ def _row(case: str, one: Mesh) -> dict[str, Any]:
     """What surfaces.csv says of a surface; r, a and s are the axes to the right, front and head."""
     if abs(one.volume_change) > MUCH:
         warn(
-            f"{case}: the surface of {one.name} encloses %+.1f % of the volume of its voxels: "
-            "it is thin, or small, for them"
+            f"{case}: the surface of {one.name} encloses {100 * one.volume_change:+.1f} % of the "
+            "volume of its voxels: it is thin, or small, for them"
         )
     lengths, directions = one.principal_axes
     row = {

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condyle.config import Planes, read_toml
+from condyle.config import read_toml
+from condyle.config.requests import QualityRequest
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError, DatasetError
 from condyle.io import open_dataset
-from condyle.jobs.job import warn
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.job import Job, verb, warn
 from condyle.measure.overlap import dice
 from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.views import Flips
+from condyle.prepare.splits import held_out
 from condyle.quality.anatomy import Anatomy
 from condyle.quality.assess import (
     Channels,
@@ -30,9 +31,8 @@ from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation,
 from condyle.quality.degrade import DEGRADATIONS, degraded
 from condyle.quality.embedding import Bank, glance
 from condyle.refine import refined
-from condyle.prepare.splits import held_out
 
-__all__ = ["calibrate", "observed", "trained_on", "variants"]
+__all__ = ["Learnt", "observed", "quality", "trained_on", "variants"]
 
 
 POINTS = 100
@@ -41,31 +41,19 @@ POINTS = 100
 Row = dict[str, Any]
 
 
-def calibrate(
-    run: Path,
-    dataset: Path | None = None,
-    *,
-    fold: int | None = None,
-    worse: int = len(DEGRADATIONS),
-    planes: Planes | None = None,
-    flips: Flips = "none",
-    also: Sequence[Path] = (),
-    device: str = "auto",
-    seed: int = 0,
-    tell: Tell = silent,
-) -> list[Row]:
-    """Learn on held-out cases how far to trust a run's segmenter, and store it with its weights.
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt: a row a structure."""
 
-    Parameters
-    ----------
-    run : the folder of the run.
-    dataset : held-out cases to learn on; cases and patients that were trained on are passed over.
-        None: the run's validation cases.
-    fold : only the cases that this fold of the data set holds out.
-    worse : how many times each case is made worse, each time in another way.
-    planes, flips, also : the looks whose answers are compared, as in `segment`, which then wants
-        the same. Without any: the scan's and its mirror image's.
-    seed : of what is drawn for these.
+    rows: list[Row]
+
+
+@verb
+def quality(request: QualityRequest, job: Job) -> Learnt:
+    """Learn on test cases how far to trust a run's segmenter, and store it with its weights.
+
+    Cases and patients that were trained on are passed over. Each case is also damaged in several
+    ways. What is compared (planes, mirror images, runs) `segment --quality` then wants as well.
 
     Returns
     -------
@@ -75,14 +63,15 @@ def calibrate(
     Raises
     ------
     DatasetError
-        If there are held-out cases of fewer than ten patients.
+        If there are test cases of fewer than ten patients.
     """
+    run, dataset, device = request.run, request.dataset, request.device
     segmenter = Segmenter.load(run)
-    ensemble = Ensemble((segmenter, *(Segmenter.load(other) for other in also)))
-    looking = Looking(planes, flips, device)
+    ensemble = Ensemble((segmenter, *(Segmenter.load(other) for other in request.also)))
+    looking = Looking(request.planes, request.flips, device)
     ensemble.require(looking)
     home = _home(run, segmenter, dataset)
-    cases = _held_out(ensemble, home, dataset, fold)
+    cases = _held_out(ensemble, home, dataset, request.fold)
     patients = {case.patient for case in cases}
     if len(patients) < FEWEST:
         raise DatasetError(
@@ -90,19 +79,19 @@ def calibrate(
             f"{'the validation part of ' + str(run) if dataset is None else dataset} has "
             f"{len(patients)}: give a data set of labelled cases that were not trained on"
         )
-    anatomy, bank = trained_on(segmenter, home, device, tell)
+    anatomy, bank = trained_on(segmenter, home, device, job)
     seen: list[Observation] = []
     votes = 0
-    for number, case in enumerate(told(tell, "calibrating", cases, len(cases))):
-        for _, channels, truth in variants(case, (seed, number), worse):
+    for number, case in enumerate(job.track("calibrating", cases)):
+        for _, channels, truth in variants(case, (request.seed, number), request.worse):
             answer, given = votes_of(ensemble, channels, looking)
             answer, votes = refined(answer, segmenter.refinement), len(given)
             found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
             seen += observed(case.patient, truth, answer, found.signs)
     names, looks = tuple(x.id for x in cases), Looks.of(ensemble, looking)
-    quality = Quality(Calibration.fit(seen), anatomy, bank, votes, names, looks)
-    store_quality(run, segmenter, quality)
-    return _summary(quality, seen)
+    found = Quality(Calibration.fit(seen), anatomy, bank, votes, names, looks)
+    store_quality(run, segmenter, found)
+    return Learnt(_summary(found, seen))
 
 
 def variants(
@@ -155,7 +144,7 @@ def _held_out(
     learnt = [case for case in home.cases if case.id in trained]
     if given is None:
         if fold is not None:
-            raise ConfigError("--fold needs a data set, whose fold it is")
+            raise ConfigError("`fold` needs a `dataset`, whose fold it is")
         dataset, cases = home, home.select(ensemble.members[0].training["validation"])
     else:
         dataset = open_dataset(given)
@@ -170,15 +159,13 @@ def _held_out(
     return left
 
 
-def trained_on(
-    segmenter: Segmenter, home: Dataset, device: str, tell: Tell = silent
-) -> tuple[Anatomy, Bank]:
+def trained_on(segmenter: Segmenter, home: Dataset, device: str, job: Job) -> tuple[Anatomy, Bank]:
     """The rules of the training labels, and training scans in the encoder's eyes."""
     cases = home.select(segmenter.training["train"])
-    label_maps = (case.labels() for case in told(tell, "training labels", cases, len(cases)))
+    label_maps = (case.labels() for case in job.track("training labels", cases))
     anatomy = Anatomy.of((x.within(x.known()) for x in label_maps), segmenter.scheme)
     chosen = cases[:: -(-len(cases) // POINTS)]
-    scans = told(tell, "training scans", chosen, len(chosen))
+    scans = job.track("training scans", chosen)
     points = [glance(segmenter, case.channels(), device).point for case in scans]
     return anatomy, Bank.of(np.stack(points))
 

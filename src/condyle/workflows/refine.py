@@ -4,56 +4,124 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isnan, sqrt
+from math import isnan
 from pathlib import Path
-from statistics import fmean, median, stdev
-from typing import Any, get_args
+from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.config import Plane
+from condyle.config import read_toml
+from condyle.config.requests import RefineRequest
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError
-from condyle.io import Manifest, open_dataset, write
+from condyle.io import open_dataset, write
 from condyle.io.labelmaps import label_files, read_named, write_names
-from condyle.jobs.job import warn
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, verb
+from condyle.jobs.outputs import write_csv
+from condyle.jobs.records import OutputFolder, Record
 from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
 from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import bounding_box
 from condyle.refine import Refinement
 from condyle.refine import refine as cleaned
-from condyle.runs.record import 
+from condyle.refine.selection import FEWEST_CASES, chosen_steps, options
+from condyle.runs.folder import RunFolder
 
-__all__ = ["choose", "refine"]
+__all__ = ["BATCH", "Chosen", "Refined", "choose", "refine", "refine_or_choose"]
 
 
-FEWEST_CASES = 3
-"""Validation cases that a choice needs."""
-LEAST_RISE = 0.0005
-"""What a step must add to the mean Dice: less is noise."""
-SHARES = (0.001, 0.01)
-"""Of a structure's volume: parts to try to drop."""
-
-Option = dict[str, Any]
 Row = dict[str, Any]
 
+CHOOSING = {"labelmaps", "choose", "device"}
+"""What may be given when the steps are chosen."""
 
-def refine(
-    labelmaps: Sequence[Path], out: Path, steps: Refinement, *, tell: Tell = silent
-) -> list[Path]:
-    """Clean label maps (files or folders of them) into the folder `out`; gives back the files."""
-    files = label_files(labelmaps)
-    manifest = Manifest(out)
-    written: list[Path] = []
-    for name, path in told(tell, "refining", files.items(), len(files)):
-        labels = cleaned(read_named(path), steps)
-        write_names(out, labels.scheme)
-        written.append(write(labels, Path(out) / path.name))
-        manifest.add(name, written[-1])
-    return written
+
+@dataclass(frozen=True)
+class Refined:
+    """What became of label maps: the files written, and the sentence of each that failed."""
+
+    written: dict[str, Path]
+    failed: dict[str, str]
+
+
+@verb
+def refine(request: RefineRequest, job: Job) -> Refined:
+    """Clean label maps (files or folders of them) into the folder `out`.
+
+    Raises
+    ------
+    ConfigError
+        If `out` is missing, or steps are given both in a file and by themselves.
+    """
+    if request.out is None:
+        raise ConfigError("give `out`, a folder for the cleaned label maps", setting="out")
+    _steps(request)
+    return run_batch(BATCH, request, job)
+
+
+STEPS = ("keep_largest", "min_mm3", "fill_holes", "slice_ratio", "smooth_mm")
+
+
+def _steps(request: RefineRequest) -> Refinement:
+    """The steps that are asked for."""
+    given = Refinement(**{name: getattr(request, name) for name in STEPS})
+    if request.steps is None:
+        return given
+    if given.to_dict():
+        raise ConfigError("give the steps either in a file (`steps`) or one by one, not both")
+    return Refinement.from_dict(read_toml(request.steps))
+
+
+def _tasks(request: RefineRequest, job: Job) -> list[Task]:
+    assert request.out is not None
+    files = label_files(request.labelmaps)
+    return [Task(name, (path,), (request.out / path.name,)) for name, path in files.items()]
+
+
+def _compute(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> LabelMap:
+    return cleaned(labels, _steps(request))
+
+
+def _write(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> Done:
+    return Done((write(labels, task.outputs[0]),), {"scheme": labels.scheme.to_dict()})
+
+
+def _gather(request: RefineRequest, records: Sequence[Record], folder: OutputFolder) -> Refined:
+    done = [record for record in records if record.state == "done"]
+    names: dict[str, int] = {}
+    for record in done:
+        names |= record.data["scheme"]
+    tables = [write_names(folder.path, names)] if done else []
+    folder.write_manifest(done, tables)
+    return Refined(
+        {record.key: folder.path / next(iter(record.outputs)) for record in done},
+        {record.key: record.reason for record in records if record.state == "failed"},
+    )
+
+
+BATCH = Batch(
+    home="condyle.workflows.refine:BATCH", stage="refining", request=RefineRequest,
+    tasks=_tasks, read=lambda request, task, job: read_named(task.inputs[0]), compute=_compute,
+    write=_write, gather=_gather,
+    made_of=lambda request, job: read_toml(request.steps) if request.steps else None,
+)  # fmt: skip
+
+
+@verb
+def refine_or_choose(request: RefineRequest, job: Job) -> Refined | Chosen:
+    """Clean label maps; with `choose`, decide which steps clean those of a segmenter."""
+    return choose(request, job) if request.choose is not None else refine(request, job)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The steps that were chosen for a segmenter: a row for each structure and step tried."""
+
+    rows: list[Row]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +170,8 @@ class _Found:
         return voxels * self.labels.grid.voxel_volume
 
 
-def choose(
-    run: Path, dataset: Path, *, device: str = "auto", tell: Tell = silent
-) -> list[dict[str, Any]]:
+@verb
+def choose(request: RefineRequest, job: Job) -> Chosen:
     """Decide which steps clean what a segmenter finds, on the validation cases of its training.
 
     Each structure gets those steps that raise its mean Dice over these cases, the most helpful
@@ -112,46 +179,48 @@ def choose(
     is more than twice its standard error. The steps are stored with the segmenter, and the table
     goes into its folder as refinement.csv. Test cases are not looked at.
 
-    Parameters
-    ----------
-    run : the folder of `condyle train`.
-    dataset : the data set that it was trained on.
-    device : auto, cpu, cuda or mps.
-
-    Returns
-    -------
-    A row for each structure and step that was tried.
-
     Raises
     ------
     ConfigError
         If there are fewer than three validation cases with labels.
     """
-    run = Path(run)
+    run = request.choose
+    if run is None or len(request.labelmaps) != 1 or request.given().keys() - CHOOSING:
+        raise ConfigError(
+            "`choose` cannot be combined with other options; use: condyle refine --choose RUN "
+            "DATASET", setting="choose",
+        )  # fmt: skip
     segmenter = Segmenter.load(run)
     names = segmenter.scheme.names
-    cases = _validation_cases(segmenter, open_dataset(dataset), run)
+    cases = _validation_cases(segmenter, open_dataset(request.labelmaps[0]), run)
     found: dict[str, list[_Found]] = {name: [] for name in names}
-    for case in told(tell, "segmenting", cases, len(cases)):
+    for case in job.track("segmenting", cases):
         channels, truth = case.pair()
-        labels = segmenter.segment(channels, device)
+        labels = segmenter.segment(channels, request.device)
         for name in names:
             if (its := _Found.of(name, labels, truth)) is not None:
                 found[name].append(its)
     rows: list[Row] = []
     chosen: dict[str, Refinement] = {}
-    for name, its in told(tell, "choosing", found.items(), len(found)):
+    for name, its in job.track("choosing", found.items()):
         if len(its) < FEWEST_CASES:
-            warn(f"{name} is in {len(its)} validation cases only: it stays as it is")
+            job.warn(f"{name} is in {len(its)} validation cases only: it stays as it is")
             continue
-        steps, tried = _chosen(its, _options(its, segmenter.recipe.settings.plane))
+        steps, tried = chosen_steps(
+            lambda tried, its=its: [each.dice(tried) for each in its],
+            options(
+                median(each.volume for each in its),
+                median(each.labels.grid.voxel_volume for each in its) ** (1 / 3),
+                segmenter.recipe.settings.plane,
+            ),
+        )
         rows += [{"structure": name, **row} for row in tried]
         if steps.to_dict():
             chosen[name] = steps
     refinement = Refinement(structures=chosen).to_dict()
     replace(segmenter, refinement=refinement).save(home_of(run))
-    write_csv(run / "refinement.csv", rows)
-    return rows
+    write_csv(RunFolder(run).refinement, rows)
+    return Chosen(rows)
 
 
 def _validation_cases(segmenter: Segmenter, dataset: Dataset, run: Path) -> list[Case]:
@@ -160,75 +229,7 @@ def _validation_cases(segmenter: Segmenter, dataset: Dataset, run: Path) -> list
     if len(cases) < FEWEST_CASES:
         raise ConfigError(
             f"{run} was trained with {len(named)} validation cases, {len(cases)} of them labelled "
-            f"in {dataset.root}: choosing steps takes {FEWEST_CASES} or more; name steps yourself"
+            f"in {dataset.root}: choosing steps takes {FEWEST_CASES} or more; give the steps "
+            "yourself"
         )
     return cases
-
-
-def _options(found: Sequence[_Found], plane: str) -> list[Option]:
-    """The steps to try for a structure, fitted to its size and to the voxels."""
-    voxel = median(x.labels.grid.voxel_volume for x in found) ** (1 / 3)
-    volume = median(x.volume for x in found)
-    slices: Option = {"slice_ratio": 0.01}
-    if plane in get_args(Plane) and plane != "axial":
-        slices["slice_plane"] = plane
-    return [
-        slices,
-        {"keep_largest": 1},
-        {"keep_largest": 2},
-        *({"min_mm3": _short(share * volume)} for share in SHARES),
-        {"fill_holes": True},
-        *({"smooth_mm": _short(part * voxel)} for part in (0.7, 1.0)),
-    ]
-
-
-def _short(value: float) -> float:
-    """A number of two digits."""
-    return float(f"{value:.2g}")
-
-
-def _chosen(found: Sequence[_Found], options: Sequence[Option]) -> tuple[Refinement, list[Row]]:
-    """The steps that help one structure, and a row for each step that was tried.
-
-    A step that is not kept has its row from the time when it was given up: in the end, or when
-    another setting of it was kept.
-    """
-    steps, rows, left = Refinement(), list[Row](), list(options)
-    before = [x.dice(steps) for x in found]
-    while True:
-        tried = [(o, [x.dice(replace(steps, **o)) for x in found]) for o in left]
-        helpful = [(o, dices) for o, dices in tried if _helps(before, dices)]
-        if not helpful:
-            return steps, rows + [_row(o, before, dices, False) for o, dices in tried]
-        best, after = max(helpful, key=lambda each: fmean(each[1]))
-        done = [(o, dices) for o, dices in tried if set(o) & set(best)]
-        rows += [_row(o, before, dices, o is best) for o, dices in done]
-        steps, before = replace(steps, **best), after
-        left = [o for o in left if not set(o) & set(best)]
-
-
-def _helps(before: list[float], after: list[float]) -> bool:
-    """Whether a rise is more than noise: where cases get worse, more than two standard errors."""
-    rises = [b - a for a, b in zip(before, after, strict=True)]
-    better, worse = _changes(before, after)
-    error = stdev(rises) / sqrt(len(rises)) if worse else 0.0
-    return fmean(rises) > max(LEAST_RISE, 2 * error) and better >= worse
-
-
-def _changes(before: list[float], after: list[float]) -> tuple[int, int]:
-    """How many cases are better, and how many worse."""
-    pairs = list(zip(before, after, strict=True))
-    return sum(b > a for a, b in pairs), sum(b < a for a, b in pairs)
-
-
-def _row(option: Option, before: list[float], after: list[float], kept: bool) -> Row:
-    better, worse = _changes(before, after)
-    return {
-        "step": " ".join(f"{name} {value}" for name, value in option.items()),
-        "dice_before": round(fmean(before), 5),
-        "dice_after": round(fmean(after), 5),
-        "cases": len(after),
-        "better": better,
-        "worse": worse,
-        "kept": "yes" if kept else "no",
-    }

@@ -6,30 +6,54 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from condyle.config import Augmentation, Experiment, flattened
+from condyle.config.choices import RunSort
+from condyle.config.requests import RunsRequest
 from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
 from condyle.io import write_text
-from condyle.jobs.job import warn
-from condyle.jobs.outputs import Manifest
+from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.outputs import write_csv, write_json
 from condyle.measure import METRICS
 from condyle.report import tables
-from condyle.runs.record import read_csv, 
+from condyle.runs.folder import RunFolder
+from condyle.runs.record import read_csv
+from condyle.train.checkpoint import LAST
 
-__all__ = ["Sort", "differences", "runs", "write_runs"]
+__all__ = ["Listed", "differences", "list_runs", "runs", "write_runs"]
 
 
 Row = dict[str, Any]
-Sort = Literal["name", "dice", "time"]
 
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 """What reading a file that is not what its name says comes to."""
 PARTS = ("train", "validation", "test")
 
 
-def runs(folders: Sequence[Path], *, sort: Sort = "name") -> list[Row]:
+@dataclass(frozen=True)
+class Listed:
+    """A table of runs; or, where that was asked, of their differences."""
+
+    rows: list[Row]
+
+
+@verb
+def runs(request: RunsRequest, job: Job) -> Listed:
+    """The runs below folders, or their differences; written to `out`, if that is given."""
+    rows = (
+        differences(request.folders)
+        if request.differences
+        else list_runs(request.folders, sort=request.sort)
+    )
+    if request.out is not None:
+        write_runs(rows, request.out)
+    return Listed(rows)
+
+
+def list_runs(folders: Sequence[Path], *, sort: RunSort = "name") -> list[Row]:
     """A row a run below the folders: settings, patients, cost, Dice, versions.
 
     Parameters
@@ -51,7 +75,7 @@ def runs(folders: Sequence[Path], *, sort: Sort = "name") -> list[Row]:
     rows = [row for folder in _found(folders) if (row := _read(folder, _listed))]
     if not rows:
         where = ", ".join(str(folder) for folder in folders)
-        raise MissingFile(f"there is no run in {where}: give --out folders of `condyle train`")
+        raise MissingFile(f"there is no run in {where}: give run folders of `condyle train`")
     keys: dict[str, Callable[[Row], Any]] = {
         "name": lambda row: row["run"],
         "dice": lambda row: (row["dice"] is None, -(row["dice"] or 0)),
@@ -91,7 +115,7 @@ def write_runs(rows: Sequence[Row], out: Path) -> Path:
         return write_json(out, list(rows))
     if kind == ".md":
         return write_text(out, tables.markdown(rows))
-    raise ConfigError(f"--out {out} is no table: end its name with .csv, .md or .json")
+    raise ConfigError(f"`out` = {out} is not a table: end its name with .csv, .md or .json")
 
 
 def _found(folders: Sequence[Path]) -> Iterator[Path]:
@@ -102,7 +126,7 @@ def _found(folders: Sequence[Path]) -> Iterator[Path]:
             raise MissingFile(f"{top} is not there, or no folder")
         for here, inside, files in os.walk(top):
             inside[:] = sorted(name for name in inside if not name.startswith("."))
-            if "config.toml" in files:
+            if RunFolder(Path(here)).config.name in files:
                 inside.clear()
                 if Path(here).resolve() not in seen:
                     seen.add(Path(here).resolve())
@@ -112,7 +136,7 @@ def _found(folders: Sequence[Path]) -> Iterator[Path]:
 def _read(folder: Path, what: Callable[[Path, Experiment], Row]) -> Row | None:
     """What a run folder tells, or None and a warning where it cannot be read."""
     try:
-        return what(folder, Experiment.read(folder / "config.toml"))
+        return what(folder, Experiment.read(RunFolder(folder).config))
     except CondyleError as error:
         reason = str(error)
     except DAMAGED as error:
@@ -122,9 +146,9 @@ def _read(folder: Path, what: Callable[[Path, Experiment], Row]) -> Row | None:
 
 
 def _listed(folder: Path, experiment: Experiment) -> Row:
-    finished = Manifest(folder).holds("run")
-    cost = _json(folder / "run.json") if finished else {}
-    made, (epochs, seconds) = _json(folder / "environment.json"), _progress(folder)
+    finished = RunFolder(folder).is_finished
+    cost = _json(RunFolder(folder).cost) if finished else {}
+    made, (epochs, seconds) = _json(RunFolder(folder).environment), _progress(folder)
     training = experiment.training
     return {
         "run": str(folder),
@@ -153,7 +177,7 @@ def _compared(folder: Path, experiment: Experiment) -> Row:
     settings |= {key: listed[key] for key in ("condyle", "commit", "torch")}
     scores = {key: listed[key] for key in ("state", "epochs", "seconds", "parameters")}
     if listed["state"] == "finished":
-        for row in read_csv(folder / "summary.csv"):
+        for row in read_csv(RunFolder(folder).summary):
             shown = METRICS if row["structure"] == "mean" else ("dice",)
             scores |= {f"{metric}, {row['structure']}": row[f"{metric}_mean"] for metric in shown}
     return {"settings": settings, "scores": scores}
@@ -172,10 +196,10 @@ def _json(path: Path) -> Row:
 
 def _progress(folder: Path) -> tuple[int | None, float | None]:
     """Epochs done and seconds of training: of history.csv, or else of the last checkpoint."""
-    if (folder / "history.csv").is_file():
-        rows = read_csv(folder / "history.csv")
+    if (RunFolder(folder).history).is_file():
+        rows = read_csv(RunFolder(folder).history)
         return len(rows), rows[-1].get("seconds") if rows else None
-    last = folder / "checkpoints" / "last.safetensors"
+    last = RunFolder(folder).checkpoints / LAST
     if not last.is_file():
         return None, None
     with last.open("rb") as stream:  # a number of bytes, then that much JSON, then tensors
@@ -189,11 +213,11 @@ def _progress(folder: Path) -> tuple[int | None, float | None]:
 def _patients(folder: Path) -> Row:
     """How many cases each part has, and how many patients these are."""
     found: Row = dict.fromkeys((*PARTS, "patients"))
-    if (folder / "cases.csv").is_file():
-        rows = read_csv(folder / "cases.csv")
+    if (RunFolder(folder).cases).is_file():
+        rows = read_csv(RunFolder(folder).cases)
         found |= {part: sum(row["part"] == part for row in rows) for part in PARTS}
         found["patients"] = len({str(row["patient"]) for row in rows})
-    elif trained := _json(folder / "segmenter" / "segmenter.json").get("training"):
+    elif trained := _json(RunFolder(folder).segmenter / "segmenter.json").get("training"):
         found |= {part: len(trained[part]) for part in PARTS}
     return found
 
@@ -210,7 +234,7 @@ def _in_brief(settings: Augmentation) -> str:
 
 def _dice(folder: Path) -> Row:
     """The mean Dice over cases, of all structures and of each."""
-    found = read_csv(folder / "summary.csv")
+    found = read_csv(RunFolder(folder).summary)
     rows = {str(r["structure"]): None if r["dice_mean"] != r["dice_mean"] else r["dice_mean"]
             for r in found}  # fmt: skip
     mean = rows.pop("mean", None)

@@ -207,7 +207,8 @@ def _made_of(request: SegmentRequest, job: Job) -> list[str]:
     special = [request.specialist] if request.specialist else []
     homes = [home_of(run) for run in (request.run, *request.also, *special)]
     files = [home / name for home in homes for name in ("segmenter.json", "model.safetensors")]
-    return [sha256(file) for file in [*files, *([homes[0] / QUALITY] if request.quality else [])]]
+    files += [homes[0] / QUALITY] if request.quality else []
+    return [sha256(file) for file in files if file.is_file()]
 
 
 def _read(request: SegmentRequest, task: Task, job: Job) -> tuple[tuple[Volume, ...], list[Header]]:

@@ -52,9 +52,7 @@ def card_of(run: Path) -> Card | None:
     return read_json(file, Card) if file.is_file() else None
 
 
-def predict(
-    card: Card, name: str, channels: tuple[Volume, ...], device: str, job: Job
-) -> LabelMap:
+def predict(card: Card, name: str, channels: tuple[Volume, ...], device: str, job: Job) -> LabelMap:
     """The label map of a scan.
 
     Raises

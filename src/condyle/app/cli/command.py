@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json as json_text
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -11,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
@@ -57,7 +59,9 @@ def command_of(
             with bars() as (on_progress, on_warning):
                 job = Job(
                     on_progress=on_progress,
-                    on_warning=lambda w: on_warning(replace(w, sentence=as_flags(w.sentence, names))),
+                    on_warning=lambda w: on_warning(
+                        replace(w, sentence=as_flags(w.sentence, names))
+                    ),
                 )
                 done = getattr(import_module(module), name)(made, job)
         except CondyleError as error:
@@ -82,7 +86,10 @@ def command_of(
 
 def _signature(request: type[Request]) -> inspect.Signature:
     parameters: list[inspect.Parameter] = []
-    ordered = [*request.POSITIONAL, *(n for n in request.model_fields if n not in request.POSITIONAL)]
+    ordered = [
+        *request.POSITIONAL,
+        *(n for n in request.model_fields if n not in request.POSITIONAL),
+    ]
     for name in ordered:
         field = request.model_fields[name]
         if name in request.NO_FLAG:
@@ -118,7 +125,8 @@ NEGATIVE = ("smooth",)
 
 def _listed(kind: Any) -> Any:
     """A type as the command line has it: tuples of any length are lists."""
-    origin, inside = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
+    origin: Any = getattr(kind, "__origin__", None)
+    inside: tuple[Any, ...] = getattr(kind, "__args__", ())
     if origin is tuple and inside[-1] is Ellipsis:
         return list[inside[0]]
     if inside and type(None) in inside:
@@ -150,23 +158,19 @@ def plain(thing: Any) -> Any:
     """A result as JSON values: what is no data (networks, arrays) is left out; NaN becomes null."""
     if isinstance(thing, BaseModel):
         return plain(thing.model_dump(mode="json"))
-    if is_dataclass(thing) and not isinstance(thing, type):
-        inside = {each.name: getattr(thing, each.name) for each in fields(thing)}
-        return {name: plain(value) for name, value in inside.items() if _is_plain(value)}
+    if is_dataclass(thing):
+        return plain({each.name: getattr(thing, each.name) for each in fields(thing)})
     if isinstance(thing, Mapping):
-        return {str(key): plain(value) for key, value in thing.items() if _is_plain(value)}
+        return {str(k): plain(v) for k, v in thing.items() if _is_data(v)}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     if isinstance(thing, list | tuple | set | frozenset):
-        return [plain(value) for value in thing if _is_plain(value)]
-    if hasattr(thing, "item") and not hasattr(thing, "__len__"):
-        thing = thing.item()
-    if isinstance(thing, float):
-        return thing if abs(thing) != float("inf") and thing == thing else None
-    return thing if isinstance(thing, str | int | bool | None) else str(thing)
+        return [plain(value) for value in thing if _is_data(value)]  # pyright: ignore[reportUnknownVariableType]
+    value = thing.item() if isinstance(thing, np.generic) else thing
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)
 
 
-def _is_plain(value: Any) -> bool:
-    scalar = isinstance(value, str | int | float | bool | Path | None) or hasattr(value, "item")
-    inside = isinstance(value, Mapping | list | tuple | set | frozenset | BaseModel)
-    return (scalar and not hasattr(value, "__len__")) or isinstance(value, str) or inside or (
-        is_dataclass(value) and not isinstance(value, type)
-    )
+def _is_data(value: Any) -> bool:
+    """Whether a value can be written as JSON."""
+    kinds = str | int | float | None | Path | Mapping | list | tuple | set | frozenset | BaseModel
+    return isinstance(value, kinds | np.generic) or is_dataclass(value)

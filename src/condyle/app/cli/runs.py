@@ -1,48 +1,31 @@
-"""The verb that lists past runs and sets them side by side."""
+"""The command `condyle runs`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from condyle.app.cli.command import app
+from condyle.app.cli.command import command_of
+from condyle.app.cli.show import say, show_table
+from condyle.config.requests import RunsRequest
+
+if TYPE_CHECKING:
+    from condyle.workflows.runs import Listed
+
+__all__ = ["command"]
 
 
-@app.command
-def runs(
-    folders: list[Path],
-    *,
-    sort: Literal["name", "dice", "time"] = "name",
-    differences: bool = False,
-    out: Path | None = None,
-) -> None:
-    """List the runs below folders: settings, patients, training time, Dice.
-
-    Parameters
-    ----------
-    folders
-        Run folders, or folders that hold some.
-    sort
-        name; dice, the best first; time of training, the shortest first.
-    differences
-        Only the settings in which the runs differ, and their scores side by side.
-    out
-        A file for the table with all its columns: .csv, .md or .json.
-    """
-    from condyle.app.cli.show import say, show_table
-    from condyle.workflows import runs as record
-
-    rows = record.differences(folders) if differences else record.runs(folders, sort=sort)
-    if out:
-        record.write_runs(rows, out)
-        say(f"written into {out}")
-    elif differences:
-        show_table("where the runs differ, and what they reached", rows)
+def show(request: RunsRequest, done: Listed) -> None:
+    """Print the runs, or their differences, unless they were written into a file."""
+    if request.out:
+        say(f"written into {request.out}")
+    elif request.differences:
+        show_table("where the runs differ, and their scores", done.rows)
     else:
-        shown, alike = _short(rows)
-        say(f"{len(rows)} runs{alike}; --out FILE.csv holds more of each")
+        shown, alike = _short(done.rows)
+        say(f"{len(done.rows)} runs{alike}; --out FILE.csv holds more of each")
         show_table("", shown)
 
 
@@ -67,3 +50,6 @@ def _short(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     kept = [{key: value for key, value in row.items() if key not in same} for row in table]
     where = f" in {top}" if top else ""
     return kept, where + (f", all of {', '.join(alike)}" if alike else "")
+
+
+command = command_of(RunsRequest, "condyle.workflows.runs:runs", show)

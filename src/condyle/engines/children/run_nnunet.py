@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw, nnUNet_results
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Original
+
+sys.path.insert(0, str(Path(__file__).parent))  # its own folder alone, never the working one
 from speech import run, say
 
 MOST_FOR_PREDICTING = 0.25

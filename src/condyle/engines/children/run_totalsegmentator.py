@@ -4,9 +4,11 @@ python run_totalsegmentator.py JOB.json
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # its own folder alone, never the working one
 from speech import run, say
 
 RELEASES = "https://github.com/wasserth/TotalSegmentator/releases/download"

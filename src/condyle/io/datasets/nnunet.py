@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from condyle.core import Fold, LabelMap, LabelScheme, Volume
-from condyle.errors import CondyleError, DatasetError, LabelError, OutputError
+from condyle.errors import DatasetError, LabelError
 from condyle.io.scans import write
-from condyle.jobs.outputs import write_text
+from condyle.jobs.outputs import atomic_folder, write_text
 
-__all__ = ["splits_json", "write_nnunet", "write_splits"]
+__all__ = [
+    "require_numbered",
+    "splits_json",
+    "write_case",
+    "write_facts",
+    "write_nnunet",
+    "write_splits",
+]
 
 Pairs = Iterable[tuple[str, tuple[Volume, ...], LabelMap | None]]
 
@@ -61,45 +65,79 @@ def write_nnunet(
     GridMismatch, DatasetError, OutputError
         If a scan and its labels differ in grid, a case is wrong, or `out` is not empty.
     """
-    out = Path(out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise OutputError(f"{out} is not empty: choose a new folder for the data set")
+    require_numbered(scheme)
+    with atomic_folder(Path(out)) as building:
+        labelled, channels = _write_cases(building, pairs, scheme)
+        names = channel_names() if callable(channel_names) else channel_names
+        write_facts(building, name, names, channels, scheme, labelled, folds, beside())
+    return Path(out)
+
+
+def require_numbered(scheme: LabelScheme) -> None:
+    """Raise `LabelError` if structures are not numbered 1, 2, 3, ..., which nnU-Net needs."""
     numbers = [entry.id for entry in scheme.entries]
     if numbers != list(range(1, len(numbers) + 1)):
         raise LabelError(
             f"nnU-Net needs labels numbered 1 to {len(numbers)}, 'ignore' last, the scheme has "
             f"{scheme.to_dict()}"
         )
-    building = out.with_name(f".{out.name[:100]}-{secrets.token_hex(4)}")
-    try:
-        building.mkdir(parents=True)
-        labelled, channels = _write_cases(building, pairs, scheme)
-        names = channel_names() if callable(channel_names) else channel_names
-        if len(names) != channels:
-            raise DatasetError(f"the cases have {channels} channels, named are {', '.join(names)}")
-        if folds:
-            write_splits(building / "splits_final.json", folds)
-        for file, text in beside().items():
-            write_text(building / file, text)
-        facts = {
-            "name": name,
-            "channel_names": {str(n): channel for n, channel in enumerate(names)},
-            "labels": {"background": 0, **scheme.to_dict()},
-            "numTraining": labelled,
-            "file_ending": ".nii.gz",
-        }
-        write_text(building / "dataset.json", json.dumps(facts, indent=1) + "\n")
-        if out.is_dir():
-            out.rmdir()
-        os.replace(building, out)  # noqa: PTH105  Path.replace is the same call, less known as atomic
-    except CondyleError:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{out} could not be written ({reason}); nothing was changed") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return out
+
+
+def write_facts(
+    folder: Path,
+    name: str,
+    channel_names: Sequence[str],
+    channels: int,
+    scheme: LabelScheme,
+    labelled: int,
+    folds: Sequence[Fold] = (),
+    beside: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write what lies beside the cases: folds, other files, and last dataset.json."""
+    if len(channel_names) != channels:
+        listed = ", ".join(channel_names)
+        raise DatasetError(f"the cases have {channels} channels, named are {listed}")
+    written = [write_splits(folder / "splits_final.json", folds)] if folds else []
+    written += [write_text(folder / file, text) for file, text in (beside or {}).items()]
+    facts = {
+        "name": name,
+        "channel_names": {str(n): channel for n, channel in enumerate(channel_names)},
+        "labels": {"background": 0, **scheme.to_dict()},
+        "numTraining": labelled,
+        "file_ending": ".nii.gz",
+    }
+    text = json.dumps(facts, indent=1) + "\n"
+    return [*written, write_text(folder / "dataset.json", text)]
+
+
+def write_case(
+    folder: Path,
+    case: str,
+    volumes: tuple[Volume, ...],
+    labels: LabelMap | None,
+    scheme: LabelScheme,
+) -> list[Path]:
+    """Write one case's channels and labels; gives the files.
+
+    Raises
+    ------
+    GridMismatch, LabelError, DatasetError
+        If its channels or labels differ in grid, a number is not in the scheme, or its name cannot
+        be a file's.
+    """
+    if not case or case != Path(case).name or case.startswith("."):
+        raise DatasetError(f"{case!r} cannot be a case: its name becomes a file's name")
+    for other in volumes[1:]:
+        volumes[0].grid.require_same(other.grid, f"the channels of case {case}")
+    written: list[Path] = []
+    if labels is not None:
+        volumes[0].grid.require_same(labels.grid, f"scan and labels of case {case}")
+        labels.with_scheme(scheme).require_known(f"case {case}")
+        written.append(write(labels, folder / "labelsTr" / f"{case}.nii.gz"))
+    images = folder / ("imagesTs" if labels is None else "imagesTr")
+    for n, volume in enumerate(volumes):
+        written.append(write(volume, images / f"{case}_{n:04d}.nii.gz"))
+    return written
 
 
 def _write_cases(folder: Path, pairs: Pairs, scheme: LabelScheme) -> tuple[int, int]:
@@ -107,24 +145,14 @@ def _write_cases(folder: Path, pairs: Pairs, scheme: LabelScheme) -> tuple[int, 
     seen: set[str] = set()
     channels = labelled = 0
     for case, volumes, labels in pairs:
-        if not case or case != Path(case).name or case.startswith("."):
-            raise DatasetError(f"{case!r} cannot be a case: its name becomes a file's name")
         if case in seen:
             raise DatasetError(f"there is more than one case called {case}")
         channels = channels or len(volumes)
         if len(volumes) != channels:
             raise DatasetError(f"case {case} has {len(volumes)} channels, others {channels}")
         seen.add(case)
-        for other in volumes[1:]:
-            volumes[0].grid.require_same(other.grid, f"the channels of case {case}")
-        if labels is not None:
-            volumes[0].grid.require_same(labels.grid, f"scan and labels of case {case}")
-            labels.with_scheme(scheme).require_known(f"case {case}")
-            write(labels, folder / "labelsTr" / f"{case}.nii.gz")
-            labelled += 1
-        for n, volume in enumerate(volumes):
-            images = "imagesTs" if labels is None else "imagesTr"
-            write(volume, folder / images / f"{case}_{n:04d}.nii.gz")
+        write_case(folder, case, volumes, labels, scheme)
+        labelled += labels is not None
     if not seen:
         raise DatasetError("there are no cases to write")
     return labelled, channels

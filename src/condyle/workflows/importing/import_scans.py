@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from condyle.config.requests import ImportRequest
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
-from condyle.core.merge import OverlapReport, Policy
 from condyle.core.relabel import consecutive
-from condyle.errors import ConfigError, LabelError
-from condyle.io import (
-    dropped,
-    is_dataset,
-    open_dataset,
-    read_channels,
-    read_labels,
-    write_nnunet,
-)
-from condyle.io.datasets.nnunet import splits_json
+from condyle.errors import Cancelled, ConfigError, DatasetError, LabelError, OutputError
+from condyle.io import dropped, is_dataset, open_dataset, read_channels, read_labels
+from condyle.io.datasets.nnunet import require_numbered, splits_json, write_case, write_facts
 from condyle.io.datasets.patients import numbered, patients_csv, patients_given
-from condyle.jobs.progress import Tell, silent, told
+from condyle.jobs.batch import Batch, Done, Task, run_batch
+from condyle.jobs.job import Job, verb
+from condyle.jobs.outputs import written_together
+from condyle.jobs.records import HOME, OutputFolder, Record
 from condyle.prepare import splits
 from condyle.prepare.crop import labelled_slices
 from condyle.prepare.fingerprint import looks_like_ct
 from condyle.prepare.intensity import finite
 from condyle.workflows.importing.masks import Notes, scheme_named
-from condyle.workflows.importing.provenance import case_facts, heard, overlaps_csv
+from condyle.workflows.importing.provenance import case_facts, overlaps_csv, without_paths
 from condyle.workflows.importing.sources import (
     Source,
     Sources,
@@ -37,9 +34,9 @@ from condyle.workflows.importing.sources import (
     sources_of_scans,
 )
 
-__all__ = ["Area", "import_scans"]
+__all__ = ["BATCH", "ImportedDataset", "import_scans"]
 
-Area = Literal["whole", "labelled"]
+_Case = tuple[tuple[Volume, ...], LabelMap | None, dict[str, Any]]
 
 MARGIN = 5
 """Slices that are kept beyond the first and the last that carry labels."""
@@ -48,107 +45,166 @@ LINES = 20
 """Of notes on single cases, as many as are said; overlaps.csv holds all overlaps."""
 
 
-def import_scans(
-    scans: Sequence[Path],
-    masks: Sequence[Path],
-    out: Path,
-    *,
-    scheme: str = "",
-    overlap: Policy = "error",
-    patients: str = "",
-    split: str = "",
-    seed: int = 0,
-    area: Area = "whole",
-    volume: int | None = None,
-    series: str = "",
-    tell: Tell = silent,
-) -> str:
-    """Write scans and their masks as a data set folder; gives back what was done, in words.
+@dataclass(frozen=True)
+class ImportedDataset:
+    """A data set that was written, and what was done, line by line."""
 
-    Parameters
-    ----------
-    scans : files, DICOM folders, zips, or folders of these; or, without masks, one data set
-        folder of any known layout, whose splits, patients and channels are kept.
-    masks : a folder of one scan's masks, or one with such a folder (or a label map) a scan,
-        matched by base name; or the files of one scan's masks.
-    out : the new data set folder.
-    scheme : lower-limb, knee, a JSON file {"name": number}, or '' for the names found.
-    overlap : background, priority or error: what happens to a voxel that two masks claim.
-    patients : a .csv table with the columns case and patient, a regular expression whose first
-        group is the patient in a case's name, or '' for what DICOM's PatientID says. Only
-        patient_001, patient_002, ... are written.
-    split : 24/8/8, 5-fold or leave-one-out, by patient; '' for none, or the data set's own.
-    seed : of the split.
-    area : whole, or labelled for the axial slices that carry labels and 5 more at either end.
-    volume, series : which volume of files that hold several, which series of DICOM folders.
+    folder: Path
+    said: tuple[str, ...]
+
+
+@verb
+def import_scans(request: ImportRequest, job: Job) -> ImportedDataset:
+    """Write scans and their masks as a data set folder, whole or not at all.
+
+    Scans are files, DICOM folders, zips, or folders of these; or, without masks, one data set
+    folder of any known layout, whose splits, patients and channels are kept. Of patients only
+    patient_001, patient_002, ... are written.
+
+    Raises
+    ------
+    DatasetError, LabelError, GridMismatch, SplitError, ...
+        If a scan or its masks are wrong: nothing is written then.
+    OutputError
+        If `out` is not a new folder.
     """
-    wanted = scheme_named(scheme)
-    if not masks and len(scans) == 1 and is_dataset(scans[0]):
-        if volume is not None or series:
-            raise ConfigError("--volume and --series choose among scans; a data set has its own")
-        sources = sources_of_dataset(open_dataset(scans[0]), wanted, overlap)
-    else:
-        sources = sources_of_scans(scans, masks, wanted, overlap, volume, series)
+    out = request.out
+    home = out / HOME
+    unfinished = home.is_dir() and not (out / "dataset.json").exists()
+    if not unfinished and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise OutputError(f"{out} is not empty: choose a new folder for the data set")
+    if out.is_symlink() and not out.exists():
+        raise OutputError(f"{out} is a link to nothing: remove it first")
+    fresh = not out.exists()
+    try:
+        done = run_batch(BATCH, request, job)
+    except BaseException as error:
+        if not isinstance(error, KeyboardInterrupt | Cancelled):
+            for made in ("imagesTr", "imagesTs", "labelsTr", HOME):
+                shutil.rmtree(out / made, ignore_errors=True)
+            if fresh:
+                shutil.rmtree(out, ignore_errors=True)
+        raise
+    shutil.rmtree(home, ignore_errors=True)  # its paths may name patients
+    return done
+
+
+def _sources(request: ImportRequest, job: Job) -> Sources:
+    def found() -> Sources:
+        scheme = scheme_named(request.scheme)
+        if not request.masks and len(request.scans) == 1 and is_dataset(request.scans[0]):
+            if request.volume is not None or request.series:
+                raise ConfigError(
+                    "`volume` and `series` choose among scans; a data set has its own"
+                )
+            return sources_of_dataset(open_dataset(request.scans[0]), scheme, request.overlap)
+        return sources_of_scans(
+            request.scans, request.masks, scheme, request.overlap, request.volume, request.series
+        )
+
+    return job.keep("sources", found)
+
+
+def _patients(request: ImportRequest, sources: Sources) -> dict[str, str]:
+    """Case -> patient_001, ..."""
     known = {source.name: source.patient for source in sources.cases}
-    if patients:
-        known = patients_given(patients, list(known))
-    work = _Import(sources, numbered(known), area, series)
-    work.require_folds(split, seed)
-    write_nnunet(
-        out,
-        Path(out).name,
-        work.cases(tell),
-        consecutive(sources.scheme),
-        work.channels,
-        beside=lambda: work.texts(split, seed),
+    if request.patients:
+        known = patients_given(request.patients, list(known))
+    return numbered(known)
+
+
+def _tasks(request: ImportRequest, job: Job) -> list[Task]:
+    sources = _sources(request, job)
+    scheme = consecutive(sources.scheme)
+    require_numbered(scheme)
+    _Import(request, sources, _patients(request, sources)).require_folds()
+    return [
+        Task(source.name, (*source.files, *source.masks), given=(source, scheme))
+        for source in sources.cases
+    ]
+
+
+def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
+    source: Source = task.given[0]
+    notes: Notes = []
+    channels = tuple(
+        channel.with_array(finite(channel.array, f"case {source.name}"))
+        for channel in source.read()
     )
-    return "\n".join(work.said(Path(out)))
+    labels, report = source.read_labels(notes) if source.read_labels else (None, None)
+    names = [n for file in source.files for n in dropped(file, request.series)]
+    whole = channels[0]
+    if labels is not None:
+        whole.grid.require_same(labels.grid, f"{source.name}: scan and masks")
+    present = list(labels.present()) if labels is not None else []
+    if labels is not None and request.area == "labelled":
+        channels, labels = _cut(source.name, channels, labels)
+    said = [each.sentence for each in job.warnings]
+    warnings = without_paths(source.name, (*source.files, *source.masks), said)
+    pairs = [(p.first, p.second, p.voxels, p.cm3) for p in report.pairs] if report else []
+    data = {
+        "facts": case_facts(source.name, source.files, whole, channels[0], names, warnings),
+        "notes": notes,
+        "present": present,
+        "overlaps": pairs,
+        "is_ct": looks_like_ct(whole),
+        "labelled": labels is not None,
+        "channels": len(channels),
+    }
+    return channels, labels, data
+
+
+def _write(request: ImportRequest, task: Task, found: _Case, job: Job) -> Done:
+    channels, labels, data = found
+    return Done(tuple(write_case(request.out, task.key, channels, labels, task.given[1])), data)
+
+
+def _gather(
+    request: ImportRequest, records: Sequence[Record], folder: OutputFolder
+) -> ImportedDataset:
+    for record in records:
+        record.raise_failure()
+    job = Job()
+    sources = _sources(request, job)
+    work = _Import(request, sources, _patients(request, sources), [dict(r.data) for r in records])
+    counts = {data["channels"] for data in work.data}
+    if len(counts) > 1:
+        raise DatasetError(f"the scans have different numbers of channels: {sorted(counts)}")
+    labelled = sum(data["labelled"] for data in work.data)
+    channels, texts = work.channels(), work.texts()
+    name, scheme = request.out.resolve().name, consecutive(sources.scheme)
+    with written_together():
+        write_facts(request.out, name, channels, counts.pop(), scheme, labelled, (), texts)
+    return ImportedDataset(request.out, tuple(work.said(request.out)))
+
+
+BATCH = Batch(
+    home="condyle.workflows.importing.import_scans:BATCH", stage="importing",
+    request=ImportRequest, tasks=_tasks, compute=_compute, write=_write, gather=_gather,
+)  # fmt: skip
 
 
 @dataclass
 class _Import:
-    """An import under way: what was given, and what was seen of the cases so far."""
+    """An import: what was asked for and given, and what the cases were found to be."""
 
+    request: ImportRequest
     sources: Sources
     patients: Mapping[str, str]
-    area: Area
-    series: str
-    notes: Notes = field(default_factory=list[tuple[str, str]])
+    data: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     remarks: list[str] = field(default_factory=list[str])
-    overlaps: dict[str, OverlapReport] = field(default_factory=dict[str, OverlapReport])
-    facts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    present: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
-    are_ct: list[bool] = field(default_factory=list[bool])
 
-    def cases(self, tell: Tell) -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
-        """Each case as it is to be written."""
-        cases = self.sources.cases
-        for source in told(tell, "importing", cases, len(cases)):
-            with heard(source.name, (*source.files, *source.masks)) as warnings:
-                channels = tuple(
-                    channel.with_array(finite(channel.array, f"case {source.name}"))
-                    for channel in source.read()
-                )
-                labels = self._labels(source, channels[0])
-                names = [n for file in source.files for n in dropped(file, self.series)]
-            whole = channels[0]
-            self.are_ct.append(looks_like_ct(whole))
-            if labels is not None and self.area == "labelled":
-                channels, labels = _cut(source.name, channels, labels)
-            self.facts.append(
-                case_facts(source.name, source.files, whole, channels[0], names, warnings)
-            )
-            yield source.name, channels, labels
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        return [data["facts"] for data in self.data]
 
-    def _labels(self, source: Source, volume: Volume) -> LabelMap | None:
-        if source.read_labels is None:
-            return None
-        labels, report = source.read_labels(self.notes)
-        volume.grid.require_same(labels.grid, f"{source.name}: scan and masks")
-        self.present[source.name] = set(labels.present())
-        if report is not None:
-            self.overlaps[source.name] = report
-        return labels
+    @property
+    def notes(self) -> Notes:
+        return [(case, text) for data in self.data for case, text in data["notes"]]
+
+    @property
+    def are_ct(self) -> list[bool]:
+        return [data["is_ct"] for data in self.data]
 
     def channels(self) -> tuple[str, ...]:
         """The channels' names: nnU-Net scales by them, CT alone by the numbers of all scans."""
@@ -162,9 +218,10 @@ class _Import:
             return ("image",)
         return ("CT" if all(self.are_ct) else "MRI",)
 
-    def texts(self, split: str, seed: int) -> dict[str, str]:
+    def texts(self) -> dict[str, str]:
         """File name -> text of what lies beside dataset.json."""
-        folds = self.folds(split, seed) if split else self.sources.folds
+        split = self.request.split
+        folds = self.folds() if split else self.sources.folds
         if split:
             left = len({self._patient(s) for s in self._labelled()})
             left -= len({self._patient(s) for s in self._labelled() if s.name in folds[0].all})
@@ -177,25 +234,30 @@ class _Import:
         texts = {
             "splits_final.json": splits_json(folds) if folds else "",
             "patients.csv": patients_csv(self.patients) if self.patients else "",
-            "overlaps.csv": overlaps_csv(self.overlaps),
+            "overlaps.csv": overlaps_csv(
+                {data["facts"]["case"]: data["overlaps"] for data in self.data}
+            ),
             "import.json": "[\n" + ",\n".join(map(json.dumps, self.facts)) + "\n]\n",
         }
         return {name: text for name, text in texts.items() if text}
 
-    def folds(self, split: str, seed: int) -> tuple[Fold, ...]:
+    def folds(self) -> tuple[Fold, ...]:
         """The folds of the labelled cases; those of 5-fold share out what structures there are."""
         strata: dict[str, str] = {}
+        present = {data["facts"]["case"]: set(data["present"]) for data in self.data}
         seen: dict[str, set[int]] = {}
         for source in self._labelled():
             patient = self._patient(source)
-            seen[patient] = seen.get(patient, set()) | self.present.get(source.name, set())
+            seen[patient] = seen.get(patient, set()) | present.get(source.name, set())
             strata[patient] = " ".join(f"{number:05d}" for number in sorted(seen[patient]))
-        return splits.split(map(self._case, self._labelled()), split, seed, strata)
+        return splits.split(
+            map(self._case, self._labelled()), self.request.split, self.request.seed, strata
+        )
 
-    def require_folds(self, split: str, seed: int) -> None:
+    def require_folds(self) -> None:
         """Raise `SplitError` before anything is read, if the folds cannot be."""
-        if split:
-            self.folds(split, seed)
+        if self.request.split:
+            self.folds()
             return
         cases = tuple(map(self._case, self.sources.cases))
         folds = self.sources.folds
@@ -221,7 +283,7 @@ class _Import:
         lines += [*_gathered(self.notes), *self.sources.remarks, *self.remarks]
         if consecutive(scheme) != scheme:
             lines.append(f"nnU-Net counts labels from 1 on: {_changes(scheme)}")
-        if self.area == "labelled":
+        if self.request.area == "labelled":
             kept, all_ = (
                 sum(facts[key] for facts in self.facts)
                 for key in ("axial_slices_kept", "axial_slices")
@@ -242,7 +304,7 @@ def _cut(
     try:
         start, stop = labelled_slices(labels, "axial", MARGIN)
     except LabelError as error:
-        raise LabelError(f"{case} has no labels to cut it to: leave it out, or --area") from error
+        raise LabelError(f"{case} has no labels to cut it to: leave it out, or `area`") from error
     turned = labels.grid.orientation
 
     def cut(thing: Any) -> Any:

@@ -4,52 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from condyle.core import LabelMap, Volume
-from condyle.core.merge import OverlapReport
 from condyle.io.paths import ending_of
 from condyle.prepare.crop import lengthwise
 
-__all__ = ["case_facts", "heard", "overlaps_csv"]
+__all__ = ["case_facts", "overlaps_csv", "without_paths"]
 
 
-@contextmanager
-def heard(case: str, files: Sequence[Path]) -> Generator[list[str]]:
-    """The warnings said in the block, with the case's name in place of paths."""
-    listener = _Listener(case, files)
-    log = logging.getLogger("condyle")
-    log.addHandler(listener)
-    try:
-        yield listener.said
-    finally:
-        log.removeHandler(listener)
-
-
-class _Listener(logging.Handler):
-    """Keeps what is said of one case."""
-
-    def __init__(self, case: str, files: Sequence[Path]):
-        super().__init__(logging.WARNING)
-        self.case = case
-        self.said: list[str] = []
-        inside = [path for file in files if file.is_dir() for path in file.rglob("*")]
-        known = {str(path) for file in (*files, *inside) for path in (file, file.resolve())}
-        known |= {file.name for file in files if ending_of(file)}
-        longest_first = sorted(known, key=len, reverse=True)
-        self.paths = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        args = record.args
-        if isinstance(args, tuple):
-            args = tuple(self.case if isinstance(arg, Path) else arg for arg in args)
-        text = str(record.msg) % args if args else str(record.msg)
-        self.said.append(self.paths.sub(lambda _: self.case, text))
+def without_paths(case: str, files: Sequence[Path], sentences: Iterable[str]) -> list[str]:
+    """Warnings of a case with its name in place of its files'."""
+    inside = [path for file in files if file.is_dir() for path in file.rglob("*")]
+    known = {str(path) for file in (*files, *inside) for path in (file, file.resolve())}
+    known |= {file.name for file in files if ending_of(file)}
+    longest_first = sorted(known, key=len, reverse=True)
+    paths = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    return [paths.sub(lambda _: case, sentence) for sentence in sentences]
 
 
 def case_facts(
@@ -84,8 +58,12 @@ def case_facts(
     }
 
 
-def overlaps_csv(overlaps: Mapping[str, OverlapReport]) -> str:
+def overlaps_csv(overlaps: Mapping[str, Sequence[Sequence[Any]]]) -> str:
     """The text of overlaps.csv: voxels and cm³ a case and pair of structures; '' if there is none.
+
+    Parameters
+    ----------
+    overlaps : case -> first and second structure, voxels and cm³ of each pair.
 
     Examples
     --------
@@ -94,8 +72,8 @@ def overlaps_csv(overlaps: Mapping[str, OverlapReport]) -> str:
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    for case, report in overlaps.items():
-        for pair in report.pairs:
-            rows.writerow([case, pair.first, pair.second, pair.voxels, f"{pair.cm3:.6g}"])
+    for case, pairs in overlaps.items():
+        for first, second, voxels, cm3 in pairs:
+            rows.writerow([case, first, second, voxels, f"{cm3:.6g}"])
     body = text.getvalue()
     return f"case,first,second,voxels,cm3\n{body}" if body else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,21 +12,22 @@ import numpy as np
 
 from condyle import networks
 from condyle.config import Experiment, Planes
-from condyle.core import Dataset, Fold, Grid
-from condyle.errors import ConfigError, DatasetError
-from condyle.jobs.job import note
-from condyle.jobs.progress import Tell, silent, told
+from condyle.config.requests import PlanRequest
+from condyle.core import Case, Dataset, Fold, Grid
+from condyle.errors import ConfigError
+from condyle.io import open_dataset
+from condyle.jobs.job import Job, verb
+from condyle.jobs.outputs import write_text
 from condyle.networks import NetworkName, SegmentationNetwork
 from condyle.networks.device import pick_device
 from condyle.predict import Segmenter
 from condyle.prepare.fingerprint import Fingerprint, fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.prepare.splits import with_validation_cases, default_folds
+from condyle.prepare.splits import fold_of
 from condyle.train.pace import memory_here, memory_of_step, seconds_of_step
 
-__all__ = ["Plan", "fold_of", "plan"]
-
+__all__ = ["TrainingPlan", "plan", "plan_training", "toml_of"]
 
 FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-plain"
 """The networks to choose from: a pretrained one for slices, a small one for volumes."""
@@ -46,31 +48,60 @@ SHARE_OF_MEMORY = 0.6
 
 
 @dataclass(frozen=True)
-class Plan:
-    """An experiment with nothing left open, and a sentence for each thing that was chosen."""
+class TrainingPlan:
+    """An experiment with nothing left open, and a sentence for each thing that was chosen.
+
+    Parameters
+    ----------
+    network : of the experiment, as `build` made it.
+    """
 
     experiment: Experiment
     reasons: tuple[str, ...]
+    network: SegmentationNetwork
 
 
-def fold_of(dataset: Dataset, experiment: Experiment) -> Fold:
-    """The fold asked for, with cases for choosing taken out of its training cases."""
-    labelled = dataset.labelled()
-    if not labelled:
-        raise DatasetError(f"{dataset.root} holds no labelled case: there is nothing to learn from")
-    if not dataset.folds:
-        dataset = dataset.with_folds(default_folds(labelled))
-    return with_validation_cases(labelled, dataset.fold(experiment.fold), experiment.training.seed)
+Build = Callable[[Experiment, int, int], SegmentationNetwork]
+"""Makes the network of an experiment, for so many channels and classes."""
 
 
-def plan(
+@verb
+def plan(request: PlanRequest, job: Job) -> TrainingPlan:
+    """What `train` would do with these scans, this time and this machine, and why.
+
+    With `out`, a TOML file to edit and to give to `condyle train --config`.
+
+    Raises
+    ------
+    ConfigError, DatasetError
+        If a setting, the data set or the fold is wrong.
+    """
+    experiment = request.experiment()
+    dataset = open_dataset(Path(experiment.dataset))
+    fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    made = plan_training(experiment, dataset, fold, job, plane=request.plane)
+    if request.out is not None:
+        write_text(request.out, toml_of(made))
+    return made
+
+
+def toml_of(plan: TrainingPlan) -> str:
+    """A plan as TOML: its reasons as comments, and all settings."""
+    reasons = "".join(f"# {reason}\n" for reason in plan.reasons)
+    return reasons + plan.experiment.to_toml()
+
+
+def plan_training(
     experiment: Experiment,
     dataset: Dataset,
+    fold: Fold,
+    job: Job,
     *,
     plane: Planes | None = None,
     processes: int = 1,
-    tell: Tell = silent,
-) -> Plan:
+    build: Build | None = None,
+    cases: Sequence[Case] | None = None,
+) -> TrainingPlan:
     """The experiment with all that it leaves open chosen from the training scans and the machine.
 
     Network, preparation, inflation, sample and batch: what it gives is kept. Under a budget the
@@ -80,46 +111,50 @@ def plan(
     ----------
     plane : of the slices; wins over the experiment's preparation.
     processes : among which a batch will be shared.
+    build : makes the network; None: with random weights, for its size and speed alone.
+    cases : the training cases, if they are read in a way of their own.
     """
-    scans = _Scans(dataset, fold_of(dataset, experiment), tell)
+    build = build or _unweighted
+    scans = _Scans(dataset, cases or dataset.select(fold.train), job)
     reasons: list[str] = []
     candidates, filled = _candidates(experiment, scans, plane), experiment
+    network: SegmentationNetwork | None = None
     for name, why in candidates:
         filled = experiment.changed(network=experiment.network.changed(name=name))
         filled = _with_inflation(_with_preparation(filled, scans, plane), scans)
-        network = _network(filled, scans)
+        network = build(filled, scans.channels, scans.classes)
         filled, pace, steps = _with_batch(_with_patch(filled, scans, network), network, processes)
         reasons += [why, pace]
         if steps is None or steps >= FEWEST_STEPS or name == candidates[-1][0]:
             break
         reasons.append(f"that is too slow: {name} needs {FEWEST_STEPS} steps to be worth its time")
+    assert network is not None
     for reason in reasons:
-        note(f"plan: {reason}")
-    return Plan(filled, tuple(reasons))
+        job.note(f"plan: {reason}")
+    return TrainingPlan(filled, tuple(reasons), network)
 
 
 class _Scans:
     """The training scans; what they are like is read when first asked."""
 
-    def __init__(self, dataset: Dataset, fold: Fold, tell: Tell):
-        self.cases = dataset.select(fold.train)
+    def __init__(self, dataset: Dataset, cases: Sequence[Case], job: Job):
+        self.cases = cases
         self.classes = len(dataset.scheme) + 1
-        self.tell = tell
+        self.channels = len(dataset.channel_names)
+        self.job = job
 
     @cached_property
     def seen(self) -> Fingerprint:
         """What they are like."""
-        return fingerprint(told(self.tell, "looking at the scans", self.cases, len(self.cases)))
+        return fingerprint(self.job.track("reading the scans", self.cases))
 
-    @cached_property
-    def channels(self) -> int:
-        """Channels of a scan."""
-        return len(self.cases[0].channels())
+    def grids(self) -> list[Grid]:
+        """The grid of each scan, along the RAS axes."""
+        return [Grid.regular(case.shape, spacing=case.spacing) for case in self.seen.cases]
 
     def working_grids(self, recipe: Recipe) -> list[Grid]:
         """The grid of each scan as a network sees it."""
-        cases = self.seen.cases
-        return [recipe.working_grid(Grid.regular(c.shape, spacing=c.spacing)) for c in cases]
+        return [recipe.working_grid(grid) for grid in self.grids()]
 
 
 def _candidates(
@@ -165,7 +200,7 @@ def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
         return experiment
     through, kept = AXIS[planes_of(settings.plane)[-1]], inflation.keep_depth
     if kept is None:
-        grid = Recipe(settings).working_grid(scans.cases[0].image().grid)
+        grid = Recipe(settings).working_grid(scans.grids()[0])
         pixel = float(np.delete(grid.spacing, through).mean())
         kept = max(round(math.log2(grid.spacing[through] / pixel)), 0)
     changed = inflation.changed(axis=2 + through, keep_depth=kept)
@@ -236,9 +271,9 @@ def _with_batch(
     return experiment.changed(training=training.changed(batch=batch)), pace, steps
 
 
-def _network(experiment: Experiment, scans: _Scans) -> SegmentationNetwork:
+def _unweighted(experiment: Experiment, channels: int, classes: int) -> SegmentationNetwork:
     """The network in its shape, with random weights."""
-    rules = experiment.network
+    settings = experiment.network
     return networks.build(
-        rules.name, scans.channels, scans.classes, "none", rules.deep_supervision, rules.inflation
+        settings.name, channels, classes, "none", settings.deep_supervision, settings.inflation
     )[0]

@@ -9,50 +9,51 @@ from typing import Any, TypeVar
 import numpy as np
 
 from condyle.core import Case
-from condyle.jobs.job import warn
-from condyle.jobs.pipeline import failing_alone
-from condyle.jobs.progress import Tell, silent, told
+from condyle.errors import CondyleError
+from condyle.jobs.job import Job
+from condyle.jobs.outputs import write_csv
 from condyle.measure.likelihood import Likelihood
 from condyle.predict import Segmenter
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.resample import resample_labels
-from condyle.runs.record import read_csv, 
+from condyle.runs.folder import RunFolder
+from condyle.runs.record import read_csv
 
-__all__ = ["MOST_CASES", "count_likelihood", "likelihood_of", "read_likelihood"]
+__all__ = ["MOST_CASES", "count_probabilities", "likelihood_of", "read_likelihood"]
 
 T = TypeVar("T")
 
 MOST_CASES = 8
 """Cases that are looked at: a voxel in a thousand would do for the curves."""
-FILE = "likelihood.csv"
 
 
-def count_likelihood(
+def count_probabilities(
     segmenter: Segmenter,
     cases: Sequence[Case],
-    out: Path,
+    run: RunFolder,
+    job: Job,
     *,
     device: str = "auto",
-    tell: Tell = silent,
 ) -> dict[str, Likelihood]:
-    """Structure -> voxels of held-out cases by probability; written as likelihood.csv into `out`.
+    """Structure -> voxels of held-out cases by probability; written as likelihood.csv into the run.
 
     Counted are the voxels of the grid that the network sees, of at most 8 cases, evenly chosen
     among all; what nobody labelled is left out. A case that fails is left out, and logged.
     """
     runtime = TorchRuntime.of(segmenter.network, device)
     counts = {name: Likelihood.none() for name in segmenter.scheme.names}
-    failed: dict[str, str] = {}
     chosen = evenly(cases, MOST_CASES)
-    for case in told(tell, "weighing probabilities", chosen, len(chosen)):
-        with failing_alone(case.id, failed):
+    for case in job.track("weighing probabilities", chosen):
+        try:
             found = likelihood_of(segmenter, runtime, case)
-            counts = {name: counts[name] + found[name] for name in counts}
-    for name, reason in failed.items():
-        warn(f"the probabilities of {name} are not counted: {reason}")
+        except (CondyleError, MemoryError, RuntimeError) as error:
+            job.check()
+            job.warn(f"the probabilities of {case.id} are not counted: {error}", about=case.id)
+            continue
+        counts = {name: counts[name] + found[name] for name in counts}
     rows = [{"structure": name, **row} for name, count in counts.items() for row in count.rows()]
     if rows:
-        write_csv(Path(out) / FILE, rows)
+        write_csv(run.probabilities, rows)
     return counts
 
 
@@ -75,7 +76,7 @@ def read_likelihood(run: Path) -> dict[str, Likelihood]:
 
     Empty where there is none.
     """
-    path = Path(run) / FILE
+    path = RunFolder(Path(run)).probabilities
     if not path.is_file():
         return {}
     rows: dict[str, list[dict[str, Any]]] = {}

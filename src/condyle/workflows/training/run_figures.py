@@ -11,11 +11,11 @@ from torch import nn
 from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
 from condyle.io import read_labels, write_text
-from condyle.jobs.outputs import write_bytes
+from condyle.jobs.outputs import write_bytes, write_csv
 from condyle.prepare.slices import AXIS
 from condyle.report import figures
 from condyle.report.samples import samples
-from condyle.runs.record import 
+from condyle.runs.folder import RunFolder
 
 __all__ = ["outline", "write_beginning", "write_slices"]
 
@@ -25,19 +25,21 @@ DEPTH = 3
 """Modules within modules that network.txt lists."""
 
 
-def write_beginning(name: str, network: nn.Module, dataset: Dataset, fold: Fold, out: Path) -> None:
+def write_beginning(
+    name: str, network: nn.Module, dataset: Dataset, fold: Fold, run: RunFolder
+) -> None:
     """Write network.txt, the network's modules with their parameters, and cases.csv.
 
     The latter has each case of the fold, its patient and the part it plays.
     """
-    write_text(out / "network.txt", f"{name}\n{outline(network)}")
+    write_text(run.network, f"{name}\n{outline(network)}")
     parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
     rows = [
         {"case": case.id, "patient": case.patient, "part": part}
         for part, names in parts.items()
         for case in dataset.select(names)
     ]
-    write_csv(out / "cases.csv", rows)
+    write_csv(run.cases, rows)
 
 
 def outline(network: nn.Module) -> str:
@@ -68,7 +70,7 @@ def _size(module: nn.Module) -> int:
 
 
 def write_slices(
-    cases: Sequence[Case], predictions: Mapping[str, Path], experiment: Experiment, out: Path
+    cases: Sequence[Case], predictions: Mapping[str, Path], experiment: Experiment, run: RunFolder
 ) -> Path | None:
     """slices.png: slices of held-out cases, drawn by lot; its path, or None where no case is.
 
@@ -86,7 +88,7 @@ def write_slices(
         tiles.append(_tile(case, file, plane, rng))
     if not tiles:
         return None
-    return write_bytes(out / "slices.png", samples(tiles))
+    return write_bytes(run.slices, samples(tiles))
 
 
 def _tile(

@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,19 +18,24 @@ import torch
 from lightning_fabric import Fabric
 
 from condyle import networks
-from condyle.config import Experiment, Planes
-from condyle.core import Case, Dataset, Fold
+from condyle.config import Experiment, Planes, flattened, seconds
+from condyle.config.requests import TrainRequest
+from condyle.core import Dataset, Fold
 from condyle.engines import is_engine
 from condyle.errors import CondyleError, ConfigError, OutOfMemory
-from condyle.io import open_dataset, write_text
-from condyle.jobs.job import note, warn
-from condyle.jobs.progress import Tell, silent, told
+from condyle.io import open_dataset
+from condyle.jobs.job import Job, Progress, verb
+from condyle.jobs.outputs import write_csv, write_json, write_text
 from condyle.measure.overlap import Counts, count
+from condyle.networks import SegmentationNetwork
+from condyle.networks.seeds import seeded
 from condyle.predict import Segmenter
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.runs.record import environment, logged, require_room, 
+from condyle.prepare.splits import fold_of
+from condyle.runs.folder import RunFolder
+from condyle.runs.record import environment
 from condyle.runs.tracking import Track, require_trackers, tracked
 from condyle.train import (
     Batches,
@@ -42,19 +47,24 @@ from condyle.train import (
     fit,
     steps_per_epoch,
 )
-from condyle.train.prepared_cases import mapped, prepare, reach_mm
+from condyle.train.pace import seconds_of_forward
+from condyle.train.prepared_cases import kept_in_memory, mapped, prepare, reach_mm
 from condyle.train.sampling import IGNORE
-from condyle.workflows.evaluate import Learnt, judge
+from condyle.workflows.evaluate import TrainingSummary, evaluate_run
 from condyle.workflows.segment import segment_cases
-from condyle.workflows.training import run_figures as portrait
-from condyle.workflows.training import train_engine as engines
-from condyle.prepare.splits import fold_of, plan
-from condyle.workflows.training.probabilities import MOST_CASES, count_likelihood
+from condyle.workflows.training import run_figures, train_engine
+from condyle.workflows.training.plan import plan_training
+from condyle.workflows.training.probabilities import MOST_CASES, count_probabilities
+from condyle.workflows.training.support import require_supported
 
 __all__ = ["Run", "train"]
 
 T = TypeVar("T")
 
+FACTOR_FOR_SCORING = 2.0
+"""What predicting and scoring a case takes as a multiple of the network's own time."""
+SECONDS_A_CASE = 0.3
+"""Of reading, scoring and writing a small case."""
 SHARE_FOR_THE_END = 0.04
 """Part of a budget kept for writing the report, beside the time that judging is seen to take."""
 
@@ -69,61 +79,89 @@ class Run:
     summary: list[dict[str, Any]]
 
 
-def train(
-    experiment: Experiment,
-    out: Path,
-    *,
-    plane: Planes | None = None,
-    resume: bool = False,
-    tell: Tell = silent,
-) -> Run | engines.EngineRun:
-    """Train a segmenter as the experiment says, into the run folder `out`.
+@verb
+def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
+    """Train a segmenter as the request says, into its run folder.
 
-    Parameters
-    ----------
-    experiment : data set, fold, network, settings. Its preparation is chosen from the training
-        scans if it gives none.
-    out : the run folder; refused if something is in it, unless `resume`.
-    plane : of the slices; wins over the experiment's preparation.
-    resume : go on with an interrupted run as its own config.toml says.
-    tell : is told how far it is.
+    The preparation is chosen from the training scans if the settings give none.
 
     Raises
     ------
     DatasetError, SplitError, ConfigError, WeightsError
         If the data set, the fold or the network cannot be had, before anything is written.
+    OutputError
+        If something is in the run folder and `resume` is not asked, or another process trains in
+        it.
     """
-    if is_engine(experiment.network.name):
-        return engines.train(experiment, out, resume=resume, tell=tell)
     started = time.monotonic()
-    out = Path(out)
+    run = RunFolder(request.out)
+    experiment, plane = _experiment(request, run)
+    require_supported(experiment, plane)
+    if is_engine(experiment.network.name):
+        return train_engine.train(experiment, run, job, resume=request.resume)
     fabric = fabric_for(experiment.device)
     first = fabric.is_global_zero
-    if resume and (out / "config.toml").is_file():
-        experiment, plane = Experiment.read(out / "config.toml"), None
-    elif first:
-        require_room(out)
-    if experiment.training.epochs and experiment.training.budget:
-        raise ConfigError("give either --epochs or --budget, not both")
+    if first and not (request.resume and run.is_begun):
+        run.require_room()
     require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
     build_loss(experiment.training.loss)
     class_weights(experiment.training.class_weights, dataset.scheme.names)
-    fold = fold_of(dataset, experiment)
-    fresh = first and not out.exists()
+    fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    fresh = first and not run.path.exists()
     fabric.barrier()
+    if not first:
+        job = Job()
     try:
         with (
-            logged(out) if first else nullcontext([]) as warnings,
-            tracked(experiment.log if first else (), out) as track,
+            run.opened(job) if first else nullcontext(),
+            tracked(experiment.log if first else (), run.path) as track,
         ):
-            tell = tell if first else silent
-            work = _Work(experiment, dataset, fold, out, plane, fabric, tell, track)
-            return work.run(started, resume, warnings)
+            work = _Work(experiment, dataset, fold, run, fabric, job, track)
+            work.plan(plane)
+            work.prepare()
+            return work.run_all(started, request.resume)
     except CondyleError:
-        if fresh and not (out / "checkpoints").exists():
-            shutil.rmtree(out, ignore_errors=True)  # nothing was learnt yet: leave nothing behind
+        if fresh and not run.checkpoints.exists():
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing was learnt yet: leave nothing
         raise
+
+
+def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Planes | None]:
+    """What is asked for: of a run that goes on, its own settings.
+
+    Raises
+    ------
+    ConfigError
+        If a run that goes on was begun with other settings than those that are given.
+    """
+    if not (request.resume and run.is_begun):
+        return request.experiment(), request.plane
+    begun = run.experiment()
+    if request.is_bare:
+        return begun, None
+    asked, had = flattened(request.asked()), flattened(begun.model_dump(mode="json"))
+    if request.plane:
+        asked["preparation.plane"] = request.plane
+    other = [f"`{name}`" for name, value in asked.items() if not _agrees(name, value, had)]
+    if other:
+        raise ConfigError(
+            f"{run.path} was begun with other settings ({', '.join(other)}): leave them out to go "
+            "on, or choose another `out`"
+        )
+    return begun, None
+
+
+def _agrees(name: str, value: Any, had: Mapping[str, Any]) -> bool:
+    """Whether a setting that is given is what a run was begun with; what was chosen there fits."""
+    if name in ("device", "log") or (name == "network.name" and value == "auto"):
+        return True
+    old = had.get(name)
+    if name == "dataset":
+        return Path(str(old)).resolve() == Path(str(value)).resolve()
+    if name == "training.budget":
+        return seconds(value) == old
+    return old == value or (isinstance(old, list) and list(value) == old)
 
 
 class _Work:
@@ -133,36 +171,68 @@ class _Work:
     """
 
     def __init__(
-        self, experiment: Experiment, dataset: Dataset, fold: Fold, out: Path,
-        plane: Planes | None, fabric: Fabric, tell: Tell, track: Track,
+        self, experiment: Experiment, dataset: Dataset, fold: Fold, run: RunFolder,
+        fabric: Fabric, job: Job, track: Track,
     ):  # fmt: skip
-        self.fold, self.out, self.fabric, self.tell, self.track = fold, out, fabric, tell, track
+        self.experiment, self.dataset, self.fold, self.run = experiment, dataset, fold, run
+        self.fabric, self.job, self.track = fabric, job, track
         self.first = fabric.is_global_zero
         self.scheme = replace(dataset.scheme, ignore=None)  # what the segmenter finds
+        self.channels = len(dataset.channel_names)
         self.held_out = dataset.select(fold.test)
+        self.cases = kept_in_memory(dataset.select((*fold.train, *fold.validation)))
+        self.origin = ""
+
+    def plan(self, plane: Planes | None) -> None:
+        """Choose what is left open, build the network, and write the settings.
+
+        What is wrong with any case is said now, not after a night of training.
+        """
         if self.first:
-            _say_what_is_odd(fold)
-        # what is wrong with any case is said now, not after a night of training
-        self.experiment = self._once(
-            lambda: (
-                plan(
-                    experiment, dataset, plane=plane, processes=fabric.world_size, tell=tell
-                ).experiment
+            self._warn_of_missing_parts()
+            made = plan_training(
+                self.experiment, self.dataset, self.fold, self.job, plane=plane,
+                processes=self.fabric.world_size, build=self._built,
+                cases=self.cases[: len(self.fold.train)],
+            )  # fmt: skip
+            self.experiment, self.network = made.experiment, made.network
+            for case in self.job.track("reading the test cases", self.held_out):
+                case.pair()
+            write_text(self.run.config, self.experiment.to_toml())
+            write_json(self.run.environment, environment())
+        self.experiment = self._once(lambda: self.experiment)
+        if not self.first:
+            self.network = self._built(self.experiment, self.channels, len(self.scheme) + 1)
+        name = self.experiment.network.name
+        self.job.note(f"network {name}, weights: {self.origin}")
+        self._once(
+            lambda: run_figures.write_beginning(
+                name, self.network, self.dataset, self.fold, self.run
             )
         )
-        self._once(self._look_at_the_rest)
+
+    def _built(self, experiment: Experiment, channels: int, classes: int) -> SegmentationNetwork:
+        """The network with its first weights, the same in every process."""
+        settings = experiment.network
+        with seeded(experiment.training.seed):
+            network, found = networks.build(
+                settings.name, channels, classes, settings.weights, settings.deep_supervision,
+                settings.inflation,
+            )  # fmt: skip
+        self.origin = found.origin if found else "random numbers"
+        return network
+
+    def prepare(self) -> None:
+        """Put all training and validation cases on disk as the network sees them."""
         assert self.experiment.preparation is not None
         self.recipe = Recipe(self.experiment.preparation)
-        self.channels = len(dataset.select(fold.train[:1])[0].channels())
-        self._once(self._write_settings)
-        self._build()
-        name = self.experiment.network.name
-        self._once(lambda: portrait.write_beginning(name, self.network, dataset, fold, out))
-        cases = dataset.select((*fold.train, *fold.validation))
-        self._once(lambda: self._prepare(cases))
-        ready = {case.id: mapped(case.id, out / "prepared") for case in cases}
-        self.training = [ready[i] for i in fold.train]
-        self.validation = [ready[i] for i in fold.validation]
+        if self.first:
+            for case in self.job.track("preparing", self.cases):
+                prepare(case, self.recipe, self.run.prepared)
+        self.cases = ()  # and what was kept of them in memory
+        self.fabric.barrier()
+        self.training = [mapped(i, self.run.prepared) for i in self.fold.train]
+        self.validation = [mapped(i, self.run.prepared) for i in self.fold.validation]
         self.reach_mm = max(reach_mm(case) for case in self.training)
 
     def _once(self, make: Callable[[], T]) -> T:
@@ -170,66 +240,50 @@ class _Work:
         made = make() if self.first else None
         return cast(T, self.fabric.broadcast(made))
 
-    def _look_at_the_rest(self) -> None:
-        for case in told(self.tell, "looking at the rest", self.held_out, len(self.held_out)):
-            case.pair()
-
-    def _write_settings(self) -> None:
-        write_text(self.out / "config.toml", self.experiment.to_toml())
-        write_json(self.out / "environment.json", environment())
-
-    def _build(self) -> None:
-        """The network with its first weights, the same in every process."""
-        torch.manual_seed(self.experiment.training.seed)
-        rules = self.experiment.network
-        self.network, found = networks.build(
-            rules.name, self.channels, len(self.scheme) + 1, rules.weights,
-            rules.deep_supervision, rules.inflation,
-        )  # fmt: skip
-        self.origin = found.origin if found else "random numbers"
-        note(f"network {rules.name}, weights: {self.origin}")
-
-    def _prepare(self, cases: Sequence[Case]) -> None:
-        for case in told(self.tell, "preparing", cases, len(cases)):
-            prepare(case, self.recipe, self.out / "prepared")
-
-    def run(self, started: float, resume: bool, warnings: list[str]) -> Run:
-        """Fit, judge and write; what other processes than the first one know is not judged."""
+    def run_all(self, started: float, resume: bool) -> Run:
+        """Fit, score and write; only the first process scores."""
         self._say_what_is_missing()
         history = self._fit(started, resume)
         segmenter, summary = self.segmenter(history), list[dict[str, Any]]()
         if self.first:
-            write_csv(self.out / "history.csv", history.rows)
-            segmenter.save(self.out / "segmenter")
-            trained = time.monotonic()
-            done = segment_cases(
-                segmenter, self.held_out, self.out / "predictions",
-                device=self.experiment.device, tell=self.tell,
-            )  # fmt: skip
-            learnt = Learnt(
+            write_csv(self.run.history, history.rows)
+            segmenter.save(self.run.segmenter)
+            device, trained = self.experiment.device, time.monotonic()
+            written = segment_cases(
+                segmenter, self.held_out, self.run.predictions, self.job, device=device
+            )
+            learnt = TrainingSummary(
                 data=segmenter.training,
                 history=history.rows,
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
                 seconds=history.rows[-1]["seconds"],
                 seconds_a_case=(time.monotonic() - trained) / max(len(self.held_out), 1),
-                warnings=warnings,
             )
-            device = self.experiment.device
-            count_likelihood(segmenter, self.held_out, self.out, device=device, tell=self.tell)
-            portrait.write_slices(self.held_out, done.written, self.experiment, self.out)
-            summary = judge(
-                self.held_out, done.written, self.out, self.experiment, learnt, self.tell
+            count_probabilities(segmenter, self.held_out, self.run, self.job, device=device)
+            run_figures.write_slices(self.held_out, written, self.experiment, self.run)
+            summary = evaluate_run(
+                self.held_out, written, self.run, self.experiment, learnt, self.job
             )
             self.track.finish(history.rows[-1]["epoch"], summary)
-            shutil.rmtree(self.out / "prepared", ignore_errors=True)
-        return Run(self.out, segmenter, history, summary)
+            shutil.rmtree(self.run.prepared, ignore_errors=True)
+        return Run(self.run.path, segmenter, history, summary)
+
+    def _warn_of_missing_parts(self) -> None:
+        """Warn of what a fold leaves unknown."""
+        if not self.fold.test:
+            self.job.warn("No test cases: the model's performance will not be measured.")
+        if not self.fold.validation:
+            self.job.warn(
+                f"no case is left to choose the best weights by ({len(self.fold.train)} for "
+                "training): the last ones are taken"
+            )
 
     def _say_what_is_missing(self) -> None:
         """Warn of structures that no training case holds."""
         present = set[int]().union(*(np.unique(case.labels).tolist() for case in self.training))
         for index, name in enumerate(self.scheme.names, 1):
             if index not in present and self.first:
-                warn(
+                self.job.warn(
                     f"no training case of fold {self.experiment.fold} holds {name}: the "
                     "segmenter will never find it"
                 )
@@ -246,7 +300,7 @@ class _Work:
             except OutOfMemory as error:
                 if size < 2 * self.fabric.world_size or self.fabric.world_size > 1:
                     raise
-                warn(f"{error}; going on with batches of {size // 2}")
+                self.job.warn(f"{error}; going on with batches of {size // 2}")
         raise AssertionError
 
     def _fit_by(self, size: int, seconds: float | None, resume: bool) -> History:
@@ -254,7 +308,7 @@ class _Work:
         if size % shares:
             raise ConfigError(
                 f"a batch of {size} cannot be shared evenly among {shares} processes: "
-                f"give --batch {math.ceil(size / shares) * shares}"
+                f"give `training.batch` = {math.ceil(size / shares) * shares}"
             )
         assert settings.patch is not None
         batches = Batches(
@@ -270,13 +324,14 @@ class _Work:
             self.experiment.network,
             steps=steps_per_epoch(size, batches.samples, settings.steps),
             seconds=seconds,
-            folder=self.out / "checkpoints",
+            folder=self.run.checkpoints,
             validate=self._validate if self.validation else None,
             class_weights=class_weights(settings.class_weights, self.scheme.names),
             fabric=self.fabric,
             resume=resume,
             on_step=self._show,
             on_epoch=self.track.epoch,
+            cancelled=lambda: self.job.is_cancelled,
         )
 
     def _seconds_for_fitting(self, started: float) -> float | None:
@@ -284,12 +339,12 @@ class _Work:
         budget = self.experiment.training.budget
         if not budget:
             return None
-        reserve = SHARE_FOR_THE_END * budget + self._seconds_of_judging()
+        reserve = SHARE_FOR_THE_END * budget + self._seconds_of_scoring()
         seconds = budget - (time.monotonic() - started) - reserve
         if seconds < 0.2 * budget:
             raise ConfigError(
                 f"a budget of {budget:g} s leaves {max(seconds, 0):.0f} s for fitting "
-                "after preparing and judging: give more time, or a larger preparation.spacing"
+                "after preparing and judging: give more time, or a larger `preparation.spacing`"
             )
         return seconds
 
@@ -323,18 +378,22 @@ class _Work:
         thickness = float(np.median([case.spacing[through] for case in self.training]))
         return (self.experiment.training.hard_slices or 0) * thickness
 
-    def _seconds_of_judging(self) -> float:
-        """Seconds that judging the held-out cases will take, from segmenting the first one."""
+    def _seconds_of_scoring(self) -> float:
+        """Seconds that predicting and scoring the test cases will take, by their voxels.
+
+        A step on a sample is some three forward passes; predicting also reads, resamples, scores
+        and writes, which is as much again.
+        """
+        assert self.experiment.training.patch is not None
         if not self.held_out:
             return 0.0
-        spans: list[float] = []
-        for _ in range(2):  # the first time, libraries start
-            started = time.monotonic()
-            channels, device = self.held_out[0].channels(), self.experiment.device
-            self.segmenter().segment(channels, device, runtime="torch")
-            spans.append(time.monotonic() - started)
-        looks = len(self.held_out) + min(len(self.held_out), MOST_CASES)  # labels, probabilities
-        return 1.5 * min(spans) * looks
+        sides = [n for n in self.experiment.training.patch if n > 1 or self.network.spatial == 3]
+        one = seconds_of_forward(self.network, tuple(sides), self.experiment.device)
+        voxels = float(np.mean([np.prod(case.labels.shape) for case in self.training]))
+        planes = len(planes_of(self.recipe.settings.plane)) if self.network.spatial == 2 else 1
+        each = one * planes * max(voxels / math.prod(sides), 1.0) + SECONDS_A_CASE
+        predicted = len(self.held_out) + min(len(self.held_out), MOST_CASES)
+        return FACTOR_FOR_SCORING * each * predicted
 
     def _validate(self, network: torch.nn.Module) -> dict[str, float]:
         """Loss, mean IoU and mean Dice over validation cases, and Dice a structure.
@@ -372,18 +431,8 @@ class _Work:
         best = f", validation Dice {moment.dice:.3f}" if moment.dice is not None else ""
         left = f"{moment.seconds_left / 60:.0f} min left" if moment.seconds_left > 90 else (
             f"{moment.seconds_left:.0f} s left")  # fmt: skip
-        self.tell("training", moment.progress, f"loss {moment.loss:.3f}{best}, {left}")
-
-
-def _say_what_is_odd(fold: Fold) -> None:
-    """Warn of what a fold leaves unknown."""
-    if not fold.test:
-        warn("no case is held out: nothing will say how good this segmenter is")
-    if not fold.validation:
-        warn(
-            f"no case is left to choose the best weights by ({len(fold.train)} for training): "
-            "the last ones are taken"
-        )
+        words = f"loss {moment.loss:.3f}{best}, {left}"
+        self.job.say(Progress("training", moment.progress, words=words))
 
 
 def _standard_error(values: Sequence[float]) -> float:

@@ -23,24 +23,18 @@ from condyle.engines.nnunet import Start, Trained
 from condyle.engines.process import require, versions
 from condyle.engines.totalsegmentator import Task
 from condyle.errors import ConfigError
-from condyle.io import Manifest, open_dataset, read_labels, write, write_text
+from condyle.io import open_dataset, read_labels, write
 from condyle.io.labelmaps import write_names
-from condyle.jobs.job import warn
-from condyle.jobs.progress import Tell, silent
+from condyle.jobs.job import Job, warn
+from condyle.jobs.outputs import write_csv, write_json, write_text
 from condyle.measure.overlap import count
 from condyle.predict.nnunet_import import segmenter_of
-from condyle.runs.record import (
-    environment,
-    logged,
-    read_csv,
-    require_room,
-    write_csv,
-    write_json,
-)
-from condyle.runs.tracking import require_trackers, tracked
-from condyle.workflows.evaluate import Learnt, judge
-from condyle.workflows.segment_engine import Card
 from condyle.prepare.splits import fold_of
+from condyle.runs.folder import RunFolder
+from condyle.runs.record import environment, read_csv
+from condyle.runs.tracking import require_trackers, tracked
+from condyle.workflows.evaluate import TrainingSummary, evaluate_run
+from condyle.workflows.segment_engine import Card
 from condyle.workflows.training.run_figures import write_slices
 
 __all__ = ["EngineRun", "train"]
@@ -77,14 +71,12 @@ class Outcome:
     data: Row = field(default_factory=Row)
 
 
-def train(
-    experiment: Experiment, out: Path, *, resume: bool = False, tell: Tell = silent
-) -> EngineRun:
-    """Let the engine that the experiment names learn a fold, and judge it on the held-out cases.
+def train(experiment: Experiment, run: RunFolder, job: Job, *, resume: bool = False) -> EngineRun:
+    """Let the engine that the experiment names learn a fold, and score it on the test cases.
 
     Parameters
     ----------
-    resume : go on with an interrupted run as its own config.toml says.
+    resume : go on with an interrupted run.
 
     Raises
     ------
@@ -93,38 +85,31 @@ def train(
     EngineFailed
         If it crashed, hung or was killed; before its first epoch nothing is left behind.
     """
-    started, out = time.time(), Path(out)
-    if resume and (out / "config.toml").is_file():
-        experiment = Experiment.read(out / "config.toml")
-        if Manifest(out).holds("run"):
-            return EngineRun(out, read_csv(out / "summary.csv"))
-    else:
-        require_room(out)
+    started = time.time()
+    if resume and run.is_finished:
+        return EngineRun(run.path, read_csv(run.summary))
+    if not (resume and run.is_begun):
+        run.require_room()
     name = EngineName.parse(experiment.network.name)
-    settings = experiment.training
-    if settings.epochs and settings.budget:
-        raise ConfigError("give either --epochs or --budget, not both")
     require(name.package)
     require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
-    fold = fold_of(dataset, experiment)
+    fold = fold_of(dataset, experiment.fold, experiment.training.seed)
     if not fold.test:
-        warn("no case is held out: nothing will say how good this segmenter is")
-    task = None
-    if name.engine == "totalsegmentator":
-        task = _task(name, dataset, tell)
-    with _whole_or_absent(out), logged(out) as warnings:
-        work = _Work(experiment, name, dataset, fold, out, started, tell, task)
-        write_text(out / "config.toml", experiment.to_toml())
+        job.warn("No test cases: the model's performance will not be measured.")
+    task = _task(name, dataset, job) if name.engine == "totalsegmentator" else None
+    with _whole_or_absent(run.path), run.opened(job):
+        work = _Work(experiment, name, dataset, fold, run, started, job, task)
+        write_text(run.config, experiment.to_toml())
         found = environment() | {"engines": dict(versions(require(name.package)))}
-        write_json(out / "environment.json", found)
+        write_json(run.environment, found)
         outcome = ENGINES[name.engine](work)
-        summary = work.judged(outcome, warnings)
-        with tracked(experiment.log, out) as track:  # an engine's figures are known at its end
+        summary = work.scored(outcome)
+        with tracked(experiment.log, run.path) as track:  # an engine's figures are known at its end
             for row in outcome.history:
                 track.epoch(row)
             track.finish(len(outcome.history), summary)
-    return EngineRun(out, summary)
+    return EngineRun(run.path, summary)
 
 
 @contextlib.contextmanager
@@ -142,14 +127,14 @@ def _whole_or_absent(out: Path) -> Generator[None]:
         raise
 
 
-def _task(name: EngineName, dataset: Dataset, tell: Tell) -> Task:
+def _task(name: EngineName, dataset: Dataset, job: Job) -> Task:
     """What TotalSegmentator's task knows of our structures, with its weights here."""
     if len(dataset.channel_names) > 1:
         raise ConfigError(f"TotalSegmentator sees one channel, scans have {dataset.channel_names}")
     with tempfile.TemporaryDirectory(prefix="condyle-") as folder:
-        task = totalsegmentator.ask(name.what, Path(folder), tell)
+        task = totalsegmentator.ask(name.what, Path(folder), job)
     totalsegmentator.mapping(dataset, task.classes)
-    totalsegmentator.fetch([*task.parts, *task.crop], tell)
+    totalsegmentator.fetch([*task.parts, *task.crop], job)
     return task
 
 
@@ -159,9 +144,9 @@ class _Work:
     name: EngineName
     dataset: Dataset
     fold: Fold
-    out: Path
+    run: RunFolder
     started: float
-    tell: Tell
+    job: Job
     task: Task | None = None
 
     @property
@@ -174,14 +159,14 @@ class _Work:
         budget = self.experiment.training.budget
         return self.started + budget * (1 - SHARE_FOR_THE_END) if budget else None
 
-    def judged(self, outcome: Outcome, warnings: list[str]) -> list[Row]:
+    def scored(self, outcome: Outcome) -> list[Row]:
         """Write what was learnt and how good it is; gives the summary's rows."""
         for case, reason in outcome.failed.items():
-            warn(f"{case} failed: {reason}")
-        write_csv(self.out / "history.csv", outcome.history)
+            self.job.warn(f"{case} failed: {reason}")
+        write_csv(self.run.history, outcome.history)
         if outcome.predictions:
-            write_names(self.out / "predictions", self.dataset.scheme.to_dict())
-        learnt = Learnt(
+            write_names(self.run.predictions, self.dataset.scheme.to_dict())
+        learnt = TrainingSummary(
             data={
                 "train": list(self.fold.train),
                 "validation": list(self.fold.validation),
@@ -192,11 +177,10 @@ class _Work:
             parameters=outcome.parameters,
             seconds=outcome.seconds,
             seconds_a_case=outcome.seconds_a_case,
-            warnings=warnings,
         )
-        write_slices(self.held_out, outcome.predictions, self.experiment, self.out)
-        return judge(
-            self.held_out, outcome.predictions, self.out, self.experiment, learnt, self.tell
+        write_slices(self.held_out, outcome.predictions, self.experiment, self.run)
+        return evaluate_run(
+            self.held_out, outcome.predictions, self.run, self.experiment, learnt, self.job
         )
 
     def learnt(self, start: Start | None, deadline: float | None) -> Trained:
@@ -210,16 +194,16 @@ class _Work:
             "budget": settings.budget,
             "deadline": deadline,
         }
-        space = nnunet.Space.of(self.out / "engine", os.environ)
+        space = nnunet.Space.of(self.run.engine, os.environ)
         done = nnunet.train(
-            self.dataset, self.fold, self.name.what, space, self.out / "predictions", given,
-            self.tell, start,
+            self.dataset, self.fold, self.name.what, space, self.run.predictions, given,
+            self.job, start,
         )  # fmt: skip
         if not done.mirror:
             warn("no mirror images were looked at: the budget left no time for them")
         scheme = LabelScheme(self.dataset.scheme.labels)
         segmenter = segmenter_of(done.model, scheme=scheme, turned=start is not None)
-        segmenter.save(self.out / "segmenter")
+        segmenter.save(self.run.segmenter)
         return done
 
 
@@ -246,22 +230,22 @@ def by_totalsegmentator(work: _Work) -> Outcome:
                 f"{work.task.classes[theirs]} counts for {work.dataset.scheme[ours].name}"
             )
     asked = (*work.fold.test, *(work.fold.validation if work.name.finetuned else ()))
-    folder = work.out / ("zero-shot" if work.name.finetuned else "predictions")
+    folder = work.run.zero_shot if work.name.finetuned else work.run.predictions
     cases = {}
     for case in work.dataset.select(asked):
-        file = work.out / "engine" / "scans" / f"{case.id}.nii.gz"
+        file = work.run.engine / "scans" / f"{case.id}.nii.gz"
         cases[case.id] = [str(write(case.image(), file).resolve())]
     predictions, failed, seconds = totalsegmentator.predict(
-        work.task, cases, work.out / "engine", work.experiment.device, joined,
-        work.dataset.scheme, folder, work.tell,
+        work.task, cases, work.run.engine, work.experiment.device, joined,
+        work.dataset.scheme, folder, work.job,
     )  # fmt: skip
-    shutil.rmtree(work.out / "engine" / "scans")
+    shutil.rmtree(work.run.engine / "scans")
     data: Row = {"weights": f"TotalSegmentator, {work.task.name}"}
     data |= {f"classes for {name}": ", ".join(theirs) for name, theirs in names.items()}
     card = Card(task=work.task.name, labels=LabelScheme(work.dataset.scheme.labels).to_dict(),
                 joined=joined)  # fmt: skip
     if not work.name.finetuned:
-        card.save(work.out)
+        card.save(work.run.path)
         return Outcome(predictions, failed, 0.0, seconds, data=data)
     return _finetuned(work, card, predictions, data)
 
@@ -272,7 +256,7 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
     part, classes = totalsegmentator.base(work.task, work.dataset.scheme, card.joined)
     model = totalsegmentator.model_of(part)
     done = work.learnt(Start(model, part.configuration, classes), work.deadline)
-    write_csv(work.out / "tensors.csv", done.fates)
+    write_csv(work.run.tensors, done.fates)
     fates = Counter(row["fate"] for row in done.fates)
     validation = work.fold.validation
     old, new = (_mean_dice(work, found) for found in (before, done.predictions))
@@ -292,13 +276,13 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
         "answers": "fine-tuned" if better else "zero-shot",
     }
     if not better:
-        shutil.rmtree(work.out / "segmenter")
-        card.save(work.out)
-        shutil.rmtree(work.out / "predictions")
-        (work.out / "zero-shot").rename(work.out / "predictions")
-    shutil.rmtree(work.out / "zero-shot", ignore_errors=True)
+        shutil.rmtree(work.run.segmenter)
+        card.save(work.run.path)
+        shutil.rmtree(work.run.predictions)
+        (work.run.zero_shot).rename(work.run.predictions)
+    shutil.rmtree(work.run.zero_shot, ignore_errors=True)
     files = {path.name.removesuffix(".nii.gz"): path
-             for path in (work.out / "predictions").glob("*.nii.gz")}  # fmt: skip
+             for path in (work.run.predictions).glob("*.nii.gz")}  # fmt: skip
     for name in set(files) - set(work.fold.test):
         files.pop(name).unlink()
     return _outcome(done, files, data)

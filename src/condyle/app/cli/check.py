@@ -1,0 +1,40 @@
+"""The command `condyle check`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from condyle.app.cli.command import command_of
+from condyle.app.cli.show import say, show_table
+from condyle.config.requests import CheckRequest
+
+if TYPE_CHECKING:
+    from condyle.audit.check import Finding
+
+__all__ = ["command"]
+
+
+def show(request: CheckRequest, findings: Sequence[Finding]) -> int:
+    """Print what a check found; 2 if there is an error that no copy was mended of, else 0."""
+    rows: list[dict[str, Any]] = []
+    for finding in findings:
+        row = {"": finding.severity, "case": finding.case, "what": finding.what}
+        row["what to do"] = finding.remedy
+        rows.append(row | ({"in the copy": finding.outcome} if finding.outcome else {}))
+    if rows:
+        show_table(str(request.dataset), rows)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if not findings:
+        say(f"{request.dataset}: no problems found")
+    else:
+        warnings = len(findings) - len(errors)
+        say(f"{request.dataset}: {len(errors)} errors, {warnings} warnings")
+    for outcome in ("mended", "left out", "left"):
+        count = sum(finding.outcome == outcome for finding in findings)
+        if count:
+            say(f"{outcome}: {count}")
+    return 2 if any(finding.outcome in ("", "left") for finding in errors) else 0
+
+
+command = command_of(CheckRequest, "condyle.workflows.check:check", show)

@@ -1,0 +1,25 @@
+"""The command `condyle evaluate`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from condyle.app.cli.command import command_of
+from condyle.app.cli.show import complain, show_summary
+from condyle.config.requests import EvaluateRequest
+
+if TYPE_CHECKING:
+    from condyle.workflows.evaluate import Evaluated
+
+__all__ = ["command"]
+
+
+def show(request: EvaluateRequest, done: Evaluated) -> int:
+    """Print the scores; 2 if a case could not be scored."""
+    show_summary(done.summary, request.out / "metrics.csv")
+    for name, reason in done.failed.items():
+        complain(f"{name} failed: {reason}")
+    return 2 if done.failed else 0
+
+
+command = command_of(EvaluateRequest, "condyle.workflows.evaluate:evaluate", show)

@@ -1,0 +1,125 @@
+"""Which settings each kind of network uses: what it cannot use is refused, never dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from condyle.config import Experiment, Planes, flattened
+from condyle.engines import is_engine
+from condyle.errors import ConfigError
+from condyle.networks import NetworkName
+
+__all__ = ["KINDS", "kind_of", "require_supported", "unused_settings", "without_unused"]
+
+KINDS = ("auto", "2d", "3d", "inflated", "nnunet", "totalsegmentator", "totalsegmentator:finetune")
+
+_ALWAYS = ("dataset", "fold", "device", "log", "network.name")
+_SPANS = ("training.epochs", "training.budget", "training.seed", "training.steps")
+ENGINES: dict[str, tuple[tuple[str, ...], str]] = {
+    "nnunet": (_SPANS, "nnU-Net plans and trains in its own way"),
+    "totalsegmentator": ((), "TotalSegmentator is not trained: it predicts as it is"),
+    "totalsegmentator:finetune": (_SPANS, "the network is nnU-Net's, which trains in its own way"),
+}
+"""Kind of engine -> the settings that it uses besides those that all use, and why no others."""
+
+_NOT_INFLATED = "only a pretrained 2D network that is made 3D (3d: before its name) is inflated"
+_VOLUMES = "the network sees volumes, not slices"
+NETWORKS: dict[str, dict[str, str]] = {
+    "auto": {"network.inflation": _NOT_INFLATED},
+    "2d": {"network.inflation": _NOT_INFLATED},
+    "3d": {
+        "network.inflation": _NOT_INFLATED,
+        "preparation.plane": _VOLUMES,
+        "training.hard_slices": _VOLUMES,
+    },
+    "inflated": {"training.hard_slices": _VOLUMES},
+}
+"""Kind of network of ours -> the settings that it cannot use, and why."""
+
+
+def kind_of(name: str) -> str:
+    """The kind of a network, one of `KINDS`, by its name.
+
+    Examples
+    --------
+    >>> kind_of("3d:unet-resnet34"), kind_of("nnunet:2d")
+    ('inflated', 'nnunet')
+    """
+    if name == "auto":
+        return name
+    if is_engine(name):
+        engine, _, rest = name.partition(":")
+        return f"{engine}:finetune" if rest.partition(":")[0] == "finetune" else engine
+    parsed = NetworkName.parse(name)
+    return "inflated" if parsed.is_inflated else f"{parsed.spatial}d"
+
+
+def unused_settings(experiment: Experiment, plane: Planes | None = None) -> dict[str, str]:
+    """The settings that differ from their defaults and that the network cannot use, and why."""
+    kind = kind_of(experiment.network.name)
+    usual = flattened(Experiment(dataset=experiment.dataset).model_dump(mode="json"))
+    given = flattened(experiment.model_dump(mode="json"))
+    names = [name for name, value in given.items() if usual.get(name) != value]
+    names += ["preparation.plane"] if plane and "preparation.plane" not in names else []
+    found: dict[str, str] = {}
+    for name in names:
+        if kind in ENGINES:
+            used, reason = ENGINES[kind]
+            if name not in (*_ALWAYS, *used):
+                found[name] = reason
+        else:
+            for refused, reason in NETWORKS[kind].items():
+                is_plane = refused == "preparation.plane" and given.get(name) == "axial"
+                if (name == refused or name.startswith(f"{refused}.")) and not is_plane:
+                    found[name] = reason
+    return found | (_idle(experiment) if kind not in ENGINES else {})
+
+
+def _idle(experiment: Experiment) -> dict[str, str]:
+    """Settings of ours that others make meaningless."""
+    network, training, found = experiment.network, experiment.training, dict[str, str]()
+    if network.unfreeze_after is not None and network.freeze != "encoder":
+        found["network.unfreeze_after"] = "`network.freeze` = 'encoder' comes first"
+    if training.final_rate and training.schedule in ("constant", "one-cycle"):
+        found["training.final_rate"] = f"the schedule {training.schedule!r} has its own end"
+    return found
+
+
+def without_unused(experiment: Experiment, keep: Mapping[str, object]) -> Experiment:
+    """The experiment with its defaults in place of settings that the network cannot use.
+
+    Parameters
+    ----------
+    keep : the names of settings that are left as they are.
+    """
+    tree = experiment.model_dump()
+    usual = Experiment(dataset=experiment.dataset).model_dump()
+    for name in unused_settings(experiment):
+        if name in keep:
+            continue
+        here, default = tree, usual
+        *sections, last = name.split(".")
+        for section in sections:
+            here, default = here[section], (default[section] or {})
+        if sections == ["preparation"]:
+            tree["preparation"] = None
+            continue
+        here[last] = default[last]
+    return Experiment.model_validate(tree)
+
+
+def require_supported(experiment: Experiment, plane: Planes | None = None) -> None:
+    """Raise where a setting is given that the network cannot use.
+
+    Raises
+    ------
+    ConfigError
+        It names all such settings, and says why for the first.
+    """
+    found = unused_settings(experiment, plane)
+    if found:
+        names = ", ".join(f"`{name}`" for name in found)
+        first, reason = next(iter(found.items()))
+        raise ConfigError(
+            f"{names} cannot be used by {experiment.network.name}: {reason}", setting=first
+        )
