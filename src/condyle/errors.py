@@ -12,6 +12,7 @@ CondyleError                     the root: a sentence, and the setting that is a
 ├── ConfigError        (ValueError)         a setting that cannot be
 │   └── UnknownName    (LookupError)        a name that is in no table
 ├── WeightsError       (OSError)            weights that are missing, damaged, or of another shape
+│   └── DamagedWeights                      weights whose bytes are not those that are known
 ├── OutputError        (OSError)            a result that could not be written whole
 ├── MissingExtra       (ImportError)        an optional library that is not installed
 ├── EngineFailed       (RuntimeError)       another program that failed
@@ -29,6 +30,7 @@ __all__ = [
     "Cancelled",
     "CondyleError",
     "ConfigError",
+    "DamagedWeights",
     "DatasetError",
     "EngineFailed",
     "GeometryError",
@@ -132,6 +134,10 @@ class UnknownName(ConfigError, LookupError):
 
 class WeightsError(CondyleError, OSError):
     """Weights that are missing, damaged, or of another shape."""
+
+
+class DamagedWeights(WeightsError):
+    """Weights whose bytes are not those that are known."""
 
 
 class OutputError(CondyleError, OSError):

@@ -139,7 +139,7 @@ def test_the_lower_limbs_rate_falls_by_a_millionth_an_epoch():
 def test_hard_slices_are_for_networks_that_see_slices(dataset, quick):
     volumes = settings("nnunet-like", training={"hard_slices": 3})
     with pytest.raises(
-        ConfigError, match="3d:unet-nnunet sees volumes: take --network unet-nnunet"
+        ConfigError, match="3d:unet-nnunet sees volumes: take `network` unet-nnunet"
     ):
         plan(Experiment.parse({"dataset": str(dataset), **volumes}), open_dataset(dataset))
     either = {"dataset": str(dataset), "training": {"hard_slices": 3}}

@@ -93,7 +93,16 @@ def test_it_runs_in_our_runtime(run, toy, tmp_path, flips):
 
 
 def test_its_run_folder_segments_in_the_data_set_s_numbers(run, toy, tmp_path):
-    done = segment(SegmentRequest(run=run, scans=[toy / "imagesTr" / "toy_8_0000.nii.gz"], out=tmp_path, device="cpu", runtime="torch", flips="all"))  # fmt: skip
+    done = segment(
+        SegmentRequest(
+            run=run,
+            scans=[toy / "imagesTr" / "toy_8_0000.nii.gz"],
+            out=tmp_path,
+            device="cpu",
+            runtime="torch",
+            flips="all",
+        )
+    )
     (file,) = done.written.values()
     kept = read_labels(run / "predictions" / "toy_8.nii.gz")
     assert (read_labels(file).array == kept.array).mean() >= 0.999
@@ -127,7 +136,7 @@ def test_a_training_that_is_killed_goes_on_from_its_last_epoch(nnunet, toy, tmp_
     [told] = out.glob(kept.replace("checkpoint_latest.pth", "progress.json"))
     before = json.loads(told.read_text())["rows"]
     assert 1 <= len(before) < 6
-    with pytest.raises(OutputError, match="--resume"):
+    with pytest.raises(OutputError, match="`resume`"):
         train(TrainRequest.of(experiment, out))
     heard = []
     train(

@@ -40,5 +40,5 @@ def test_an_engine_that_crashes_leaves_nothing_behind(toy, tmp_path, monkeypatch
 
 
 def test_epochs_and_a_budget_at_once_are_refused(toy, tmp_path):
-    with pytest.raises(ConfigError, match="either --epochs or --budget"):
+    with pytest.raises(ConfigError, match="either `budget` or `epochs`"):
         train(TrainRequest.of(experiment(toy, epochs=1, budget="1m"), tmp_path / "run"))

@@ -130,8 +130,19 @@ def installed(total_segmentator, toy, tmp_path_factory):
     """TotalSegmentator's home with a model of ours, trained on the toy, as one of its tasks."""
     out = tmp_path_factory.mktemp("runs") / "base"
     settings = {"epochs": 5, "steps": 15}
-    train(TrainRequest.of(Experiment.parse({"dataset": str(toy), "device": "cpu", "training": settings,
-                            "network": {"name": "nnunet:3d_fullres"}}), out))  # fmt: skip
+    train(
+        TrainRequest.of(
+            Experiment.parse(
+                {
+                    "dataset": str(toy),
+                    "device": "cpu",
+                    "training": settings,
+                    "network": {"name": "nnunet:3d_fullres"},
+                }
+            ),
+            out,
+        )
+    )
     home = tmp_path_factory.mktemp("home")
     (model,) = (out / "engine" / "results").glob("*/*")
     shutil.copytree(model, home / "nnunet/results/Dataset343_mediastinum_1786subj" / model.name)

@@ -130,7 +130,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence():
     volume, labels = scan()
     array = labels.array.copy()
     array[array == 2] = 0
-    with pytest.raises(LabelError, match=r"no femur in .* --regions tibia background"):
+    with pytest.raises(LabelError, match=r"no femur in .* `regions` tibia background"):
         Scene.of(volume, labels.with_array(array))
     array[30, 30, 30] = 2
     with pytest.raises(LabelError, match=r"femur in .* features need 64"):

@@ -148,7 +148,7 @@ def test_two_series_are_listed_without_the_patient(tmp_path):
     slices = [a_slice(n) for n in range(7)]
     scout = a_slice(0, SeriesInstanceUID=generate_uid(), SeriesDescription="Scout")
     folder = saved(tmp_path / "s", [*slices, scout])
-    with pytest.raises(UnreadableFile, match=r"holds 2 series .*choose one with --series") as e:
+    with pytest.raises(UnreadableFile, match=r"holds 2 series .*choose one by `series`") as e:
         read(folder)
     assert "canary" not in str(e.value).lower()
     number = re.search(r"(\d): 7 images of CT 5x6 'Knee 2.5'", str(e.value))[1]

@@ -312,7 +312,7 @@ def test_an_enhanced_file_is_sorted_and_scaled_frame_by_frame(tmp_path, truth):
 def test_time_points_are_volumes_to_choose_from(tmp_path, truth):
     order = [(n, moment) for n in range(COUNT) for moment in (1, 0, 2)]
     folder = saved(tmp_path / "enhanced", [multi_frame(order)])
-    with pytest.raises(UnreadableFile, match="3 volumes: choose one with --volume 0 to 2"):
+    with pytest.raises(UnreadableFile, match="3 volumes: choose one by `volume`, 0 to 2"):
         read(folder)
     for moment in range(3):
         volume = read(folder, volume=moment)

@@ -467,5 +467,5 @@ def test_labels_of_real_scans_come_back(shared, tmp_path, name):
 
 
 def test_a_tilted_series_is_refused(shared):
-    with pytest.raises(GeometryError, match="--format nifti"):
+    with pytest.raises(GeometryError, match="`format` nifti"):
         sources(shared / "dicom_robustness" / "dcm_qa_ct" / "Philips_tilt-18p5_10slices")

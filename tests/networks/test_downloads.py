@@ -151,7 +151,7 @@ def test_a_download_that_fails_says_why_and_leaves_nothing(
     words = {"wrong": damaged, "cut": cut, "missing": "404"}
     assert words[trouble] in str(caught.value)
     assert "the download of" in str(caught.value)
-    assert "--weights none" in str(caught.value)
+    assert "`weights` none" in str(caught.value)
     assert cached(tmp_path / "torch") + cached(tmp_path / "hub") == []
     with pytest.raises(WeightsError):
         locate("mobilenetv2", download=False)

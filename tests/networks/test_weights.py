@@ -84,7 +84,7 @@ def test_damaged_missing_and_code_carrying_files_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="no weight file that can be read"):
         read_state(tmp_path / "cut.safetensors")
     torch.save({"code": pytest.raises}, tmp_path / "code.pth")
-    with pytest.raises(WeightsError, match=r"condyle import-weights .* --unsafe-pickle"):
+    with pytest.raises(WeightsError, match=r"condyle import-weights .* `unsafe_pickle`"):
         read_state(tmp_path / "code.pth")
 
 

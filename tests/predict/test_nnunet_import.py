@@ -156,7 +156,7 @@ def test_a_zip_is_taken_too(tmp_path):
 def test_of_several_models_one_must_be_named(tmp_path):
     for spatial in (2, 3):
         model(tmp_path / "both", spatial)
-    with pytest.raises(WeightsError, match="several models, give one by --model"):
+    with pytest.raises(WeightsError, match="several models, give one by `model`"):
         import_nnunet(tmp_path / "both", tmp_path / "run")
     chosen = "nnUNetTrainer__nnUNetPlans__2d"
     assert import_nnunet(tmp_path / "both", tmp_path / "run", model=chosen).name == "nnunet:2d"

@@ -112,7 +112,7 @@ def test_a_damaged_graph_is_refused(tmp_path, spoil):
 
 def test_an_operation_that_openvino_lacks_is_an_error_that_says_what_to_do():
     level = logging.root.level
-    with pytest.raises(ConfigError, match=r"special_bessel_j0.*--runtime torch"):
+    with pytest.raises(ConfigError, match=r"special_bessel_j0.*`runtime` torch"):
         OpenVinoRuntime.of(Small(Bessel()))
     assert logging.root.level == level  # else nobody would hear our warnings any more
 

@@ -181,7 +181,7 @@ def test_a_signal_pauses_and_resume_ends_with_the_same_weights(tmp_path):
 
     rules = {"steps": 4, "seconds": None, "folder": tmp_path / "cut"}
     cut, batches, training = setting()
-    with pytest.raises(TrainingPaused, match="--resume"):
+    with pytest.raises(TrainingPaused, match="`resume`"):
         fit(cut, batches, training, Network(), on_step=ask_to_stop_at(6), **rules)
     seen = []
     again, batches, training = setting()
@@ -237,7 +237,7 @@ def test_too_large_a_batch_is_said_with_its_size(tmp_path):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 GB")
 
     network.decoder.register_forward_hook(no_memory)
-    with pytest.raises(OutOfMemory, match=r"a batch of 4 samples .*--batch"):
+    with pytest.raises(OutOfMemory, match=r"a batch of 4 samples .*`training.batch`"):
         fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
 
 

@@ -108,12 +108,12 @@ def test_int8_is_fitted_to_scans_and_answers_nearly_the_same(run, dataset, name,
 
 def test_without_a_data_set_it_asks_for_one(run):
     pytest.importorskip("nncf")
-    with pytest.raises(MissingFile, match="--calibrate"):
+    with pytest.raises(MissingFile, match="`calibrate`"):
         export(ExportRequest(run=run("unet-plain"), to="openvino", precision="int8"))
 
 
 def test_int8_is_for_openvino(run):
-    with pytest.raises(ConfigError, match="--to openvino"):
+    with pytest.raises(ConfigError, match="`to` = openvino"):
         export(ExportRequest(run=run("unet-plain"), to="onnx", precision="int8"))
 
 

@@ -206,7 +206,7 @@ def test_masks_and_label_maps_together_need_a_scheme(tmp_path):
     for file in (tmp_path / "masks" / "b").iterdir():
         file.unlink()
     write(mask(0, 3, value=2), tmp_path / "masks" / "b" / "b.nii.gz")
-    with pytest.raises(ConfigError, match=r"b has a label map.*--scheme"):
+    with pytest.raises(ConfigError, match=r"b has a label map.*`scheme`"):
         import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out"))
     import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee"))
     assert set(np.unique(labels_in(tmp_path / "out", "b"))) == {0, 2}
@@ -422,7 +422,15 @@ def test_one_volume_of_several_is_imported(tmp_path):
     image.set_sform(GRID.affine, 1)
     nib.save(image, tmp_path / "a.nii.gz")
     write(mask(0, 3), tmp_path / "tibia.nii.gz")
-    import_scans(ImportRequest(scans=[tmp_path / "a.nii.gz"], masks=[tmp_path / "tibia.nii.gz"], out=tmp_path / "out", scheme="knee", volume=2))  # fmt: skip
+    import_scans(
+        ImportRequest(
+            scans=[tmp_path / "a.nii.gz"],
+            masks=[tmp_path / "tibia.nii.gz"],
+            out=tmp_path / "out",
+            scheme="knee",
+            volume=2,
+        )
+    )
     volume = open_dataset(tmp_path / "out")["a"].image()
     np.testing.assert_array_equal(volume.array, array[..., 2])
 
@@ -536,7 +544,7 @@ def test_a_data_set_with_leaking_folds_is_refused(tmp_path):
         )
     )
     assert len(open_dataset(tmp_path / "two").folds) == 2
-    with pytest.raises(ConfigError, match="--volume and --series"):
+    with pytest.raises(ConfigError, match="`volume` and `series`"):
         import_scans(
             ImportRequest(scans=[tmp_path / "one"], masks=[], out=tmp_path / "three", volume=0)
         )

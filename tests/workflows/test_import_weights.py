@@ -74,7 +74,7 @@ def test_an_nnunet_checkpoint_comes_through(tmp_path, zipped):
     state = {"encoder.stages.0.weight": torch.randn(4, 1, 3, 3, 3), "decoder.bias": torch.randn(2)}
     path, out = tmp_path / "checkpoint_final.pth", tmp_path / "nnunet.safetensors"
     torch.save(nnunet(state), path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsError, match=r"condyle import-weights .* --unsafe-pickle"):
+    with pytest.raises(WeightsError, match=r"is a pickle .* `unsafe_pickle`"):
         read_state(path)
     done = import_weights(ImportWeightsRequest(files=[path], out=out, unsafe_pickle=True))
     assert same(load_file(out), state)
@@ -206,7 +206,14 @@ def test_imported_weights_load_into_a_network_and_the_table_tells_how(tmp_path):
     network, _ = build("unet-resnet18", 3, 2, str(tmp_path / "mine.safetensors"))
     assert torch.equal(network.encoder.model.conv1.weight, state["conv1.weight"])
     with pytest.raises(WeightsError, match=r"mine\.pth"):
-        import_weights(ImportWeightsRequest(files=[tmp_path / "mine.pth"], out=tmp_path / "x.safetensors", network="unet-resnet50", unsafe_pickle=True))  # fmt: skip
+        import_weights(
+            ImportWeightsRequest(
+                files=[tmp_path / "mine.pth"],
+                out=tmp_path / "x.safetensors",
+                network="unet-resnet50",
+                unsafe_pickle=True,
+            )
+        )
 
 
 def test_wrong_names_and_missing_files_are_told(tmp_path):

@@ -140,7 +140,7 @@ def test_quality_learnt_on_three_planes_is_told_of_scans_looked_at_in_three(run,
     quality(QualityRequest(run=run, worse=0, planes="all", device="cpu"))
     scan, out = write(case(16)[0][0], tmp_path / "scan.nii.gz"), tmp_path / "out"
     way = {"quality": True, "device": "cpu", "runtime": "torch"}
-    with pytest.raises(ConfigError, match="learnt with other --planes"):
+    with pytest.raises(ConfigError, match="learnt with other `planes`"):
         segment(SegmentRequest(run=run, scans=[scan], out=out, **way))
     assert not out.exists()
     assert segment(SegmentRequest(run=run, scans=[scan], out=out, planes="all", **way)).failed == {}
@@ -160,8 +160,8 @@ def test_quality_learnt_on_two_runs_passes_over_what_either_was_trained_on(
         workflow.Segmenter, "load", lambda path: other if "other" in str(path) else segmenter
     )
     quality(QualityRequest(run=run, also=[tmp_path / "other"], worse=0, device="cpu"))
-    quality = load_quality(run, segmenter)
-    assert set(quality.cases) == set(segmenter.training["validation"]) - set(seen)
+    learnt = load_quality(run, segmenter)
+    assert set(learnt.cases) == set(segmenter.training["validation"]) - set(seen)
     scan = write(case(16)[0][0], tmp_path / "scan.nii.gz")
     way = {"quality": True, "device": "cpu", "runtime": "torch"}
     done = segment(
@@ -170,7 +170,7 @@ def test_quality_learnt_on_two_runs_passes_over_what_either_was_trained_on(
         )
     )
     assert (done.failed, list(done.written)) == ({}, ["scan"])
-    with pytest.raises(ConfigError, match="--also"):
+    with pytest.raises(ConfigError, match="`also`"):
         segment(SegmentRequest(run=run, scans=[scan], out=tmp_path / "alone", **way))
 
 
@@ -199,8 +199,8 @@ def test_the_slices_to_look_at_are_those_on_which_the_votes_differ(segmenter, ca
     one = answer.array.copy()
     one[:, :, 5:7] = 0
     same = [answer, answer.with_array(one)]
-    quality = load_quality(calibrated, segmenter)
-    rows = assess(segmenter, quality, channels, answer, same, "cpu")
+    learnt = load_quality(calibrated, segmenter)
+    rows = assess(segmenter, learnt, channels, answer, same, "cpu")
     assert {row["look_at"] for row in rows} == {"5-6"}
 
 
@@ -221,8 +221,8 @@ def test_a_structure_that_was_always_there_and_is_not_found_is_expected_to_have_
     channels, _ = case(16)
     _, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     lost = [vote.with_array(np.where(vote.array == 1, 0, vote.array)) for vote in votes]
-    quality = load_quality(calibrated, segmenter)
-    left, right = assess(segmenter, quality, channels, lost[0], lost, "cpu")
+    learnt = load_quality(calibrated, segmenter)
+    left, right = assess(segmenter, learnt, channels, lost[0], lost, "cpu")
     assert (left["expected_dice"], left["low"], left["high"], left["flag"]) == (0, 0, 0, "look")
     assert "was not found" in left["reasons"]
     assert right["flag"] == ""
@@ -239,11 +239,11 @@ def test_the_table_is_written(segmenter, calibrated, tmp_path):
 
 
 def test_other_weights_other_cleaning_and_other_votes_are_refused(segmenter, calibrated):
-    quality = load_quality(calibrated, segmenter)
+    learnt = load_quality(calibrated, segmenter)
     channels, _ = case(16)
     answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
     with pytest.raises(ConfigError, match="calibrated with 2 votes a scan, here are 3"):
-        assess(segmenter, quality, channels, answer, [*votes, answer], "cpu")
+        assess(segmenter, learnt, channels, answer, [*votes, answer], "cpu")
     segmenter.refinement["keep_largest"] = 1
     with pytest.raises(ConfigError, match="other cleaning steps"):
         load_quality(calibrated, segmenter)
@@ -278,9 +278,9 @@ def test_too_few_held_out_cases_are_refused_before_anything_is_computed(
 def test_cases_that_were_trained_on_are_passed_over(run, home, segmenter, caplog):
     quality(QualityRequest(run=run, dataset=home, worse=0, device="cpu"))
     assert "4 cases" in caplog.text
-    quality = load_quality(run, segmenter)
-    assert set(quality.cases).isdisjoint(segmenter.training["train"])
-    assert len(quality.cases) == 14
+    learnt = load_quality(run, segmenter)
+    assert set(learnt.cases).isdisjoint(segmenter.training["train"])
+    assert len(learnt.cases) == 14
 
 
 def test_it_is_learnt_on_answers_cleaned_as_they_will_be(run, segmenter):

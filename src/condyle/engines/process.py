@@ -274,7 +274,7 @@ class Child:
 
 KNOWN = {
     r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED": (
-        "found too little memory on the GPU: take --device cpu, or a smaller configuration"
+        "found too little memory on the GPU: take `device` cpu, or a smaller configuration"
     ),
     r"background workers? (are|is)|6 feet under|[Ww]orkers? .*(died|no longer alive)": (
         "lost one of its worker processes, as happens when memory runs out: close other programs, "

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from condyle.errors import ConfigError, MissingExtra, UnknownName, WeightsError
+from condyle.errors import ConfigError, MissingExtra, UnknownName
 from condyle.networks.device import moved, pick_device
 from condyle.networks.encoders import TimmEncoder, pretrained_encoder, weights_of
 from condyle.networks.inflation.inflate import STRATEGIES, Strategy, inflate
@@ -220,12 +220,7 @@ def _with_weights(encoder: str, weights: str) -> tuple[TimmEncoder, Found | None
         flat = pretrained_encoder(encoder)
     if weights == "none":
         return flat.eval(), None
-    try:
-        found = locate(weights_of(encoder), weights)
-    except WeightsError as error:
-        here = "--network unet-efficientnet_lite0"
-        words = str(error).replace(here, "--encoder efficientnet_lite0")
-        raise WeightsError(words) from error
+    found = locate(weights_of(encoder), weights)
     load_into(flat, read_state(found.path), Path(found.path))
     return flat.eval(), found
 

@@ -108,8 +108,8 @@ class Scene:
             if share.sum() < LEAST:
                 raise LabelError(
                     f"{name} in {what} is {share.sum():.2g} voxels of {_mm(grid.resized(shape))} "
-                    f"mm, and features need {LEAST}: take a smaller --spacing, or leave it out "
-                    "with --regions"
+                    f"mm, and features need {LEAST}: take a smaller `spacing`, or leave it out "
+                    "with `regions`"
                 )
         grey = resample_image(grey, grid, shape)
         return cls(grey, shares, grid.resized(shape), intensities)
@@ -140,7 +140,7 @@ def named(labels: LabelMap, regions: Sequence[str] = (), what: str = "the label 
         there = " ".join([*found, BACKGROUND])
         raise LabelError(
             f"there is no {' and no '.join(absent)} in {what}: take what is there, "
-            f"--regions {there}"
+            f"`regions` {there}"
         )
     return names
 
@@ -159,7 +159,7 @@ def _grey(
     else:
         low, high = window
     if not high > low:
-        raise ConfigError(f"{what}: all is of one intensity ({low:g}): give --window LOW HIGH")
+        raise ConfigError(f"{what}: all is of one intensity ({low:g}): give `window` LOW HIGH")
     grey = (array.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.clip(grey, 0, 1), {"rule": rule, "air": low, "one": high}
 

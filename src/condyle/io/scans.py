@@ -85,7 +85,7 @@ def read(path: str | Path, *, volume: int | None = None, series: str = "") -> Vo
     count = array.shape[3] if array.ndim == 4 else 1
     if volume is None and count > 1:
         raise UnreadableFile(
-            f"{path} holds {count} volumes: choose one with --volume 0 to {count - 1}"
+            f"{path} holds {count} volumes: choose one by `volume`, 0 to {count - 1}"
         )
     if not 0 <= (volume or 0) < count:
         raise ConfigError(f"{path} has volumes 0 to {count - 1}, not {volume}")
@@ -161,7 +161,7 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
             with archive.unpacked(path) as folder:
                 return dicom.sources(folder, series, called=path)
         raise ConfigError(
-            f"{path} is no DICOM, so DICOM-SEG cannot refer to it: choose --format nifti"
+            f"{path} is no DICOM, so DICOM-SEG cannot refer to it: choose `format` nifti"
         )
 
 

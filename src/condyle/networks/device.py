@@ -34,7 +34,7 @@ def pick_device(name: str = "auto") -> torch.device:
     if kind not in DEVICES:
         raise ConfigError(f"unknown device {name!r}: choose auto, cpu, cuda, cuda:1 or mps")
     if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
-        raise ConfigError(f"there is no {kind} device on this machine: choose --device cpu")
+        raise ConfigError(f"there is no {kind} device on this machine: choose `device` cpu")
     return torch.device(name)
 
 

@@ -207,7 +207,7 @@ def build(
     volumes = holds_volumes(state)
     flat = parts.encoder not in SCRATCH
     if volumes and parts.spatial == 2:
-        raise ConfigError(f"{weights} holds weights of a 3D network: take --network 3d:{name}")
+        raise ConfigError(f"{weights} holds weights of a 3D network: take `network` 3d:{name}")
     spatial: Spatial = 2 if flat else parts.spatial
     network = _made(parts, spatial, in_channels, classes, deep_supervision)
     anew = True

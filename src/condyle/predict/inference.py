@@ -94,7 +94,7 @@ class Ensemble:
         if self.specialist is not None and not self.specialist.ends_mm:
             raise ConfigError(
                 f"{self.specialist.name} was not trained on the ends of bones: train a specialist "
-                "with training.hard_slices (condyle train --config femur-ends)"
+                "with training.hard_slices (the preset femur-ends)"
             )
 
     @property

@@ -176,7 +176,7 @@ def _model_in(folder: Path, name: str, source: Path) -> Path:
         raise UnknownName("model", name, {Path(path).name for path in found})
     if len(wanted) > 1:
         raise WeightsError(
-            f"{source} holds several models, give one by --model: {', '.join(wanted)}"
+            f"{source} holds several models, give one by `model`: {', '.join(wanted)}"
         )
     return found[wanted[0]]
 
@@ -189,7 +189,7 @@ def _checkpoint(home: Path, fold: str) -> Path:
     if not fold and len(folds) > 1:
         warn(
             f"{home.name} has folds {', '.join(folds)}: the first is imported; import the "
-            "others too and let them answer together by segment --also"
+            "others too and ensemble them by `also`"
         )
     chosen = folds[fold or next(iter(folds))]
     for name in CHECKPOINTS:

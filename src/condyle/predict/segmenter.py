@@ -211,9 +211,7 @@ class Segmenter:
         """
         home = home_of(folder)
         if not (home / "segmenter.json").is_file():
-            raise MissingFile(
-                f"{folder} holds no segmenter: give the --out folder of condyle train"
-            )
+            raise MissingFile(f"{folder} holds no segmenter: give the run folder of condyle train")
         try:
             card = json.loads((home / "segmenter.json").read_text(encoding="utf-8"))
             if card["format"] != FORMAT:

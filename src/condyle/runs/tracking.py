@@ -41,7 +41,7 @@ def require_trackers(names: Sequence[str]) -> None:
     for name in names:
         module, package = PACKAGES[name]
         if find_spec(module) is None:
-            raise MissingExtra(f"--log {name} needs {package}: pip install {package}")
+            raise MissingExtra(f"`log` {name} needs {package}: pip install {package}")
 
 
 class _Tracker(Protocol):

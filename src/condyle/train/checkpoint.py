@@ -97,7 +97,7 @@ def load(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except Exception as error:  # safetensors raises its own kinds
         raise UnreadableFile(
-            f"the checkpoint {path} cannot be read ({error}): train again without --resume"
+            f"the checkpoint {path} cannot be read ({error}): train again without `resume`"
         ) from error
     try:
         for name, network in networks.items():

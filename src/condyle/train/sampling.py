@@ -74,7 +74,7 @@ class PatchSampler:
         turned: bool = False,
     ):
         if turned and hard_slices is not None:
-            raise ConfigError("training.hard_slices is for slices of one plane: give --plane")
+            raise ConfigError("training.hard_slices is for slices of one plane: give a `plane`")
         self.cases = cases
         self.patches: tuple[Voxels, ...] = _turned(patch) if turned else (patch,)
         self.foreground = foreground

@@ -33,7 +33,8 @@ __all__ = ["Imported", "ImportedModel", "import_weights"]
 RISK = (
     "a pickle is a program: reading one from a stranger can run anything with your user "
     "permissions. With `unsafe_pickle` it is read in a process of its own, where all but "
-    "tensors are stand-ins and memory and time are limited, but which this system cannot cut off from network and files"
+    "tensors are stand-ins and memory and time are limited, but which this "
+    "system cannot cut off from network and files"
 )
 SECONDS = 900
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP")

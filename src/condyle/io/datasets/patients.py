@@ -49,18 +49,18 @@ def _matched(pattern: str, cases: Sequence[str]) -> dict[str, str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f"--patients {pattern!r} is neither a .csv table nor a regular expression ({error})"
+            f"`patients` {pattern!r} is neither a .csv table nor a regular expression ({error})"
         ) from error
     if not expression.groups:
         raise ConfigError(
-            f"--patients {pattern!r} has no group that is the patient: write '(.+)_(left|right)', "
+            f"`patients` {pattern!r} has no group that is the patient: write '(.+)_(left|right)', "
             "or give a .csv table"
         )
     found: dict[str, str] = {}
     for case in cases:
         match = expression.fullmatch(case)
         if not match or not match[1]:
-            raise DatasetError(f"--patients {pattern!r} finds no patient in the case name {case}")
+            raise DatasetError(f"`patients` {pattern!r} finds no patient in the case name {case}")
         found[case] = match[1]
     return found
 

@@ -81,7 +81,7 @@ def sources(path: Path, series: str = "", called: Path | None = None) -> list[He
         why = "several volumes" if len(stack.volumes) > 1 else "slices of a tilted gantry"
         raise GeometryError(
             f"{called} holds {why}, so what is found in it cannot be written as DICOM-SEG: "
-            "choose --format nifti"
+            "choose `format` nifti"
         )
     ordered = [frames[n] for volume in stack.volumes for n in volume]
     return list({frame.file: frame.header for frame in ordered}.values())

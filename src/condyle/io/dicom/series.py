@@ -105,8 +105,8 @@ def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
     if len(rest) > 1:
         listed = "; ".join(f"{n}: {one}" for n, one in enumerate(every, 1))
         raise UnreadableFile(
-            f"{called} holds {len(every)} series ({listed}): choose one with --series NUMBER, or "
-            "put it into its own folder"
+            f"{called} holds {len(every)} series ({listed}): choose one by `series`, its number, "
+            "or put it into its own folder"
         )
     if scouts:
         shown = "; ".join(map(str, scouts))

@@ -88,8 +88,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if _foreign(error):
             raise WeightsError(
                 f"{path} is a pickle that holds more than tensors, and reading it could run any "
-                f"program: condyle import-weights {path} --out {path.stem}.safetensors "
-                "--unsafe-pickle takes its tensors out in a process of its own"
+                f"program: condyle import-weights takes its tensors out in a process of its own, "
+                "if `unsafe_pickle` is set",
+                setting="unsafe_pickle",
             ) from error
         raise WeightsError(
             f"{path} is no weight file that can be read ({type(error).__name__}): "

@@ -18,7 +18,7 @@ from pathlib import Path
 import timm
 import torch
 
-from condyle.errors import WeightsError
+from condyle.errors import DamagedWeights, WeightsError
 from condyle.jobs.job import note
 from condyle.networks.encoders import timm_name, weights_of
 from condyle.networks.weights.load import load_into, read_state
@@ -146,11 +146,13 @@ def weights_row(encoder: str) -> dict[str, str]:
     """
     source = source_of(encoder)
     package = source.package.replace("_", "-")
-    where = "nowhere to be had" if source == Source("unknown") else "to be downloaded"
+    where = "not available" if source == Source("unknown") else "to be downloaded"
     try:
         where = locate(encoder, download=False).origin
-    except WeightsError as error:
-        where = "damaged" if "SHA-256" in str(error) else where
+    except DamagedWeights:
+        where = "damaged"
+    except WeightsError:
+        pass
     known = package or (f"torchvision {source.files[0]}" if source.files else source.hub)
     return {"source": known, "licence": source.licence, "where": where}
 
@@ -177,8 +179,8 @@ def locate(encoder: str, weights: str = "imagenet", download: bool = True) -> Fo
         return found
     raise WeightsError(
         f"the ImageNet weights of {encoder} are not on this machine ({'; '.join(tried)}): put the "
-        "file there, give its path with --weights FILE, take --network unet-efficientnet_lite0 "
-        "whose weights come with Condyle, or start from random numbers with --weights none"
+        "file there, give its path as `weights`, take the encoder efficientnet_lite0, "
+        "whose weights come with Condyle, or start from random numbers with `weights` none"
     )
 
 
@@ -200,7 +202,7 @@ def _of_run(folder: Path) -> Found:
         expected, network = str(card["sha256"]), str(card["network"])
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"{folder} is a folder that holds no segmenter: give a weight file, or the --out "
+            f"{folder} is a folder that holds no segmenter: give a weight file, or the run "
             "folder of condyle train"
         ) from error
     path = home / "model.safetensors"
@@ -285,7 +287,7 @@ def _checked(path: Path, expected: str) -> Path:
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if not found.startswith(expected):
-        raise WeightsError(
+        raise DamagedWeights(
             f"{path} is damaged: its SHA-256 should begin with {expected[:8]} and is "
             f"{found[:8]}...; delete it and get it again"
         )

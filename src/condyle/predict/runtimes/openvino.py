@@ -134,7 +134,7 @@ class Graph:
             model = converted(scored, x)
         except Exception as error:  # of many kinds, OpenVINO's and PyTorch's
             raise ConfigError(
-                f"OpenVINO cannot run this network ({_last(error)}): choose --runtime torch"
+                f"OpenVINO cannot run this network ({_last(error)}): choose `runtime` torch"
             ) from error
         model.reshape([-1, network.channels, *[-1] * network.spatial])
         return cls(model, network.multiple, network.single)

@@ -160,7 +160,7 @@ def runtime_for(
         raise UnknownName("runtime", kind, RUNTIMES)
     on_cpu = pick_device(device).type == "cpu"
     if kind == "openvino" and not on_cpu and device != "auto":
-        raise ConfigError(f"OpenVINO computes on the CPU, not on {device}: leave --device out")
+        raise ConfigError(f"OpenVINO computes on the CPU, not on {device}: leave `device` out")
     wanted = kind == "openvino" or (kind == "auto" and on_cpu)
     if wanted and not version():
         say = warn if kind == "openvino" else note

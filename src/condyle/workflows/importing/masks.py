@@ -86,7 +86,7 @@ def masks_of(
             if scans == 1 and files:
                 return _inside(case, files, scheme)
     raise DatasetError(
-        f"no masks for scan {case}: --masks needs a folder {case}/ of masks, or a label map "
+        f"no masks for scan {case}: `masks` needs a folder {case}/ of masks, or a label map "
         f"called {case}"
     )
 
@@ -115,7 +115,7 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
     maps = [case for case, group in groups.items() if group.is_map]
     if maps and len(maps) < len(groups):
         raise ConfigError(
-            f"{maps[0]} has a label map, other scans have masks: say with --scheme what the "
+            f"{maps[0]} has a label map, other scans have masks: say by `scheme` what the "
             "numbers of the label map stand for"
         )
     if not maps:
@@ -128,7 +128,7 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
         names = dict.fromkeys(name for scheme in schemes for name in scheme.to_dict())
         return LabelScheme.of({name: n for n, name in enumerate(names, 1)})
     raise ConfigError(
-        "some label maps name their structures and others hold bare numbers: say with --scheme "
+        "some label maps name their structures and others hold bare numbers: say by `scheme` "
         "what the numbers stand for"
     )
 

@@ -77,7 +77,7 @@ def sources_of_scans(
 ) -> Sources:
     """Scans, each with its masks."""
     if not masks:
-        raise ConfigError("give the scans' masks with --masks, or one data set folder and no masks")
+        raise ConfigError("give the scans' masks as `masks`, or one data set folder and no masks")
     found = [path for scan in scans for path in find_scans(scan)]
     if not found:
         raise DatasetError(f"there is no scan in {', '.join(map(str, scans))}")

@@ -166,7 +166,7 @@ def _candidates(
         if NetworkName.parse(name).spatial == 3 and experiment.training.hard_slices:
             raise ConfigError(
                 f"training.hard_slices is for networks that see slices, and {name} sees volumes: "
-                f"take --network {name.removeprefix('3d:')}, or leave hard_slices out"
+                f"take `network` {name.removeprefix('3d:')}, or leave hard_slices out"
             )
         return [(name, f"network {name}, as asked")]
     if weights.is_dir():

@@ -121,7 +121,7 @@ def _whole_or_absent(out: Path) -> Generator[None]:
     except BaseException:
         space = nnunet.Space.begun(out / "engine", os.environ)
         if space is not None and space.can_go_on:
-            warn(f"{out} keeps what was learnt: go on with --resume")
+            warn(f"{out} keeps what was learnt: go on with `resume`")
         elif fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise
