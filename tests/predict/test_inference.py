@@ -183,9 +183,9 @@ def test_one_look_after_another_sums_to_the_answer_of_all():
 def test_a_first_look_spares_what_shows_nothing_and_changes_nothing(spatial, window):
     volume = blob((24, 20, 200), slice(90, 120))
     close, first = Bright(spatial), Bright(spatial)
-    whole = segmenter(close, window=window).segment(volume)
+    whole = segmenter(close, window=window).segment(volume, runtime="torch")
     made = Ensemble((segmenter(first, window=window),))
-    found = made.segment(volume, Looking(first_look=True))
+    found = made.segment(volume, Looking(runtime="torch", first_look=True))
     np.testing.assert_array_equal(found.array, whole.array)
     assert first.slices < 0.9 * close.slices if spatial == 3 else first.slices < 0.5 * close.slices
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from condyle.errors import ConfigError, UnknownName
+from condyle.networks.precision import PRECISION
 from condyle.predict.runtimes import selection as choose
 from condyle.predict.runtimes.selection import Trial, agreement, fastest, runtime_for, tried
 from condyle.predict.runtimes.torch import TorchRuntime
@@ -60,6 +61,14 @@ def test_one_voxel_in_two_thousand_may_differ():
     assert not measured(bf16=Slow(0.001, wrong=0.002))["bf16"].agrees
 
 
+def test_agreeing_on_the_background_alone_is_no_reason_to_take_fewer_bits():
+    """Of air a network is sure in any numbers; of the next scan's bones it may not be."""
+    trials = measured(samples=torch.zeros(4, 1, 40, 40), openvino_fp32=Slow(0.01), bf16=Slow(0.001))
+    assert trials["bf16"].apart == 0
+    assert fastest(trials, float("inf")) == "openvino fp32"
+    assert not trials["bf16"].is_certain  # so that it is not remembered
+
+
 def test_where_hardly_a_structure_is_seen_only_equal_probabilities_count():
     samples = torch.zeros(4, 1, 40, 40)
     samples[:, :, 0, :2] = 1
@@ -89,10 +98,25 @@ def test_trying_must_be_worth_its_time():
     assert list(tried(makers, SAMPLES, 20 * 1600)) == ["torch fp32"]
 
 
+@pytest.mark.parametrize("ahead", [8, 20, 50, 120, 400])
+def test_trying_never_shows_a_network_more_than_half_of_what_waits(ahead):
+    shown = []
+
+    class Counted(Slow):
+        def probabilities(self, batch):
+            shown.append(len(batch))
+            return super().probabilities(batch)
+
+    makers = {"torch fp32": lambda: Counted(0.0001), "torch bf16": lambda: Counted(0.0001)}
+    tried(makers, SAMPLES, ahead * SAMPLES[0, 0].numel())
+    assert sum(shown) <= max(ahead / 2, 4)  # a slice four times, to know what it costs
+
+
 def test_a_long_start_counts_for_little_work():
-    trials = {"a": Trial("a", 0.0, 3.0), "b": Trial("b", 10.0, 1.0)}
-    assert fastest(trials, 1e6) == "a"
-    assert fastest(trials, 1e8) == "b"
+    one, other = Trial("torch fp32", 0.0, 3.0), Trial("openvino fp32", 10.0, 1.0)
+    trials = {trial.name: trial for trial in (one, other)}
+    assert fastest(trials, 1e6) == "torch fp32"
+    assert fastest(trials, 1e8) == "openvino fp32"
 
 
 def test_a_runtime_that_fails_is_left_out(caplog):
@@ -147,17 +171,20 @@ def test_it_is_measured_once(network, home, fresh):
 
 
 @pytest.mark.parametrize(
-    "change", ["weights", "processor", "openvino", "int8", "damaged", "not kept"]
+    "change", ["weights", "processor", "bfloat16", "openvino", "int8", "damaged", "not kept"]
 )
 def test_it_is_measured_again_where_the_old_figures_do_not_hold(
     network, home, fresh, change, monkeypatch
 ):
+    monkeypatch.setenv(PRECISION, "fp32")
     runtime_for(network, "auto", "cpu", SAMPLES, home)
     kept = home / "runtime.json"
     if change == "weights":
         (home / "model.safetensors").write_bytes(b"others")
     elif change == "processor":
         monkeypatch.setattr(choose, "processor", lambda: "another")
+    elif change == "bfloat16":  # another processor of the same name
+        monkeypatch.setenv(PRECISION, "bf16")
     elif change == "openvino":
         monkeypatch.setattr(choose, "version", lambda: "")
     elif change == "int8":
@@ -200,7 +227,6 @@ def test_little_work_is_done_by_torch_at_once(network, home, fresh):
 @pytest.mark.parametrize("kind", ["auto", "openvino"])
 def test_without_openvino_torch_computes_and_the_log_says_so(network, kind, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.setattr(choose, "bf16_pays", lambda device: False)
     with caplog.at_level(logging.INFO, "condyle"):
         runtime = runtime_for(network, kind, "cpu", SAMPLES)
     assert runtime.name.startswith("torch")
@@ -208,22 +234,32 @@ def test_without_openvino_torch_computes_and_the_log_says_so(network, kind, monk
     assert runtime.probabilities(SAMPLES).shape == (4, 3, 40, 40)
 
 
-def test_without_fast_bfloat16_openvino_takes_float32_and_the_log_says_so(
-    network, monkeypatch, caplog
-):
-    monkeypatch.setattr(choose, "bf16_here", lambda: False)
-    with caplog.at_level(logging.INFO, "condyle"):
-        assert runtime_for(network, "openvino", "cpu", SAMPLES).name == "openvino fp32"
-    assert "neither AVX512-BF16 nor AMX" in caplog.text
-
-
-def test_with_fast_bfloat16_it_is_taken(network, monkeypatch):
-    monkeypatch.setattr(choose, "bf16_here", lambda: True)
-    runtime = runtime_for(network, "openvino", "cpu", SAMPLES)
-    assert runtime.name == "openvino bf16"
-    found = runtime.probabilities(SAMPLES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["torch", "openvino"])
+def test_what_is_asked_for_by_its_name_computes_in_float32(network, kind, precision, monkeypatch):
+    """Nobody has compared its labels in bfloat16."""
+    monkeypatch.setenv(PRECISION, precision)
+    runtime = runtime_for(network, kind, "cpu", SAMPLES)
+    assert runtime.name == f"{kind} fp32"
     expected = TorchRuntime.of(network, "cpu", "fp32").probabilities(SAMPLES)
-    torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+    torch.testing.assert_close(runtime.probabilities(SAMPLES), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_bfloat16_is_tried_where_it_is_fast_and_refused_where_it_changes_labels(
+    network, home, sure, monkeypatch
+):
+    monkeypatch.setenv(PRECISION, "bf16")
+    with torch.no_grad():
+        network[-1].bias.zero_()
+        network[-1].bias[1] += 10 if sure else 0
+    found = runtime_for(network, "auto", "cpu", torch.randn(8, 1, 64, 64), home)
+    measured = json.loads((home / "runtime.json").read_text())["measured"][0]["runtimes"]
+    trials = {row["name"]: Trial(**row) for row in measured}
+    assert set(trials) == {f"{kind} {bits}" for kind in ("torch", "openvino")
+                           for bits in ("fp32", "bf16")}  # fmt: skip
+    assert trials["torch bf16"].agrees == trials["openvino bf16"].agrees == sure
+    assert trials[found.name].agrees
 
 
 def test_torch_can_be_made_to_take_either_kind_of_numbers(network):

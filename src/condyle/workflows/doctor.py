@@ -14,9 +14,10 @@ from condyle.engines.process import python, versions
 from condyle.errors import ConfigError
 from condyle.networks import names
 from condyle.networks.cost import cost
-from condyle.networks.device import bf16_pays, pick_device
+from condyle.networks.device import pick_device
 from condyle.networks.encoders import SCRATCH, weights_of
 from condyle.networks.factory import NetworkName
+from condyle.networks.precision import PRECISION, bf16_pays, precision
 from condyle.networks.weights.locate import torch_home, weights_row
 from condyle.predict.runtimes.openvino import bf16_here, version
 from condyle.runs.record import environment
@@ -78,9 +79,7 @@ def doctor_rows() -> list[dict[str, Any]]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     found = environment() | {
         "device": str(device),
-        "fast numbers": "bfloat16"
-        if bf16_pays(device)
-        else "float32 only (no AVX512-BF16, no GPU)",
+        "fast numbers": _fast_numbers(device),
         "runtimes": _runtimes(),
         "engines": ", ".join(f"{name} {version}" for name, version in _engines().items())
         or "none (pip install 'condyle[engines]')",
@@ -89,6 +88,13 @@ def doctor_rows() -> list[dict[str, Any]]:
         "free disk here": f"{free:.0f} GiB",
     }
     return [{"what": key, "here": value} for key, value in found.items()]
+
+
+def _fast_numbers(device: torch.device) -> str:
+    """What is trained in, and tried in segmenting."""
+    if precision() != "auto":
+        return f"{'bfloat16' if bf16_pays(device) else 'float32 only'} ({PRECISION} says so)"
+    return "bfloat16" if bf16_pays(device) else "float32 only (no AVX512-BF16, no GPU)"
 
 
 def _runtimes() -> str:

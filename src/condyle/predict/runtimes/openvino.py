@@ -23,6 +23,7 @@ from condyle.errors import ConfigError, MissingExtra, UnreadableFile
 from condyle.jobs.outputs import sha256, whole_or_absent, write_text
 from condyle.networks import SegmentationNetwork
 from condyle.networks.layers import padded_to
+from condyle.networks.precision import precision
 from condyle.predict.runtimes.torch import Numbers
 
 __all__ = ["Graph", "OpenVinoRuntime", "Scored", "bf16_here", "example", "library", "version"]
@@ -62,9 +63,14 @@ def version() -> str:
 
 
 def bf16_here() -> bool:
+    """Whether OpenVINO computes in bfloat16 here; see `networks.precision.precision`."""
+    asked = precision()
+    return bool(library()) and (_has_bf16() if asked == "auto" else asked == "bf16")
+
+
+def _has_bf16() -> bool:
     """Whether OpenVINO finds this CPU fast in bfloat16: with AVX512-BF16 or AMX."""
-    found = library()
-    return bool(found) and "BF16" in found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class Scored(nn.Module):
@@ -244,10 +250,42 @@ class OpenVinoRuntime:
 
     def _compiled(self, hint: str) -> Any:
         fewer_bits = self.numbers == "bf16" or (self.numbers == "int8" and bf16_here())
+        # a CPU that lacks bfloat16 would compute in float32, and not say so
+        rounding = self.numbers == "bf16" and not _has_bf16()
         settings = {
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "bf16" if fewer_bits else "f32",
             "ENABLE_CPU_PINNING": False,  # other work would sit on the same cores
         }
-        return library().Core().compile_model(self.graph.model, "CPU", settings)
+        model = _rounding(self.graph.model) if rounding else self.graph.model
+        return library().Core().compile_model(model, "CPU", settings)
+
+
+ROUNDED = ("Convolution", "ConvolutionBackpropData", "GroupConvolution",
+           "GroupConvolutionBackpropData", "MatMul")  # fmt: skip
+"""Operations whose arguments and results are rounded, as `networks.precision` does in PyTorch."""
+
+
+def _rounding(model: Any) -> Any:
+    """A copy of a model that rounds to bfloat16 by itself, for CPUs that OpenVINO cannot tell to.
+
+    A number x with c = 65537 x, c - (c - x) is x in 8 binary digits, as many as bfloat16 has
+    (Dekker 1971, Numer Math 18:224). To convert there and back is optimised away.
+    """
+    op, own = import_module("openvino.opset13"), model.clone()
+
+    def rounded(x: Any) -> Any:
+        c = op.multiply(x, np.float32(2**16 + 1))
+        return op.subtract(c, op.subtract(c, x))
+
+    for node in own.get_ordered_ops():
+        if node.get_type_name() in ROUNDED:
+            for place in node.inputs()[:2]:
+                place.replace_source_output(rounded(place.get_source_output()).output(0))
+            readers = node.output(0).get_target_inputs()
+            made = rounded(node.output(0)).output(0)
+            for reader in readers:
+                reader.replace_source_output(made)
+    own.validate_nodes_and_infer_types()
+    return own

@@ -20,7 +20,8 @@ from torch import Tensor
 from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName, UnreadableFile
 from condyle.jobs.outputs import sha256, write_text
 from condyle.networks import SegmentationNetwork
-from condyle.networks.device import bf16_pays, pick_device, processor
+from condyle.networks.device import pick_device, processor
+from condyle.networks.precision import bf16_pays
 from condyle.predict.runtimes.openvino import CARD, Graph, OpenVinoRuntime, bf16_here, version
 from condyle.predict.runtimes.torch import Runtime, TorchRuntime
 
@@ -45,13 +46,13 @@ SAME, DICE = 0.999, 0.998
 ENOUGH = 1000
 """Foreground voxels that are needed to tell whether labels agree."""
 NEARLY = 1e-3
-"""With fewer of them: how far probabilities may be apart."""
+"""With fewer of them: how far probabilities in float32 may be apart."""
 PATIENCE = 6.0
 """Seconds that PyTorch may take for the samples; of more samples, some are left out."""
 START = 5.0
 """Seconds, about, to convert a network for OpenVINO."""
-BRIEF = 0.5
-"""Seconds below which a time is taken again."""
+BRIEF, TIMES = 0.5, 3
+"""Seconds below which a time is taken again, and how many times at the most."""
 GAIN = 2.0
 """Trying must not take more than 1 / GAIN of the time that PyTorch would take for all."""
 
@@ -82,9 +83,13 @@ class Trial:
 
     @property
     def agrees(self) -> bool:
-        """Whether its labels are the reference's; of few voxels, whether its probabilities are."""
+        """Whether its labels are the reference's.
+
+        Of few foreground voxels: whether it computes in float32 too, to the same probabilities.
+        Other numbers may agree on the background, of which a network is sure, and nowhere else.
+        """
         if self.seen < ENOUGH:
-            return self.apart <= NEARLY
+            return self.name.endswith("fp32") and self.apart <= NEARLY
         return self.same >= SAME and self.dice >= DICE
 
     @property
@@ -141,7 +146,8 @@ def runtime_for(
 ) -> Computing:
     """What runs a network: as asked, or the fastest whose labels are PyTorch's in float32.
 
-    Where OpenVINO is not installed, PyTorch; the log says so.
+    What is asked for by its name computes in float32: of bfloat16 and int8 the labels have to be
+    compared first. Where OpenVINO is not installed, PyTorch; the log says so.
 
     Parameters
     ----------
@@ -167,18 +173,10 @@ def runtime_for(
         level = logging.WARNING if kind == "openvino" else logging.INFO
         log.log(level, "OpenVINO is not installed: PyTorch computes (pip install openvino)")
     if kind == "openvino" and version():
-        return _by_openvino(network, folder)
+        return OpenVinoRuntime(_graph(network, folder), "fp32")
     if kind != "auto":
-        return TorchRuntime.of(network, device)
+        return TorchRuntime.of(network, device, "fp32")
     return _Choice(network, device, folder).made(samples, ahead)
-
-
-def _by_openvino(network: SegmentationNetwork, folder: Path | None) -> OpenVinoRuntime:
-    """The network in OpenVINO, in the numbers that this processor is fast in."""
-    if bf16_here():
-        return OpenVinoRuntime(_graph(network, folder), "bf16")
-    log.info("this processor has neither AVX512-BF16 nor AMX: OpenVINO computes in float32")
-    return OpenVinoRuntime(_graph(network, folder), "fp32")
 
 
 def _graph(network: SegmentationNetwork, folder: Path | None) -> Graph:
@@ -245,9 +243,13 @@ class _Choice:
 
     @cached_property
     def key(self) -> dict[str, Any]:
-        """What a measurement holds for: this machine, these versions, these weights."""
+        """What a measurement holds for: this machine, these versions, these weights.
+
+        Machines whose processors go by one name may differ in bfloat16.
+        """
         assert self.folder is not None
         return {
+            "runtimes": list(self.makers),
             "processor": processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
@@ -304,7 +306,9 @@ def tried(
     samples = _spread(samples, int(PATIENCE / once))
     whole = Trial(name, 0.0, once / each * 1e6)
     costs = {other: START if other.startswith("openvino") else 0.0 for other, _ in others}
-    trying = 2 * whole.seconds(len(samples) * each)
+    times = 1 if once * len(samples) > BRIEF else TIMES
+    # the reference is timed, the other warmed up and timed
+    trying = (2 * times + 1) * whole.seconds(len(samples) * each)
     others = [x for x in others if whole.seconds(voxels) > GAIN * (costs[x[0]] + trying)]
     if not others:
         return {name: whole}
@@ -339,5 +343,5 @@ def _timed(runtime: Runtime, samples: Tensor) -> tuple[float, Tensor]:
         started = time.perf_counter()
         found = runtime.probabilities(samples)
         spans.append(time.perf_counter() - started)
-        if sum(spans) > BRIEF or len(spans) == 3:
+        if sum(spans) > BRIEF or len(spans) == TIMES:
             return max(min(spans), 1e-6), found

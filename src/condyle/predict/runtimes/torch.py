@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from condyle.networks import SegmentationNetwork
-from condyle.networks.device import bf16_pays, moved, pick_device
+from condyle.networks.device import moved, pick_device
+from condyle.networks.precision import autocast, bf16_pays
 
 __all__ = ["Numbers", "Runtime", "Telling", "TellPart", "TorchRuntime", "share_of", "tell_nobody"]
 
@@ -71,10 +73,7 @@ class TorchRuntime:
     def probabilities(self, batch: Tensor) -> Tensor:
         """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k])."""
         fewer_bits = self.numbers == "bf16"
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=fewer_bits),
-        ):
+        with torch.inference_mode(), autocast(self.device) if fewer_bits else nullcontext():
             x = batch.to(self.device, memory_format=self.network.memory_format)
             return self.network(x).float().softmax(dim=1).cpu()
 
