@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def precision() -> Precision:
     asked = os.environ.get(PRECISION) or "auto"
     if asked not in PRECISIONS:
         raise UnknownName(PRECISION, asked, PRECISIONS)
-    return cast(Precision, asked)
+    return asked
 
 
 def bf16_pays(device: torch.device) -> bool:
