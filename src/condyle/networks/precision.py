@@ -13,7 +13,16 @@ from torch.overrides import TorchFunctionMode
 
 from condyle.errors import UnknownName
 
-__all__ = ["PRECISION", "PRECISIONS", "Precision", "autocast", "bf16_pays", "has_bf16", "precision"]
+__all__ = [
+    "PRECISION",
+    "PRECISIONS",
+    "Precision",
+    "autocast",
+    "bf16_pays",
+    "has_bf16",
+    "precision",
+    "precision_of",
+]
 
 Precision = Literal["auto", "fp32", "bf16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -43,6 +52,11 @@ def bf16_pays(device: torch.device) -> bool:
     """Whether bfloat16 is taken to be faster than float32 on a device; see `precision`."""
     asked = precision()
     return has_bf16(device) if asked == "auto" else asked == "bf16"
+
+
+def precision_of(device: torch.device) -> Literal["fp32", "bf16"]:
+    """What is trained in on a device, and at first tried in segmenting: bf16 or fp32."""
+    return "bf16" if bf16_pays(device) else "fp32"
 
 
 def has_bf16(device: torch.device) -> bool:

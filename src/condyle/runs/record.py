@@ -14,13 +14,21 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from condyle._version import __version__
 from condyle.errors import OutputError, UnreadableFile
 from condyle.jobs.outputs import write_text
 
-__all__ = ["environment", "logged", "read_csv", "require_room", "write_csv", "write_json"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "environment", "logged", "read_csv", "require_room", "write_csv", "write_environment",
+    "write_json",
+]  # fmt: skip
+
+log = logging.getLogger("condyle")
 
 LOG = "log.txt"
 
@@ -52,6 +60,25 @@ def environment() -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             found[library] = version(library)
     return found
+
+
+def write_environment(run: Path, device: torch.device) -> Path:
+    """Write `environment.json` of a training, with its device and precision; gives back the path.
+
+    Where the training began in another precision, and goes on, a warning says so.
+    """
+    from condyle.networks.precision import PRECISION, precision_of
+
+    file, now = Path(run) / "environment.json", precision_of(device)
+    with suppress(OSError, ValueError, KeyError):
+        before = json.loads(file.read_text(encoding="utf-8"))["precision"]
+        if before != now:
+            log.warning(
+                "this training began in %s and goes on in %s: its weights will not be those of an "
+                "uninterrupted one; the environment variable %s=%s keeps them the same",
+                before, now, PRECISION, before,
+            )  # fmt: skip
+    return write_json(file, environment() | {"device": str(device), "precision": now})
 
 
 def _commit() -> str:
@@ -136,7 +163,6 @@ def require_room(out: Path) -> None:
 def logged(out: Path) -> Generator[list[str]]:
     """All that Condyle logs meanwhile goes to the folder's log too; gives the warnings so far."""
     out.mkdir(parents=True, exist_ok=True)
-    log = logging.getLogger("condyle")
     file = logging.FileHandler(out / LOG, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     collected = _Collected()

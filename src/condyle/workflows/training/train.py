@@ -30,7 +30,7 @@ from condyle.predict import Segmenter
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.runs.record import environment, logged, require_room, write_csv, write_json
+from condyle.runs.record import logged, require_room, write_csv, write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
 from condyle.train import (
     Batches,
@@ -177,7 +177,7 @@ class _Work:
 
     def _write_settings(self) -> None:
         write_text(self.out / "config.toml", self.experiment.to_toml())
-        write_json(self.out / "environment.json", environment())
+        write_environment(self.out, self.fabric.device)
 
     def _build(self) -> None:
         """The network with its first weights, the same in every process."""
