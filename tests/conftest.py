@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from condyle.core import KNEE, Case, Dataset, Grid, LabelMap, Volume
-from condyle.networks.precision import PRECISION, PRECISIONS, bf16_pays
+from condyle.networks.precision import PRECISION, PRECISIONS, has_bf16
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -29,7 +29,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     asked = config.getoption("--precision")
     if asked == "other":
-        asked = "fp32" if bf16_pays(torch.device("cpu")) else "bf16"
+        asked = "fp32" if has_bf16(torch.device("cpu")) else "bf16"
     if asked != "auto":
         os.environ[PRECISION] = asked
 
