@@ -11,6 +11,8 @@ from condyle.errors import UnknownName
 from condyle.networks.precision import PRECISION, autocast, bf16_pays, precision
 from condyle.train.devices import alone
 
+pytestmark = pytest.mark.precision
+
 CPU = torch.device("cpu")
 ASK = "import torch, condyle.networks.precision as p; print(p.bf16_pays(torch.device('cpu')))"
 

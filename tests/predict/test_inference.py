@@ -11,6 +11,8 @@ from condyle.predict.specialist import share_of_specialist
 from condyle.predict.views import views
 from condyle.prepare.recipe import Answer, Recipe, joined
 
+pytestmark = pytest.mark.precision
+
 SIDED = LabelScheme.of({"femur_left": 1, "femur_right": 2})
 
 

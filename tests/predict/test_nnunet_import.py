@@ -15,6 +15,8 @@ from condyle.networks.nnunet import PlannedNetwork, architecture_of
 from condyle.predict.nnunet_import import import_nnunet
 from condyle.workflows.export import export
 
+pytestmark = pytest.mark.precision
+
 NAME = {2: "2d", 3: "3d_fullres"}
 
 

@@ -14,6 +14,8 @@ from condyle.predict.runtimes import openvino
 from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime
 from condyle.predict.runtimes.torch import TorchRuntime
 
+pytestmark = pytest.mark.precision
+
 
 @functools.cache
 def network(name, classes=4):

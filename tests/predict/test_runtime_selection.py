@@ -16,6 +16,8 @@ from condyle.predict.runtimes import selection as choose
 from condyle.predict.runtimes.selection import Trial, agreement, fastest, runtime_for, tried
 from condyle.predict.runtimes.torch import TorchRuntime
 
+pytestmark = pytest.mark.precision
+
 
 class Slow:
     """A runtime whose right answer is known, which takes its time and may be wrong here and there.

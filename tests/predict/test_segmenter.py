@@ -19,6 +19,8 @@ from condyle.prepare.crop import slab
 from condyle.prepare.recipe import Recipe
 from condyle.train.sampling import PatchSampler, TrainingCase
 
+pytestmark = pytest.mark.precision
+
 
 class Threshold(torch.nn.Module):
     """A network that calls bright voxels structure 1: its right answer is known."""
