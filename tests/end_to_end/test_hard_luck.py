@@ -1,6 +1,6 @@
 """Little data, and a disk that is full at the wrong moment: what a user is left with."""
 
-import errno
+import resource
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from condyle.config import Experiment
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import OutputError
 from condyle.io import open_dataset, write_nnunet
-from condyle.predict import segmenter as predict
+from condyle.predict import Segmenter
 from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"cube": 1})
@@ -48,7 +48,7 @@ def test_one_training_case_trains_and_what_stays_unknown_is_said(tmp_path, caplo
     data = dataset(tmp_path, count)
     run = train(experiment(data), tmp_path / "run")
     known = run.segmenter.training
-    assert (len(known["train"]), len(known["validation"]), len(known["test"])) == (1, 0, held_out)
+    assert (len(known.train), len(known.validation), len(known.test)) == (1, 0, held_out)
     assert "no case is left to choose the best weights by" in caplog.text
     assert ("nothing will say how good this segmenter is" in caplog.text) == (not held_out)
     found = condyle.load(tmp_path / "run").segment(cube(5)[0])
@@ -76,16 +76,23 @@ def test_a_run_that_was_killed_while_it_was_planned_starts_anew(tmp_path):
 def test_a_disk_that_is_full_at_the_end_costs_no_learning(tmp_path, monkeypatch):
     data, out = dataset(tmp_path, 6), tmp_path / "run"
 
-    def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    save = Segmenter.save
+
+    def save_with_little_room(segmenter, folder):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            return save(segmenter, folder)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "save_file", full)
-        with pytest.raises(OutputError, match="No space left"):
+        patch.setattr(Segmenter, "save", save_with_little_room)
+        with pytest.raises(OutputError, match=r"model.safetensors could not be written"):
             train(experiment(data), out)
     assert not (out / "segmenter" / "model.safetensors").exists()
     learnt = {path: path.stat().st_mtime_ns for path in (out / "checkpoints").iterdir()}
     run = train(experiment(data), out, resume=True)
     assert {path: path.stat().st_mtime_ns for path in learnt} == learnt  # nothing was done again
-    assert run.summary[-1]["n"] == len(run.segmenter.training["test"]) > 0
+    assert run.summary[-1]["n"] == len(run.segmenter.training.test) > 0
     assert (out / "report.html").is_file()

@@ -15,20 +15,19 @@ from condyle.errors import ConfigError, DatasetError
 from condyle.io import open_dataset
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.overlap import dice
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.views import Flips
+from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
+from condyle.predict.views import Mirroring
 from condyle.quality.anatomy import Anatomy
 from condyle.quality.assess import (
     Channels,
-    Looks,
     Quality,
-    seen_in,
+    compared_predictions,
+    evidence_of,
     store_quality,
-    votes_of,
 )
 from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation, Signs
 from condyle.quality.degrade import DEGRADATIONS, degraded
-from condyle.quality.embedding import Bank, glance
+from condyle.quality.embedding import TrainingEmbeddings, embed
 from condyle.refine import refined
 from condyle.workflows.segment import held_out
 
@@ -49,7 +48,7 @@ def calibrate(
     fold: int | None = None,
     worse: int = len(DEGRADATIONS),
     planes: Planes | None = None,
-    flips: Flips = "none",
+    flips: Mirroring = "none",
     also: Sequence[Path] = (),
     device: str = "auto",
     seed: int = 0,
@@ -64,8 +63,8 @@ def calibrate(
         None: the run's validation cases.
     fold : only the cases that this fold of the data set holds out.
     worse : how many times each case is made worse, each time in another way.
-    planes, flips, also : the looks whose answers are compared, as in `segment`, which then wants
-        the same. Without any: the scan's and its mirror image's.
+    planes, flips, also : the predictions that are compared, as in `segment`, which then wants the
+        same. Without any: the scan's and its mirror image's.
     seed : of what is drawn for these.
 
     Returns
@@ -79,11 +78,11 @@ def calibrate(
         If there are held-out cases of fewer than ten patients.
     """
     segmenter = Segmenter.load(run)
-    ensemble = Ensemble((segmenter, *(Segmenter.load(other) for other in also)))
-    looking = Looking(planes, flips, device)
-    ensemble.require(looking)
+    members = (segmenter, *(Segmenter.load(other) for other in also))
+    ensemble = Ensemble(tuple(each.member for each in members))
+    predictor = Predictor(ensemble, InferenceOptions(planes, flips, device))
     home = _home(run, segmenter, dataset)
-    cases = _held_out(ensemble, home, dataset, fold)
+    cases = _held_out(members, home, dataset, fold)
     patients = {case.patient for case in cases}
     if len(patients) < FEWEST:
         raise DatasetError(
@@ -91,17 +90,23 @@ def calibrate(
             f"{'the validation part of ' + str(run) if dataset is None else dataset} has "
             f"{len(patients)}: give a data set of labelled cases that were not trained on"
         )
-    anatomy, bank = trained_on(segmenter, home, device, tell)
+    anatomy, embeddings = trained_on(segmenter, home, device, tell)
     seen: list[Observation] = []
-    votes = 0
+    predictions = 0
     for number, case in enumerate(told(tell, "calibrating", cases, len(cases))):
         for _, channels, truth in variants(case, (seed, number), worse):
-            answer, given = votes_of(ensemble, channels, looking)
-            answer, votes = refined(answer, segmenter.refinement), len(given)
-            found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
-            seen += observed(case.patient, truth, answer, found.signs)
-    names, looks = tuple(x.id for x in cases), Looks.of(ensemble, looking)
-    quality = Quality(Calibration.fit(seen), anatomy, bank, votes, names, looks)
+            labels, compared = compared_predictions(predictor, channels)
+            labels, predictions = refined(labels, segmenter.refinement), len(compared)
+            found = evidence_of(segmenter, anatomy, embeddings, channels, labels, compared, device)
+            seen += observed(case.patient, truth, labels, found.signs)
+    quality = Quality(
+        Calibration.fit(seen),
+        anatomy,
+        embeddings,
+        predictions,
+        tuple(case.id for case in cases),
+        ensemble.signature(predictor.options),
+    )
     store_quality(run, segmenter, quality)
     return _summary(quality, seen)
 
@@ -119,13 +124,13 @@ def variants(
 
 
 def observed(
-    patient: str, truth: LabelMap, answer: LabelMap, signs: dict[str, Signs]
+    patient: str, truth: LabelMap, labels: LabelMap, signs: dict[str, Signs]
 ) -> list[Observation]:
     """The signs of each structure that was found, with the Dice that it truly had."""
     known = truth.known()
-    truth, answer = truth.within(known), answer.within(known)
+    truth, labels = truth.within(known), labels.within(known)
     return [
-        Observation(patient, name, mine, dice(truth.mask(name), answer.mask(name)))
+        Observation(patient, name, mine, dice(truth.mask(name), labels.mask(name)))
         for name, mine in signs.items()
         if name in truth.scheme.names
     ]
@@ -135,7 +140,7 @@ def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
     """The data set that holds the cases trained on."""
     settings = Path(run) / "config.toml"
     named = [Path(str(read_toml(settings)["dataset"]))] if settings.is_file() else []
-    trained = set(segmenter.training.get("train", ()))
+    trained = set(segmenter.training.train)
     for path in [*named, *([given] if given is not None else [])]:
         if path.is_dir():
             dataset = open_dataset(path)
@@ -149,15 +154,15 @@ def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
 
 
 def _held_out(
-    ensemble: Ensemble, home: Dataset, given: Path | None, fold: int | None
+    members: Sequence[Segmenter], home: Dataset, given: Path | None, fold: int | None
 ) -> tuple[Case, ...]:
     """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
-    trained = {case for one in ensemble.members for case in one.training["train"]}
+    trained = {case for one in members for case in one.training.train}
     learnt = [case for case in home.cases if case.id in trained]
     if given is None:
         if fold is not None:
             raise ConfigError("--fold needs a data set, whose fold it is")
-        dataset, cases = home, home.select(ensemble.members[0].training["validation"])
+        dataset, cases = home, home.select(members[0].training.validation)
     else:
         dataset = open_dataset(given)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
@@ -174,15 +179,15 @@ def _held_out(
 
 def trained_on(
     segmenter: Segmenter, home: Dataset, device: str, tell: Tell = silent
-) -> tuple[Anatomy, Bank]:
-    """The rules of the training labels, and training scans in the encoder's eyes."""
-    cases = home.select(segmenter.training["train"])
+) -> tuple[Anatomy, TrainingEmbeddings]:
+    """The rules of the training labels, and the embeddings of training scans."""
+    cases = home.select(segmenter.training.train)
     label_maps = (case.labels() for case in told(tell, "training labels", cases, len(cases)))
     anatomy = Anatomy.of((x.within(x.known()) for x in label_maps), segmenter.scheme)
     chosen = cases[:: -(-len(cases) // POINTS)]
     scans = told(tell, "training scans", chosen, len(chosen))
-    points = [glance(segmenter, case.channels(), device).point for case in scans]
-    return anatomy, Bank.of(np.stack(points))
+    points = [embed(segmenter, case.channels(), device).point for case in scans]
+    return anatomy, TrainingEmbeddings.of(np.stack(points))
 
 
 def _summary(quality: Quality, seen: Sequence[Observation]) -> list[Row]:

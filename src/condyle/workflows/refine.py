@@ -132,10 +132,11 @@ def choose(
     segmenter = Segmenter.load(run)
     names = segmenter.scheme.names
     cases = _validation_cases(segmenter, open_dataset(dataset), run)
+    predictor = segmenter.predictor(device=device)
     found: dict[str, list[_Found]] = {name: [] for name in names}
     for case in told(tell, "segmenting", cases, len(cases)):
         channels, truth = case.pair()
-        labels = segmenter.segment(channels, device)
+        labels = predictor.predict(channels).labels
         for name in names:
             if (its := _Found.of(name, labels, truth)) is not None:
                 found[name].append(its)
@@ -145,7 +146,7 @@ def choose(
         if len(its) < FEWEST_CASES:
             log.warning("%s is in %d validation cases only: it stays as it is", name, len(its))
             continue
-        steps, tried = _chosen(its, _options(its, segmenter.recipe.settings.plane))
+        steps, tried = _chosen(its, _options(its, segmenter.preprocessor.plane))
         rows += [{"structure": name, **row} for row in tried]
         if steps.to_dict():
             chosen[name] = steps
@@ -156,7 +157,7 @@ def choose(
 
 
 def _validation_cases(segmenter: Segmenter, dataset: Dataset, run: Path) -> list[Case]:
-    named = segmenter.training.get("validation", [])
+    named = segmenter.training.validation
     cases = [case for case in dataset.select(named) if case.label is not None]
     if len(cases) < FEWEST_CASES:
         raise ConfigError(

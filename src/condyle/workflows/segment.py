@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,18 +23,19 @@ from condyle.io.labelmaps import write_names
 from condyle.io.scans import sources
 from condyle.jobs.pipeline import ahead, failing_alone, one_behind
 from condyle.jobs.progress import Tell, silent, told
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.runtimes.torch import TellPart, share_of
-from condyle.predict.views import Flips, fewer
+from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
+from condyle.predict.progress import PartProgress, share_of
+from condyle.predict.runtimes.selection import Backends
+from condyle.predict.views import Mirroring, common_mirroring
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import default_folds
 from condyle.quality.assess import (
-    Looks,
+    SINGLE,
     Quality,
     assess,
+    compared_predictions,
     load_quality,
     sentence,
-    votes_of,
     write_quality,
 )
 from condyle.refine.refinement import refined
@@ -84,62 +85,74 @@ class Segmented:
 class _Way:
     """How each scan of a batch is segmented: all that decides what comes out."""
 
-    ensemble: Ensemble
-    looking: Looking
+    first: Segmenter
+    predictor: Predictor
     area: Area | None = None
     raw: bool = False
     quality: Quality | None = None
 
-    def labels(self, channels: tuple[Volume, ...], tell: TellPart) -> tuple[LabelMap, list[Row]]:
+    def labels(
+        self, channels: tuple[Volume, ...], tell: PartProgress
+    ) -> tuple[LabelMap, list[Row]]:
         """A scan's label map, and how far to trust it, if that was asked."""
         if self.quality is None:
-            return self._cleaned(self._joint(channels, tell)), []
-        first, device = self.ensemble.members[0], self.looking.device
+            return self._predicted(channels, tell), []
         if self.is_as_learnt:
-            answer, votes = votes_of(self.ensemble, channels, self.looking, tell)
+            found, compared = compared_predictions(self.predictor, channels, tell)
+            labels = self._refined(found)
         else:
-            alone = Looking(device=device, runtime=self.looking.runtime, scans=self.looking.scans)
-            _, votes = votes_of(Ensemble((first,)), channels, alone, share_of(tell, 0, 2))
-            answer = self._joint(channels, share_of(tell, 1, 2))
-        labels = self._cleaned(answer)
-        return labels, assess(first, self.quality, channels, labels, votes, device)
+            _, compared = compared_predictions(self._alone, channels, share_of(tell, 0, 2))
+            labels = self._predicted(channels, share_of(tell, 1, 2))
+        device = self.predictor.options.device
+        return labels, assess(self.first, self.quality, channels, labels, compared, device)
 
-    def _joint(self, channels: tuple[Volume, ...], tell: TellPart) -> LabelMap:
+    def _predicted(self, channels: tuple[Volume, ...], tell: PartProgress) -> LabelMap:
         box = self.area(channels[0].grid) if self.area else None
-        return self.ensemble.segment(channels, self.looking, box, tell)
+        return self.predictor.predict(
+            channels, area=box, postprocess=self._refined, progress=tell
+        ).labels
 
-    def _cleaned(self, labels: LabelMap) -> LabelMap:
-        return labels if self.raw else refined(labels, self.ensemble.members[0].refinement)
+    def _refined(self, labels: LabelMap) -> LabelMap:
+        return labels if self.raw else refined(labels, self.first.refinement)
+
+    @cached_property
+    def _alone(self) -> Predictor:
+        """The first segmenter as it was trained, on the backend that it has in the ensemble."""
+        options = self.predictor.options
+        alone = InferenceOptions(device=options.device, runtime=options.runtime)
+        return Predictor(Ensemble((self.first.member,)), alone, self.predictor.backends)
 
     @cached_property
     def is_as_learnt(self) -> bool:
-        """Whether whole scans are looked at in the ways in which quality was learnt."""
-        whole = self.area is None and not self.looking.first_look
-        looks = Looks.of(self.ensemble, self.looking)
-        plain = self.ensemble.specialist is None
-        return whole and plain and self.quality is not None and self.quality.looks == looks
+        """Whether whole scans are predicted in the ways in which quality was learnt."""
+        ensemble, options = self.predictor.ensemble, self.predictor.options
+        whole = self.area is None and not options.first_look and ensemble.specialist is None
+        return (
+            whole
+            and self.quality is not None
+            and (self.quality.signature == ensemble.signature(options))
+        )
 
     def require(self) -> None:
         """Raise, or warn, where what was asked for does not fit the segmenters."""
-        self.ensemble.require(self.looking)
-        special = [self.ensemble.specialist] if self.ensemble.specialist else []
-        for member in (*self.ensemble.members, *special):
-            if fewer(self.looking.flips, member.flips) != self.looking.flips:
+        asked = self.predictor.options.mirroring
+        for member in self.predictor.ensemble.all:
+            if common_mirroring(asked, member.mirroring) != asked:
                 log.warning(
-                    "%s has learnt %s: --flips %s looks at no others", member.name,
-                    "no mirror images" if member.flips == "none" else
-                    f"mirror images {member.flips} alone", self.looking.flips,
+                    "%s was trained on %s: --flips %s predicts no others", member.name,
+                    "no mirror images" if member.mirroring == "none" else
+                    f"{member.mirroring} mirror images alone", asked,
                 )  # fmt: skip
         if self.quality is None or (self.is_as_learnt and not self.raw):
             return
-        if self.quality.looks != Looks() and not self.is_as_learnt:
+        if self.quality.signature != SINGLE and not self.is_as_learnt:
             raise ConfigError(
                 "quality was learnt with other --planes, --flips or --also: segment whole scans "
                 "in the same way, or run condyle quality again"
             )
         log.warning(
-            "quality was learnt on what this run answers alone, in its own planes, and cleaned: "
-            "with other looks, take its figures with care"
+            "quality was learnt on what this run predicts alone, in its own planes, and after "
+            "post-processing: predicted in another way, take its figures with care"
         )
 
 
@@ -157,7 +170,7 @@ def segment(
     near_slice: int | None = None,
     area: Literal["whole", "auto"] = "whole",
     planes: Planes | None = None,
-    flips: Flips = "none",
+    flips: Mirroring = "none",
     runtime: str = "auto",
     also: Sequence[Path] = (),
     specialist: Path | None = None,
@@ -181,8 +194,8 @@ def segment(
     near_slice : instead of `slices`: an approximate slice of what is looked for. As far as the
         labels of the training scans reached, slices on both sides of it are looked at.
     area : auto: a first look at a few slices finds those that are then looked at closely.
-    planes, flips, runtime : see `condyle.predict.Looking`.
-    also : the folders of other runs, whose answers are averaged with the first one's.
+    planes, flips, runtime : see `condyle.predict.InferenceOptions`.
+    also : the folders of other runs, whose probabilities are averaged with the first one's.
     specialist : the folder of a run that was trained on the ends of bones, which answers there.
     raw : leave out the cleaning that was chosen with `condyle refine --choose`.
     quality : say how far to trust each result, in quality.csv (`condyle quality` comes first).
@@ -195,9 +208,15 @@ def segment(
     first = Segmenter.load(run)
     special = Segmenter.load(specialist) if specialist else None
     batch = _batch(first.channels, scans, fold, volume, series)
+    members = (first.member, *(Segmenter.load(other).member for other in also))
+    options = InferenceOptions(planes, flips, device, runtime, area == "auto")
     way = _Way(
-        Ensemble((first, *(Segmenter.load(other) for other in also)), special),
-        Looking(planes, flips, device, runtime, area == "auto", len(batch)),
+        first,
+        Predictor(
+            Ensemble(members, special.member if special else None),
+            options,
+            Backends(runtime, device, scans=len(batch)),
+        ),
         _area(first, slices, near_slice),
         raw,
         load_quality(run, first) if quality else None,
@@ -205,8 +224,9 @@ def segment(
     way.require()
     settings = {
         "runs": [str(path) for path in (run, *also, *([specialist] if specialist else []))],
-        **asdict(replace(way.looking, scans=1)), "slices": slices, "near_slice": near_slice,
-        "area": area, "raw": raw, "quality": quality, "volume": volume, "series": series,
+        "planes": planes, "flips": flips, "device": device, "runtime": runtime,
+        "slices": slices, "near_slice": near_slice, "area": area, "raw": raw,
+        "quality": quality, "volume": volume, "series": series,
     }  # fmt: skip
     return _segmented(way, batch, Path(out), format, tell, settings, resume)
 
@@ -267,11 +287,12 @@ def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
     if slices and near is not None:
         raise ConfigError("give either --slices or --near-slice, not both")
     if near is not None:
-        if not segmenter.reach_mm:
+        reach = segmenter.training.reach_mm
+        if not reach:
             raise ConfigError(
                 "this segmenter does not know how far its labels reach: give --slices FIRST:LAST"
             )
-        return lambda grid: near_slice(grid, near, segmenter.reach_mm)
+        return lambda grid: near_slice(grid, near, reach)
     if not slices:
         return None
     ends = re.fullmatch(r"(\d*):(\d*)", slices)
@@ -299,7 +320,7 @@ def segment_cases(
     tell: Tell = silent,
 ) -> Segmented:
     """Segment the scans of a data set's cases into the folder `out`; failures are logged."""
-    way = _Way(Ensemble((segmenter,)), Looking(device=device, runtime="torch"))
+    way = _Way(segmenter, segmenter.predictor(device=device, runtime="torch"))
     done = _segmented(way, _scans(cases), Path(out), format, tell)
     for name, reason in done.failed.items():
         log.warning("%s failed: %s", name, reason)
@@ -329,7 +350,7 @@ def _segmented(
     def put(name: str, labels: LabelMap, images: list[Header], found: list[Row]) -> None:
         path = paths[name]
         if not (out / "labels.json").is_file() or not done.written:
-            write_names(out, way.ensemble.scheme)
+            write_names(out, way.first.scheme)
         done.written[name] = dicomseg.save(path, labels, images) if images else write(labels, path)
         rows.extend({"scan": name, **row} for row in found)
         if rows:
@@ -349,8 +370,7 @@ def _segmented(
                 labels, found = way.labels(channels, partial(part, number))
                 behind(name, partial(put, name, labels, images, found))
     ordered = {name: done.written[name] for name in batch if name in done.written}
-    used = {each.name for one in way.ensemble.members for each in one.runtimes.values()}
-    return Segmented(ordered, done.failed, done.doubtful, tuple(sorted(used)))
+    return Segmented(ordered, done.failed, done.doubtful, way.predictor.backends.used)
 
 
 def _read(scan: Scan, dicom: bool) -> tuple[tuple[Volume, ...], list[Header]]:

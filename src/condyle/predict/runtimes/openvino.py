@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from condyle.errors import ConfigError, MissingExtra, UnreadableFile
 from condyle.jobs.outputs import sha256, whole_or_absent, write_text
-from condyle.networks import SegmentationNetwork
+from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
 from condyle.networks.precision import precision
 from condyle.predict.runtimes.torch import Numbers
@@ -85,7 +85,7 @@ class Scored(nn.Module):
         return self.network(x).softmax(dim=1)
 
 
-def example(network: SegmentationNetwork) -> tuple[Scored, Tensor]:
+def example(network: PredictionNetwork) -> tuple[Scored, Tensor]:
     """The network on the CPU, values in their usual order, and a small input that needs no padding.
 
     The network that is given stays as it is.
@@ -123,7 +123,7 @@ class Graph:
     numbers: Numbers = "fp32"
 
     @classmethod
-    def of(cls, network: SegmentationNetwork) -> Graph:
+    def of(cls, network: PredictionNetwork) -> Graph:
         """The network, converted; for inputs of any size.
 
         Raises
@@ -203,7 +203,7 @@ class OpenVinoRuntime:
     numbers: Numbers = "fp32"
 
     @classmethod
-    def of(cls, network: SegmentationNetwork, numbers: Numbers = "fp32") -> OpenVinoRuntime:
+    def of(cls, network: PredictionNetwork, numbers: Numbers = "fp32") -> OpenVinoRuntime:
         """The network, converted: see `Graph.of`."""
         return cls(Graph.of(network), numbers)
 

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName, UnreadableFile
 from condyle.jobs.outputs import sha256, write_text
-from condyle.networks import SegmentationNetwork
+from condyle.networks import PredictionNetwork
 from condyle.networks.device import pick_device, processor
 from condyle.networks.precision import bf16_pays
+from condyle.predict.ensemble import Member
 from condyle.predict.runtimes.openvino import CARD, Graph, OpenVinoRuntime, bf16_here, version
-from condyle.predict.runtimes.torch import Runtime, TorchRuntime
+from condyle.predict.runtimes.runtime import Runtime
+from condyle.predict.runtimes.torch import TorchRuntime
 
 __all__ = [
     "EXPORTED", "RUNTIMES", "Computing", "Trial", "agreement", "fastest",
@@ -137,7 +139,7 @@ def agreement(expected: Tensor, found: Tensor) -> dict[str, Any]:
 
 
 def runtime_for(
-    network: SegmentationNetwork,
+    network: PredictionNetwork,
     kind: str,
     device: str,
     samples: Tensor,
@@ -179,7 +181,7 @@ def runtime_for(
     return _Choice(network, device, folder).made(samples, ahead)
 
 
-def _graph(network: SegmentationNetwork, folder: Path | None) -> Graph:
+def _graph(network: PredictionNetwork, folder: Path | None) -> Graph:
     """The network for OpenVINO: as it was kept in the segmenter's folder, or converted now."""
     if folder is not None:
         kept, weights = folder / EXPORTED / "openvino-fp32", _weights(folder)
@@ -197,10 +199,37 @@ def _weights(folder: Path) -> str:
     return sha256(folder / "model.safetensors")
 
 
+class Backends:
+    """What computes the members of a batch: chosen once, from its first scan, or by name."""
+
+    def __init__(self, kind: str = "auto", device: str = "auto", scans: int = 1):
+        self.kind, self.device, self.scans = kind, device, scans
+        self.made: dict[int, Computing] = {}
+
+    def of(self, member: Member, sample: Callable[[], Tensor], count: int) -> Computing:
+        """What computes a member."""
+        key = id(member.network)
+        if key not in self.made:
+            self.made[key] = runtime_for(
+                member.network, self.kind, self.device, sample(), member.folder, count * self.scans
+            )
+        return self.made[key]
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The names of all that compute."""
+        return tuple(sorted({backend.name for backend in self.made.values()}))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Of each member's weights: what computes them."""
+        return {"": x.name for x in self.made.values()}
+
+
 class _Choice:
     """The runtimes that come into question for a network, and what is known of them."""
 
-    def __init__(self, network: SegmentationNetwork, device: str, folder: Path | None):
+    def __init__(self, network: PredictionNetwork, device: str, folder: Path | None):
         self.network, self.device, self.folder = network, device, folder
         where = pick_device(device)
         makers: dict[str, Maker] = {"torch fp32": lambda: TorchRuntime.of(network, device, "fp32")}

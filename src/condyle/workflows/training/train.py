@@ -26,7 +26,7 @@ from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset, write_text
 from condyle.jobs.progress import Tell, silent, told
 from condyle.measure.overlap import Counts, count
-from condyle.predict import Segmenter
+from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
@@ -208,7 +208,7 @@ class _Work:
                 device=self.experiment.device, tell=self.tell,
             )  # fmt: skip
             learnt = Learnt(
-                data=segmenter.training,
+                data=segmenter.training.model_dump(mode="json"),
                 history=history.rows,
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
                 seconds=history.rows[-1]["seconds"],
@@ -295,27 +295,30 @@ class _Work:
         return seconds
 
     def segmenter(self, history: History | None = None) -> Segmenter:
-        """The network with its recipe and labels."""
-        figures = {"best_epoch": history.best_epoch, "validation_dice": history.best_dice,
-                   "stopped": history.stopped} if history else {}  # fmt: skip
+        """The network with its preprocessing and labels."""
         return Segmenter(
             name=self.experiment.network.name,
             network=self.network,
-            recipe=self.recipe,
+            preprocessor=RecipePreprocessing(
+                settings=self.recipe.settings,
+                spatial=self.network.spatial,
+                window=self.experiment.training.patch if self.network.spatial == 3 else None,
+            ),
             scheme=self.scheme,
             channels=self.channels,
-            window=self.experiment.training.patch if self.network.spatial == 3 else None,
             inflation=self.experiment.network.inflation,
-            training={
-                "weights": self.origin,
-                "train": list(self.fold.train),
-                "validation": list(self.fold.validation),
-                "test": list(self.fold.test),
-                "reach_mm": self.reach_mm,
-                "ends_mm": self._ends_mm(),
-                "flips": self.experiment.augmentation.flip,
-                **figures,
-            },
+            training=TrainingRecord(
+                weights=self.origin,
+                train=self.fold.train,
+                validation=self.fold.validation,
+                test=self.fold.test,
+                reach_mm=self.reach_mm,
+                ends_mm=self._ends_mm(),
+                mirroring=self.experiment.augmentation.flip,
+                best_epoch=history.best_epoch if history else None,
+                validation_dice=history.best_dice if history else None,
+                stopped=history.stopped if history else "",
+            ),
         )
 
     def _ends_mm(self) -> float:
@@ -343,13 +346,13 @@ class _Work:
         All on the working grid.
         """
         assert isinstance(network, networks.SegmentationNetwork)
-        segmenter = self.segmenter().with_network(network)
+        preprocessor = self.segmenter().by_recipe
         runtime = TorchRuntime.of(network, self.experiment.device)
         loss = build_loss(self.experiment.training.loss)
         losses: list[float] = []
         cases: list[dict[str, Counts]] = []
         for case in self.validation:
-            found = segmenter.probabilities(runtime, np.asarray(case.image))
+            found = preprocessor.probabilities(runtime, np.asarray(case.image))
             truth = np.array(case.labels)  # torch wants memory that can be written
             scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
             losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))
