@@ -9,6 +9,7 @@ import torch
 
 from condyle.core import KNEE, Case, Dataset, Grid, LabelMap, Volume
 from condyle.networks.precision import PRECISION, PRECISIONS, has_bf16
+from condyle.predict.runtimes.cache import FOLDER
 
 SHARED = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -36,6 +37,14 @@ def pytest_configure(config):
 
 def pytest_report_header():
     return f"{PRECISION}={os.environ.get(PRECISION, 'auto')}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    """Tests neither read nor write the user's cache folder; their child processes neither."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER, str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

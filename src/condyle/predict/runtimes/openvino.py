@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from condyle.errors import ConfigError, MissingExtra, UnreadableFile
+from condyle.errors import ConfigError, MissingExtra, OutputError, UnreadableFile
 from condyle.jobs.outputs import sha256, whole_or_absent, write_text
 from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
 from condyle.networks.precision import precision
-from condyle.predict.runtimes.torch import Numbers
+from condyle.predict.runtimes.runtime import BackendPrecision
 
 __all__ = ["Graph", "OpenVinoRuntime", "Scored", "bf16_here", "example", "library", "version"]
 
@@ -114,13 +114,13 @@ class Graph:
     ----------
     model : of OpenVINO, class probabilities of (B, C, i, j[, k]).
     multiple, single : what the sides must be multiples of, as in `networks.layers.padded_to`.
-    numbers : fp32, or int8 once it was quantised.
+    precision : fp32, or int8 once it was quantised.
     """
 
     model: Any
     multiple: int | tuple[int, ...]
     single: bool
-    numbers: Numbers = "fp32"
+    precision: BackendPrecision = "fp32"
 
     @classmethod
     def of(cls, network: PredictionNetwork) -> Graph:
@@ -146,13 +146,25 @@ class Graph:
         return cls(model, network.multiple, network.single)
 
     def save(self, folder: Path, card: dict[str, Any]) -> Path:
-        """Write `model.xml`, `model.bin`, and last `card.json`, which names their hashes."""
+        """Write `model.xml`, `model.bin`, and last `card.json`, which names their hashes.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full, or the folder cannot be written.
+        """
         openvino = library()
         weights, graph = Path(folder) / "model.bin", Path(folder) / "model.xml"
         with whole_or_absent(weights) as values, whole_or_absent(graph) as operations:
-            openvino.save_model(self.model, operations, compress_to_fp16=False)
-            operations.with_suffix(".bin").replace(values)
-        own = {"multiple": self.multiple, "single": self.single, "precision": self.numbers}
+            beside = operations.with_suffix(".bin")
+            try:
+                openvino.save_model(self.model, operations, compress_to_fp16=False)
+                beside.replace(values)
+            except RuntimeError as error:  # OpenVINO's word for all that goes wrong
+                raise OutputError(f"{graph} could not be written ({_last(error)})") from error
+            finally:
+                beside.unlink(missing_ok=True)
+        own = {"multiple": self.multiple, "single": self.single, "precision": self.precision}
         files = {path.name: sha256(path) for path in (graph, weights)}
         text = json.dumps(card | own | {"files": files}, indent=2)
         return write_text(Path(folder) / CARD, text + "\n")
@@ -196,21 +208,23 @@ class OpenVinoRuntime:
 
     Parameters
     ----------
-    numbers : fp32, or bf16 where `bf16_here`; int8 for a quantised graph.
+    precision : fp32, or bf16 where `bf16_here`; int8 for a quantised graph.
     """
 
     graph: Graph
-    numbers: Numbers = "fp32"
+    precision: BackendPrecision = "fp32"
 
     @classmethod
-    def of(cls, network: PredictionNetwork, numbers: Numbers = "fp32") -> OpenVinoRuntime:
+    def of(
+        cls, network: PredictionNetwork, precision: BackendPrecision = "fp32"
+    ) -> OpenVinoRuntime:
         """The network, converted: see `Graph.of`."""
-        return cls(Graph.of(network), numbers)
+        return cls(Graph.of(network), precision)
 
     @property
     def name(self) -> str:
-        """What computes, and in which numbers."""
-        return f"openvino {self.numbers}"
+        """What computes, and in which precision."""
+        return f"openvino {self.precision}"
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k]).
@@ -249,9 +263,9 @@ class OpenVinoRuntime:
         return library().AsyncInferQueue(self._compiled("THROUGHPUT"))
 
     def _compiled(self, hint: str) -> Any:
-        fewer_bits = self.numbers == "bf16" or (self.numbers == "int8" and bf16_here())
+        fewer_bits = self.precision == "bf16" or (self.precision == "int8" and bf16_here())
         # a CPU that lacks bfloat16 would compute in float32, and not say so
-        rounding = self.numbers == "bf16" and not _has_bf16()
+        rounding = self.precision == "bf16" and not _has_bf16()
         settings = {
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),

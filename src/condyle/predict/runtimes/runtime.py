@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
-__all__ = ["Runtime"]
+__all__ = ["BackendPrecision", "Runtime"]
+
+BackendPrecision = Literal["fp32", "bf16", "int8"]
+"""What a backend computes in: float32, bfloat16, or integers of 8 bits."""
 
 
 class Runtime(Protocol):
