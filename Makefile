@@ -11,8 +11,10 @@ demo: $(VENV)/installed
 # A file a worker, a thread each: most tests are too small to use several.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
 
+# As this machine computes; then what depends on it in the other of float32 and bfloat16.
 test: $(VENV)/developer
 	$(PYTEST)
+	$(PYTEST) -m "precision and not slow" --precision other
 
 test-all: $(VENV)/developer
 	$(PYTEST) -m "slow or not slow"

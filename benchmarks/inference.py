@@ -12,7 +12,7 @@ import time
 import torch
 
 from condyle.networks import build
-from condyle.networks.device import bf16_pays
+from condyle.networks.precision import bf16_pays
 from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime, bf16_here, version
 from condyle.predict.runtimes.torch import TorchRuntime
 

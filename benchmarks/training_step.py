@@ -193,7 +193,7 @@ def ceiling():
 
 
 def main():
-    from condyle.networks.device import bf16_pays
+    from condyle.networks.precision import bf16_pays
 
     pays = bf16_pays(torch.device("cpu"))
     amx = torch.cpu._is_amx_tile_supported()

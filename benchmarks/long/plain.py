@@ -23,7 +23,8 @@ from torch.nn.functional import affine_grid, cross_entropy, grid_sample, one_hot
 
 from condyle.io import open_dataset
 from condyle.jobs.process import ROOMY
-from condyle.networks.device import bf16_pays, pick_device
+from condyle.networks.device import pick_device
+from condyle.networks.precision import bf16_pays
 
 FEATURES = (16, 32, 64, 128)
 BATCH, RATE, WARM_UP, DECAY = 4, 2e-3, 0.03, 0.995

@@ -8,8 +8,7 @@ from torch.nn.functional import cross_entropy
 from condyle.config import Inflation, Preparation
 from condyle.networks import NetworkName, build, names
 from condyle.phantom import leg
-from condyle.predict import Segmenter
-from condyle.prepare.recipe import Recipe
+from condyle.predict import RecipePreprocessing, Segmenter
 
 LIGHT = {
     "unet-efficientnet_lite0", "3d:unet-efficientnet_lite0", "3d:unet-plain", "3d:unet-mobilenetv3",
@@ -36,7 +35,10 @@ def test_a_network_of_the_list_learns_and_segments_a_phantom(phantom, name):
     torch.manual_seed(0)
     inflation = Inflation(keep_depth=1)
     network, _ = build(name, 1, len(labels.scheme) + 1, "none", inflation=inflation)
-    recipe = Recipe(Preparation(intensity="zscore"))
+    preprocessor = RecipePreprocessing(
+        settings=Preparation(intensity="zscore"), spatial=network.spatial, window=(32, 32, 32)
+    )
+    recipe = preprocessor.recipe
     image = torch.from_numpy(recipe.apply((volume,)).array)[None]
     target = torch.from_numpy(recipe.apply_labels(labels).array.astype(np.int64))[None]
     if NetworkName.parse(name).spatial == 2:
@@ -47,9 +49,7 @@ def test_a_network_of_the_list_learns_and_segments_a_phantom(phantom, name):
     loss.backward()
     optimizer.step()
     assert torch.isfinite(loss)
-    segmenter = Segmenter(
-        name, network.eval(), recipe, labels.scheme, window=(32, 32, 32), inflation=inflation
-    )
+    segmenter = Segmenter(name, network.eval(), preprocessor, labels.scheme, inflation=inflation)
     found = segmenter.segment(volume)
     assert found.grid.same_as(volume.grid)
     assert set(found.present()) <= set(labels.scheme.ids)

@@ -8,8 +8,7 @@ from condyle import phantom
 from condyle.config import Preparation
 from condyle.core import LOWER_LIMB, Grid, Volume
 from condyle.io import read, write
-from condyle.predict import Segmenter
-from condyle.prepare.recipe import Recipe
+from condyle.predict import RecipePreprocessing, Segmenter
 from strategies import ORIENTATIONS, rotation
 
 TURNS = ((0.2, -0.15, 0.1), (-0.3, 0.05, 0.2), (0.1, 0.35, -0.25), (-0.05, -0.2, 0.4))
@@ -37,9 +36,13 @@ class Lopsided(torch.nn.Module):
 
 @pytest.fixture(scope="module", params=[2, 3])
 def segmenter(request):
-    recipe = Recipe(Preparation(spacing=(2.5, 2.5, 5), intensity="zscore"))
+    preprocessor = RecipePreprocessing(
+        settings=Preparation(spacing=(2.5, 2.5, 5), intensity="zscore"),
+        spatial=request.param,
+        window=(24, 24, 16),
+    )
     network = Lopsided(request.param, len(LOWER_LIMB) + 1).eval()
-    return Segmenter("unet-plain", network, recipe, LOWER_LIMB, window=(24, 24, 16))
+    return Segmenter("unet-plain", network, preprocessor, LOWER_LIMB)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def all_planes(home):
 def test_a_network_for_three_planes_finds_the_same_in_each_and_in_all(all_planes):
     volume, truth = rod(9)
     segmenter = condyle.load(all_planes.folder)
-    assert segmenter.recipe.settings.plane == "all"
+    assert segmenter.preprocessor.plane == "all"
     for planes in ("axial", "sagittal", "coronal", None):
         found = segmenter.segment(volume, planes=planes).array
         shared = np.count_nonzero(found & truth.array)

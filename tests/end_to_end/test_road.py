@@ -196,8 +196,8 @@ def test_a_slice_network_with_photographs_weights_trains_in_any_plane(dataset, t
         }
     )
     done = train(TrainRequest.of(experiment, tmp_path / "slices", plane="coronal"))
-    assert done.segmenter.recipe.settings.plane == "coronal"
-    assert done.segmenter.training["weights"].startswith("package")
+    assert done.segmenter.preprocessor.plane == "coronal"
+    assert done.segmenter.training.weights.startswith("package")
     assert done.summary[-1]["dice_mean"] > 0.4
 
 
@@ -216,8 +216,8 @@ def test_what_was_learnt_on_slices_goes_on_in_volumes(dataset, tmp_path):
     }
     settings["training"] = {"epochs": 1, "batch": 1, "rate": 1e-5, "ema": 0}
     deep = train(TrainRequest.of(Experiment.parse(settings), tmp_path / "deep"))
-    assert deep.segmenter.training["weights"].startswith("run flat")
-    assert deep.segmenter.recipe == flat.segmenter.recipe
+    assert deep.segmenter.training.weights.startswith("run flat")
+    assert deep.segmenter.by_recipe.recipe == flat.segmenter.by_recipe.recipe
     # nothing was lost on the way: it starts from what the slices taught
     assert deep.segmenter.inflation.keep_depth == 2  # pixels of 0.63 mm, slices of 2.5 mm
     assert deep.summary[-1]["dice_mean"] > flat.summary[-1]["dice_mean"] - 0.1

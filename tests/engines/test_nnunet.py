@@ -86,7 +86,7 @@ def test_it_runs_in_our_runtime(run, toy, tmp_path, flips):
     for name, theirs in own.items():
         scan = condyle.read(toy / "imagesTr" / f"{name}_0000.nii.gz")
         ours = condyle.load(tmp_path / "imported").segment(
-            scan, "cpu", flips=flips, runtime="torch"
+            scan, "cpu", mirroring=flips, runtime="torch"
         )
         same.append((ours.array == theirs.array).mean())
     assert np.mean(same) >= 0.999

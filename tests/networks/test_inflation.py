@@ -8,9 +8,8 @@ from torch import nn
 
 from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
-from condyle.networks import build
+from condyle.networks import build, inflated
 from condyle.networks.encoders import ENCODERS, TimmEncoder
-from condyle.networks.inflation import layers as inflated
 from condyle.networks.inflation.check import prove
 from condyle.networks.inflation.inflate import inflate, slice_weights
 from condyle.networks.inflation.layers import ACSConv3d

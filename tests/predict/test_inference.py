@@ -6,10 +6,19 @@ from condyle.config import Preparation
 from condyle.core import KNEE, Grid, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.networks import build
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.specialist import share_of_specialist
+from condyle.predict import (
+    Ensemble,
+    InferenceOptions,
+    Predictor,
+    RecipePreprocessing,
+    Segmenter,
+    TrainingRecord,
+)
+from condyle.predict.specialist import specialist_weight
 from condyle.predict.views import views
-from condyle.prepare.recipe import Answer, Recipe, joined
+from condyle.prepare.recipe import ProbabilityMap, fuse
+
+pytestmark = pytest.mark.precision
 
 SIDED = LabelScheme.of({"femur_left": 1, "femur_right": 2})
 
@@ -62,11 +71,21 @@ class Bright(torch.nn.Module):
 
 
 def segmenter(network, scheme=KNEE, window=None, training=None, **preparation):
-    preparation = {"intensity": "minmax"} | preparation
-    return Segmenter(
-        "unet-plain", network, Recipe(Preparation(**preparation)), scheme,
-        window=window, training=training or {},
-    )  # fmt: skip
+    settings = Preparation(**({"intensity": "minmax"} | preparation))
+    preprocessor = RecipePreprocessing(settings=settings, spatial=network.spatial, window=window)
+    record = TrainingRecord(**(training or {}))
+    return Segmenter("unet-plain", network, preprocessor, scheme, training=record)
+
+
+def ensemble(*segmenters, specialist=None):
+    members = tuple(each.member for each in segmenters)
+    return Ensemble(members, specialist.member if specialist else None)
+
+
+def predict(together, scan=None, each=False, progress=lambda part: None, **options):
+    """What an ensemble predicts for a scan, with PyTorch."""
+    predictor = Predictor(together, InferenceOptions(**({"runtime": "torch"} | options)))
+    return predictor.predict(blob() if scan is None else scan, each=each, progress=progress)
 
 
 def blob(shape=(24, 20, 30), at=slice(8, 14), spacing=(1, 1, 1)):
@@ -79,18 +98,18 @@ def blob(shape=(24, 20, 30), at=slice(8, 14), spacing=(1, 1, 1)):
 def test_a_mirror_image_gives_back_the_sides_it_swapped(spatial):
     """A network that goes by the side of the picture calls both sides right in each image."""
     volume = blob()
-    for flips in ("none", "left-right", "all"):
-        found = segmenter(Sides(spatial), SIDED).segment(volume, flips=flips)
-        assert (found.array[6:12, 5:15, 8:14] == 1).all(), flips
-        assert (found.array[12:18, 5:15, 8:14] == 2).all(), flips
+    for mirroring in ("none", "left-right", "all"):
+        found = segmenter(Sides(spatial), SIDED).segment(volume, mirroring=mirroring)
+        assert (found.array[6:12, 5:15, 8:14] == 1).all(), mirroring
+        assert (found.array[12:18, 5:15, 8:14] == 2).all(), mirroring
         assert set(np.unique(found.array[:, :, :8])) == {0}
 
 
-@pytest.mark.parametrize(("learnt", "looks"), [("none", 1), ("left-right", 2), ("all", 4)])
-def test_no_network_is_shown_mirror_images_that_it_has_not_learnt(learnt, looks):
-    made = Ensemble((segmenter(Bright(), training={"flips": learnt}),))
-    _, votes = made.look(blob(), Looking(flips="all"), None, each=True)
-    assert len(votes) == looks
+@pytest.mark.parametrize(("learnt", "count"), [("none", 1), ("left-right", 2), ("all", 4)])
+def test_no_network_predicts_mirror_images_that_it_was_not_trained_on(learnt, count):
+    made = ensemble(segmenter(Bright(), training={"mirroring": learnt}))
+    assert len(predict(made, mirroring="all", each=True).members) == count
+    assert made.predictions(InferenceOptions(mirroring="all")) == count
 
 
 def test_the_mirror_images_of_a_plane_are_those_of_its_own_axes():
@@ -134,65 +153,65 @@ def test_a_plane_counts_by_how_fine_its_pixels_are_in_the_scan():
 
 def test_members_are_averaged_and_the_surer_wins():
     one, two = segmenter(Always(1, score=1.0)), segmenter(Always(2, score=4.0))
-    assert Ensemble((one, two)).segment(blob()).present() == (2,)
-    labels, votes = Ensemble((one, two, one)).look(blob(), Looking(), None, each=True)
-    assert [vote.present() for vote in votes] == [(1,), (2,), (1,)]
-    assert labels.array.shape == votes[0].array.shape
+    assert predict(ensemble(one, two)).labels.present() == (2,)
+    found = predict(ensemble(one, two, one), each=True)
+    assert [labels.present() for labels in found.members] == [(1,), (2,), (1,)]
+    assert found.labels.array.shape == found.members[0].array.shape
 
 
 @pytest.mark.parametrize("specialist", [False, True])
 @pytest.mark.parametrize(("spatial", "window"), [(2, None), (3, (12, 10, 16))])
-def test_it_tells_how_much_of_a_scan_it_has_looked_at(spatial, window, specialist):
+def test_progress_is_the_part_of_a_scan_that_is_predicted(spatial, window, specialist):
     ends = {"ends_mm": 6.0} if specialist else None
     one, two = (segmenter(Bright(spatial), window=window, training=ends) for _ in range(2))
-    ensemble = Ensemble((one,), two) if specialist else Ensemble((one, two))
-    told = []
-    ensemble.segment(blob(), Looking(flips="left-right"), tell=told.append)
-    assert told == sorted(told)
-    assert told[0] < 0.4
-    assert told[-1] == 1
-    assert 0.5 in told  # the first of two has finished
+    made = ensemble(one, specialist=two) if specialist else ensemble(one, two)
+    parts = []
+    predict(made, mirroring="left-right", progress=parts.append)
+    assert parts == sorted(parts)
+    assert parts[0] < 0.4
+    assert parts[-1] == 1
+    assert 0.5 in parts  # the first of two has finished
 
 
 def test_planes_are_refused_by_those_that_see_volumes():
     volumes, slices = segmenter(Bright(3)), segmenter(Bright(2))
     with pytest.raises(ConfigError, match="sees volumes, not slices"):
         volumes.segment(blob(), planes="axial")
-    assert Ensemble((slices, volumes)).segment(blob(), Looking(planes="all")).present() == (1,)
+    assert predict(ensemble(slices, volumes), planes="all").labels.present() == (1,)
 
 
 def test_members_must_find_the_same_structures():
     with pytest.raises(ConfigError, match="femur_left"):
-        Ensemble((segmenter(Always(1)), segmenter(Always(1), SIDED)))
+        ensemble(segmenter(Always(1)), segmenter(Always(1), SIDED))
 
 
-def test_one_look_after_another_sums_to_the_answer_of_all():
+def test_views_one_after_another_average_to_those_of_one_pass():
     torch.manual_seed(0)
     network, _ = build("unet-resnet18", 1, 3, "none")
     made = segmenter(network.eval(), spacing=(1.3, 1.3, 0))
     volume = Volume(np.random.default_rng(0).random((24, 20, 6)).astype(np.float32),
                     Grid.regular((24, 20, 6)))  # fmt: skip
-    looking = Looking(flips="all")
-    at_once = Ensemble((made,)).segment(volume, looking)
-    one_by_one, votes = Ensemble((made,)).look(volume, looking, None, each=True)
-    assert len(votes) == 4
-    assert (at_once.array == one_by_one.array).mean() > 0.97  # but for ties in half precision
+    at_once = predict(ensemble(made), volume, mirroring="all").labels
+    one_by_one = predict(ensemble(made), volume, mirroring="all", each=True)
+    assert len(one_by_one.members) == 4
+    same = at_once.array == one_by_one.labels.array
+    assert same.mean() > 0.97  # but for ties in half precision
 
 
 @pytest.mark.parametrize(("spatial", "window"), [(2, None), (3, (24, 20, 16))])
 def test_a_first_look_spares_what_shows_nothing_and_changes_nothing(spatial, window):
     volume = blob((24, 20, 200), slice(90, 120))
     close, first = Bright(spatial), Bright(spatial)
-    whole = segmenter(close, window=window).segment(volume)
-    made = Ensemble((segmenter(first, window=window),))
-    found = made.segment(volume, Looking(first_look=True))
+    whole = segmenter(close, window=window).segment(volume, runtime="torch")
+    made = ensemble(segmenter(first, window=window))
+    found = predict(made, volume, first_look=True).labels
     np.testing.assert_array_equal(found.array, whole.array)
     assert first.slices < 0.9 * close.slices if spatial == 3 else first.slices < 0.5 * close.slices
 
 
 def test_a_first_look_that_finds_nothing_leaves_nothing_out():
     volume = blob((24, 20, 60), slice(3, 4))  # between two slices of the first look
-    found = Ensemble((segmenter(Bright()),)).segment(volume, Looking(first_look=True))
+    found = predict(ensemble(segmenter(Bright())), volume, first_look=True).labels
     np.testing.assert_array_equal(found.array, (volume.array > 0.5).astype(np.uint8))
 
 
@@ -200,30 +219,30 @@ def test_the_specialist_answers_at_the_ends_of_what_the_others_find():
     volume = blob((24, 20, 60), slice(10, 50))
     general = segmenter(Bright())
     special = segmenter(Always(2, score=9.0), training={"ends_mm": 6.0})
-    found = Ensemble((general,), special).segment(volume).array[10, 10]
+    found = predict(ensemble(general, specialist=special), volume).labels.array[10, 10]
     assert set(found[10:16]) == set(found[44:50]) == {2}
     assert set(found[20:40]) == {1}
     with pytest.raises(ConfigError, match="hard_slices"):
-        Ensemble((general,), segmenter(Always(2)))
+        ensemble(general, specialist=segmenter(Always(2)))
 
 
 def test_a_short_bone_is_the_specialists_alone():
     bone = np.zeros((3, 3, 12), np.uint8)
     bone[1, 1, 4:8] = 1
-    assert (share_of_specialist(bone, 2, 6.0)[0, 0, 4:8] == 1).all()
-    assert share_of_specialist(np.zeros((3, 3, 12), np.uint8), 2, 6.0).max() == 0
+    assert (specialist_weight(bone, 2, 6.0)[0, 0, 4:8] == 1).all()
+    assert specialist_weight(np.zeros((3, 3, 12), np.uint8), 2, 6.0).max() == 0
 
 
-def test_joined_answers_lie_where_each_was_seen():
+def test_fused_maps_lie_where_each_was_predicted():
     """Two working grids of one scan: the mean of the two, each enlarged by itself."""
     source = Grid.regular((8, 8, 8))
     small, large = source.resized((4, 4, 4)), source.resized((16, 16, 16))
     rng = np.random.default_rng(0)
-    answers = []
+    maps = []
     for grid, weight in ((small, 1.0), (large, 3.0)):
         p = rng.random((3, *grid.shape)).astype(np.float32)
-        answers.append(Answer(p / p.sum(0), grid, source, weight))
+        maps.append(ProbabilityMap(p / p.sum(0), grid, source, weight))
     from condyle.prepare.resample import resample_probabilities
 
-    whole = sum(a.weight * resample_probabilities(a.probabilities, (8, 8, 8)) for a in answers)
-    np.testing.assert_array_equal(joined(answers), whole.argmax(0))
+    whole = sum(a.weight * resample_probabilities(a.probabilities, (8, 8, 8)) for a in maps)
+    np.testing.assert_array_equal(fuse(maps), whole.argmax(0))

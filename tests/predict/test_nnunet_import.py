@@ -12,9 +12,12 @@ import condyle
 from condyle.config.requests import ExportRequest
 from condyle.core import Grid, Volume
 from condyle.errors import ConfigError, UnknownName, WeightsError
-from condyle.networks.nnunet import PlannedNetwork, architecture_of
+from condyle.networks.nnunet import NnunetNetwork, architecture_of
 from condyle.predict.nnunet_import import import_nnunet
+from condyle.quality.embedding import embed
 from condyle.workflows.export import export
+
+pytestmark = pytest.mark.precision
 
 NAME = {2: "2d", 3: "3d_fullres"}
 
@@ -113,11 +116,11 @@ def test_it_is_kept_whole_and_answers_the_same(tmp_path, spatial):
         assert (found.array == first.array).mean() >= 0.999
 
 
-@pytest.mark.parametrize("flips", ["none", "all"])
-def test_a_model_that_learnt_in_ras_does_not_see_how_a_scan_is_stored(tmp_path, flips):
+@pytest.mark.parametrize("mirroring", ["none", "all"])
+def test_a_model_that_learnt_in_ras_does_not_see_how_a_scan_is_stored(tmp_path, mirroring):
     found = import_nnunet(model(tmp_path), tmp_path / "run")
-    own = found.segment(scan(), "cpu", flips=flips, runtime="torch")
-    turned = found.segment(scan().reoriented("PIL"), "cpu", flips=flips, runtime="torch")
+    own = found.segment(scan(), "cpu", mirroring=mirroring, runtime="torch")
+    turned = found.segment(scan().reoriented("PIL"), "cpu", mirroring=mirroring, runtime="torch")
     assert turned.grid.orientation == "PIL"
     assert (turned.reoriented("RAS").array == own.array).mean() > 0.9999
 
@@ -125,7 +128,7 @@ def test_a_model_that_learnt_in_ras_does_not_see_how_a_scan_is_stored(tmp_path, 
 def test_mirror_images_change_the_answer_a_little_and_never_the_grid(tmp_path):
     found = import_nnunet(model(tmp_path), tmp_path / "run")
     plain = found.segment(scan(), "cpu", runtime="torch")
-    mirrored = found.segment(scan(), "cpu", flips="all", runtime="torch")
+    mirrored = found.segment(scan(), "cpu", mirroring="all", runtime="torch")
     assert mirrored.grid.same_as(plain.grid)
     assert 0.2 < (plain.array == mirrored.array).mean() < 1
 
@@ -143,7 +146,7 @@ def test_an_empty_border_is_left_out(tmp_path):
 
 def test_planes_are_nnu_net_s_own(tmp_path):
     found = import_nnunet(model(tmp_path, 2), tmp_path / "run")
-    with pytest.raises(ConfigError, match="as nnU-Net cuts them"):
+    with pytest.raises(ConfigError, match="has planes of its own"):
         found.segment(scan(), "cpu", planes="all")
 
 
@@ -211,8 +214,8 @@ def test_older_plans_describe_the_same_network():
         "unet_max_num_features": 320, "conv_kernel_sizes": [[3] * 3] * 2,
         "pool_op_kernel_sizes": [[1] * 3, [2] * 3],
     }  # fmt: skip
-    one = PlannedNetwork(architecture_of(old), 1, 3).state_dict()
-    other = PlannedNetwork(architecture(3), 1, 3).state_dict()
+    one = NnunetNetwork(architecture_of(old), 1, 3).state_dict()
+    other = NnunetNetwork(architecture(3), 1, 3).state_dict()
     assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
 
 
@@ -221,4 +224,4 @@ def test_what_needs_a_recipe_of_ours_says_so(tmp_path):
     with pytest.raises(ConfigError, match="a network of nnU-Net's"):
         export(ExportRequest(run=tmp_path / "run", to="onnx"))
     with pytest.raises(ConfigError, match="a network of nnU-Net's"):
-        condyle.load(tmp_path / "run").recipe.apply((scan(),))
+        embed(condyle.load(tmp_path / "run"), (scan(),))

@@ -14,6 +14,8 @@ from condyle.predict.runtimes import openvino
 from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime
 from condyle.predict.runtimes.torch import TorchRuntime
 
+pytestmark = pytest.mark.precision
+
 
 @functools.cache
 def network(name, classes=4):
@@ -62,6 +64,19 @@ def test_same_probabilities_as_torch_for_batches_of_any_size(name, shapes):
         expected = slow.probabilities(x)
         assert len(expected.argmax(1).unique()) > 1
         torch.testing.assert_close(fast.probabilities(x), expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["unet-resnet18", "3d:unet-plain"])
+def test_bfloat16_is_what_it_says_on_every_processor(name):
+    """Where the processor lacks it, OpenVINO itself would compute in float32 without a word."""
+    sides = (2, 1, 64, 64) if network(name).spatial == 2 else (1, 1, 32, 32, 32)
+    x = torch.randn(sides, generator=torch.Generator().manual_seed(1))
+    full = TorchRuntime.of(network(name), "cpu", "fp32").probabilities(x)
+    half = TorchRuntime.of(network(name), "cpu", "bf16").probabilities(x)
+    found = OpenVinoRuntime(graph_of(name), "bf16").probabilities(x)
+    rounding = (half - full).abs().mean()
+    assert rounding > 0
+    assert 0.3 * rounding < (found - full).abs().mean() < 3 * rounding
 
 
 class Small(nn.Sequential):

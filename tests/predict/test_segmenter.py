@@ -11,13 +11,14 @@ from condyle.config import Inflation, Preparation
 from condyle.core import KNEE, Grid, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.networks import build
-from condyle.predict import Segmenter
+from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.predict.slices import by_slices
 from condyle.predict.windows import by_windows, starts
 from condyle.prepare.crop import slab
-from condyle.prepare.recipe import Recipe
 from condyle.train.sampling import PatchSampler, TrainingCase
+
+pytestmark = pytest.mark.precision
 
 
 class Threshold(torch.nn.Module):
@@ -34,10 +35,13 @@ class Threshold(torch.nn.Module):
         return scores
 
 
+def preprocessor(spatial, window=None, **preparation):
+    settings = Preparation(**({"intensity": "minmax"} | preparation))
+    return RecipePreprocessing(settings=settings, spatial=spatial, window=window)
+
+
 def segmenter(network, **preparation):
-    return Segmenter(
-        "unet-plain", network, Recipe(Preparation(intensity="minmax", **preparation)), KNEE
-    )
+    return Segmenter("unet-plain", network, preprocessor(network.spatial, **preparation), KNEE)
 
 
 def scan(shape=(20, 18, 9), seed=0):
@@ -112,7 +116,7 @@ def test_slices_give_probabilities_that_sum_to_one(plane):
 
 def test_label_numbers_are_the_schemes_not_the_networks():
     scheme = LabelScheme.of({"femur": 75, "hip": 300})
-    made = Segmenter("unet-plain", Threshold(2), Recipe(Preparation(intensity="minmax")), scheme)
+    made = Segmenter("unet-plain", Threshold(2), preprocessor(2), scheme)
     array = scan()
     found = made.segment(Volume(array, Grid.regular(array.shape)))
     assert found.present() == (75,)
@@ -123,15 +127,15 @@ def test_what_was_saved_loads_to_the_same_answer(tmp_path):
     torch.manual_seed(0)
     network, _ = build("3d:unet-plain", 1, 3)
     made = Segmenter(
-        "3d:unet-plain", network.eval(), Recipe(Preparation(spacing=(1.5, 1.5, 0))), KNEE,
-        window=(16, 16, 16), training={"weights": "random numbers"},
+        "3d:unet-plain", network.eval(), preprocessor(3, (16, 16, 16), spacing=(1.5, 1.5, 0)),
+        KNEE, training=TrainingRecord(weights="random numbers", train=("a", "b")),
     )  # fmt: skip
     made.save(tmp_path / "segmenter")
     again = condyle.load(tmp_path)
     volume = Volume(scan(), Grid.regular((20, 18, 9)))
     np.testing.assert_array_equal(made.segment(volume).array, again.segment(volume).array)
-    assert (again.name, again.window, again.scheme) == (made.name, made.window, KNEE)
-    assert again.recipe == made.recipe
+    assert (again.name, again.scheme) == (made.name, KNEE)
+    assert again.preprocessor == made.preprocessor
     assert again.training == made.training
 
 
@@ -143,7 +147,7 @@ def test_a_folder_without_a_segmenter_says_what_to_give(tmp_path):
 @pytest.mark.parametrize("spoil", ["weights", "card", "network", "missing"])
 def test_a_damaged_segmenter_is_refused(tmp_path, spoil):
     network, _ = build("3d:unet-plain", 1, 3)
-    Segmenter("3d:unet-plain", network, Recipe(Preparation()), KNEE).save(tmp_path)
+    Segmenter("3d:unet-plain", network, preprocessor(3), KNEE).save(tmp_path)
     weights, card = tmp_path / "model.safetensors", tmp_path / "segmenter.json"
     if spoil == "weights":
         weights.write_bytes(weights.read_bytes()[:-10])
@@ -172,7 +176,7 @@ def test_an_inflated_segmenter_answers_as_on_slices_where_all_slices_are_alike(t
         scores = network.eval()(torch.rand(4, 1, 32, 32))
         network.segmentation_head[0].bias -= scores.mean((0, 2, 3))
     flat = segmenter(network, plane=plane)
-    flat = Segmenter("unet-resnet18", flat.network, flat.recipe, KNEE)
+    flat = Segmenter("unet-resnet18", flat.network, flat.preprocessor, KNEE)
     axis = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
     array = np.repeat(np.random.default_rng(0).random((32, 32)).astype(np.float32)[None], 32, 0)
     volume = Volume(np.moveaxis(array, 0, axis), Grid.regular((32, 32, 32)))

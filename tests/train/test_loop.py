@@ -39,6 +39,7 @@ def weights(network):
     return torch.cat([p.flatten().float() for p in network.state_dict().values()])
 
 
+@pytest.mark.precision
 @pytest.mark.parametrize(
     ("name", "patch"), [("unet-resnet18", (32, 32, 1)), ("3d:unet-plain", (32, 32, 6))]
 )
@@ -69,6 +70,7 @@ def test_deep_supervision_trains_and_leaves_a_plain_network(tmp_path):
         torch.testing.assert_close(plain.eval()(x), network(x))
 
 
+@pytest.mark.precision
 def test_an_interrupted_training_ends_with_the_weights_of_one_that_was_not(tmp_path):
     network, batches, training = setting()
     fit(network, batches, training, Network(), steps=4, seconds=None, folder=tmp_path / "whole")

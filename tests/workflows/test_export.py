@@ -14,15 +14,14 @@ from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import write
 from condyle.networks import build
-from condyle.predict import Segmenter
+from condyle.predict import RecipePreprocessing, Segmenter
 from condyle.predict.runtimes.openvino import Graph, OpenVinoRuntime
 from condyle.predict.runtimes.torch import TorchRuntime
-from condyle.prepare.recipe import Recipe
 from condyle.workflows import export as workflow
 from condyle.workflows.export import export
 
 SCHEME = LabelScheme.of({"femur": 1, "tibia": 2})
-RECIPE = Recipe(Preparation(intensity="minmax"))
+MINMAX = Preparation(intensity="minmax")
 
 
 @functools.cache
@@ -35,8 +34,11 @@ def network(name):
 @pytest.fixture
 def run(tmp_path):
     def made(name):
-        window = (16, 16, 16) if name.startswith("3d:") else None
-        Segmenter(name, network(name), RECIPE, SCHEME, window=window).save(tmp_path / "segmenter")
+        deep = name.startswith("3d:")
+        preprocessor = RecipePreprocessing(
+            settings=MINMAX, spatial=3 if deep else 2, window=(16, 16, 16) if deep else None
+        )
+        Segmenter(name, network(name), preprocessor, SCHEME).save(tmp_path / "segmenter")
         return tmp_path
 
     return made

@@ -9,8 +9,7 @@ import torch
 
 from condyle.config import Preparation
 from condyle.core import Case, Grid, LabelMap, LabelScheme, Volume
-from condyle.predict import Segmenter
-from condyle.prepare.recipe import Recipe
+from condyle.predict import RecipePreprocessing, Segmenter
 from condyle.workflows.training.probabilities import (
     MOST_CASES,
     count_likelihood,
@@ -54,8 +53,8 @@ def case(name, ignore=None, shape=SHAPE, wrong=0):
 
 @pytest.fixture
 def segmenter():
-    recipe = Recipe(Preparation(intensity="minmax"))
-    return Segmenter("unet-plain", Brightness(), recipe, SCHEME)
+    preprocessor = RecipePreprocessing(settings=Preparation(intensity="minmax"))
+    return Segmenter("unet-plain", Brightness(), preprocessor, SCHEME)
 
 
 def test_a_network_that_knows_all_has_the_best_curve_and_its_counts_come_back(segmenter, tmp_path):

@@ -15,13 +15,12 @@ from condyle.config.requests import QualityRequest, SegmentRequest
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnreadableFile
 from condyle.io import open_dataset, write, write_nnunet
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.prepare.recipe import Recipe
+from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.quality.assess import (
     assess,
+    compared_predictions,
     load_quality,
     sentence,
-    votes_of,
     write_quality,
 )
 from condyle.workflows import quality as workflow
@@ -96,9 +95,13 @@ def segmenter(home):
 
 def made(home):
     (fold,) = open_dataset(home).folds
-    training = {"train": list(fold.train), "validation": list(fold.validation)}
-    recipe = Recipe(Preparation(intensity="minmax"))
-    return Segmenter("unet-plain", Brightness(), recipe, SCHEME, training=training)
+    return Segmenter(
+        "unet-plain",
+        Brightness(),
+        RecipePreprocessing(settings=Preparation(intensity="minmax")),
+        SCHEME,
+        training=TrainingRecord(train=fold.train, validation=fold.validation),
+    )
 
 
 def run_folder(folder, home):
@@ -132,8 +135,8 @@ def calibrated(run, learnt):
 
 
 def told(segmenter, run, channels):
-    answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
-    return assess(segmenter, load_quality(run, segmenter), channels, answer, votes, "cpu")
+    labels, compared = compared_predictions(segmenter.predictor(device="cpu"), channels)
+    return assess(segmenter, load_quality(run, segmenter), channels, labels, compared, "cpu")
 
 
 def test_quality_learnt_on_three_planes_is_told_of_scans_looked_at_in_three(run, home, tmp_path):
@@ -153,15 +156,16 @@ def test_quality_learnt_on_two_runs_passes_over_what_either_was_trained_on(
     run, home, segmenter, monkeypatch, tmp_path
 ):
     other = made(home)
-    seen = segmenter.training["validation"][:2]
-    other.training["train"] = [*other.training["train"], *seen]
-    other = replace(other, folder=run_folder(tmp_path / "other", home) / "segmenter")
+    seen = segmenter.training.validation[:2]
+    record = other.training.changed(train=(*other.training.train, *seen))
+    folder = run_folder(tmp_path / "other", home) / "segmenter"
+    other = replace(other, training=record, weights="a" * 64, folder=folder)
     monkeypatch.setattr(
         workflow.Segmenter, "load", lambda path: other if "other" in str(path) else segmenter
     )
     quality(QualityRequest(run=run, also=[tmp_path / "other"], worse=0, device="cpu"))
     learnt = load_quality(run, segmenter)
-    assert set(learnt.cases) == set(segmenter.training["validation"]) - set(seen)
+    assert set(learnt.cases) == set(segmenter.training.validation) - set(seen)
     scan = write(case(16)[0][0], tmp_path / "scan.nii.gz")
     way = {"quality": True, "device": "cpu", "runtime": "torch"}
     done = segment(
@@ -193,34 +197,34 @@ def test_a_good_scan_is_trusted_and_a_spoilt_one_is_flagged_with_reasons(segment
     assert "\n" not in line
 
 
-def test_the_slices_to_look_at_are_those_on_which_the_votes_differ(segmenter, calibrated):
+def test_the_slices_to_look_at_are_those_on_which_the_compared_differ(segmenter, calibrated):
     channels, _ = case(17)
-    answer, _ = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
-    one = answer.array.copy()
+    labels, _ = compared_predictions(segmenter.predictor(device="cpu"), channels)
+    one = labels.array.copy()
     one[:, :, 5:7] = 0
-    same = [answer, answer.with_array(one)]
+    same = [labels, labels.with_array(one)]
     learnt = load_quality(calibrated, segmenter)
-    rows = assess(segmenter, learnt, channels, answer, same, "cpu")
+    rows = assess(segmenter, learnt, channels, labels, same, "cpu")
     assert {row["look_at"] for row in rows} == {"5-6"}
 
 
-def test_votes_come_back_the_right_way_round(segmenter):
+def test_compared_come_back_the_right_way_round(segmenter):
     channels, truth = case(3)
-    answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
-    assert len(votes) == 2
-    for vote in votes:
+    labels, compared = compared_predictions(segmenter.predictor(device="cpu"), channels)
+    assert len(compared) == 2
+    for vote in compared:
         for name in SCHEME.names:
             shared = (vote.mask(name) & truth.mask(name)).sum()
             assert shared > 0.8 * truth.mask(name).sum()
-    np.testing.assert_array_equal(votes[0].array, answer.array)
+    np.testing.assert_array_equal(compared[0].array, labels.array)
 
 
 def test_a_structure_that_was_always_there_and_is_not_found_is_expected_to_have_no_dice(
     segmenter, calibrated
 ):
     channels, _ = case(16)
-    _, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
-    lost = [vote.with_array(np.where(vote.array == 1, 0, vote.array)) for vote in votes]
+    _, compared = compared_predictions(segmenter.predictor(device="cpu"), channels)
+    lost = [vote.with_array(np.where(vote.array == 1, 0, vote.array)) for vote in compared]
     learnt = load_quality(calibrated, segmenter)
     left, right = assess(segmenter, learnt, channels, lost[0], lost, "cpu")
     assert (left["expected_dice"], left["low"], left["high"], left["flag"]) == (0, 0, 0, "look")
@@ -238,12 +242,12 @@ def test_the_table_is_written(segmenter, calibrated, tmp_path):
                            "look_at"]  # fmt: skip
 
 
-def test_other_weights_other_cleaning_and_other_votes_are_refused(segmenter, calibrated):
+def test_other_weights_other_cleaning_and_other_compared_are_refused(segmenter, calibrated):
     learnt = load_quality(calibrated, segmenter)
     channels, _ = case(16)
-    answer, votes = votes_of(Ensemble((segmenter,)), channels, Looking(device="cpu"))
-    with pytest.raises(ConfigError, match="calibrated with 2 votes a scan, here are 3"):
-        assess(segmenter, learnt, channels, answer, [*votes, answer], "cpu")
+    labels, compared = compared_predictions(segmenter.predictor(device="cpu"), channels)
+    with pytest.raises(ConfigError, match="calibrated with 2 predictions a scan, here are 3"):
+        assess(segmenter, learnt, channels, labels, [*compared, labels], "cpu")
     segmenter.refinement["keep_largest"] = 1
     with pytest.raises(ConfigError, match="other cleaning steps"):
         load_quality(calibrated, segmenter)
@@ -266,7 +270,9 @@ def test_too_few_held_out_cases_are_refused_before_anything_is_computed(
     run, segmenter, home, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(workflow, "trained_on", None)
-    segmenter.training["validation"] = segmenter.training["validation"][:9]
+    fewer = segmenter.training.changed(validation=segmenter.training.validation[:9])
+    few_held_out = replace(segmenter, training=fewer)
+    monkeypatch.setattr(workflow.Segmenter, "load", lambda path: few_held_out)
     with pytest.raises(DatasetError, match=r"10 patients or more, .* has 9"):
         quality(QualityRequest(run=run))
     few = data(tmp_path / "few", 40, 1, 2)
@@ -279,13 +285,13 @@ def test_cases_that_were_trained_on_are_passed_over(run, home, segmenter, caplog
     quality(QualityRequest(run=run, dataset=home, worse=0, device="cpu"))
     assert "4 cases" in caplog.text
     learnt = load_quality(run, segmenter)
-    assert set(learnt.cases).isdisjoint(segmenter.training["train"])
+    assert set(learnt.cases).isdisjoint(segmenter.training.train)
     assert len(learnt.cases) == 14
 
 
-def test_it_is_learnt_on_answers_cleaned_as_they_will_be(run, segmenter):
+def test_it_is_learnt_on_labelss_cleaned_as_they_will_be(run, segmenter):
     segmenter.refinement["min_mm3"] = 1e6
-    with pytest.raises(DatasetError, match="here are 0"):  # nothing is left of any answer
+    with pytest.raises(DatasetError, match="here are 0"):  # nothing is left of any labels
         quality(QualityRequest(run=run, worse=0, device="cpu"))
 
 

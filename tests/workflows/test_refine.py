@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 
 from condyle.app.cli.main import main
-from condyle.config import Preparation
 from condyle.config.requests import RefineRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import read_labels, write
 from condyle.io.datasets.layouts import write_nnunet
 from condyle.networks import build
-from condyle.predict import Segmenter
-from condyle.prepare.recipe import Recipe
+from condyle.predict import Prediction, Predictor, RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.refine import refined
 from condyle.workflows.refine import choose
 
@@ -45,11 +43,11 @@ def seen(monkeypatch):
     """The cases that were segmented: a stand-in for a network knows each by its brightness."""
     cases = []
 
-    def segment(self, channels, device="auto", area=None):
+    def predict(self, channels):
         cases.append(NAMES[int(channels[0].array[0, 0, 0])])
-        return LabelMap(as_found(cases[-1]), channels[0].grid, SCHEME)
+        return Prediction(LabelMap(as_found(cases[-1]), channels[0].grid, SCHEME))
 
-    monkeypatch.setattr(Segmenter, "segment", segment)
+    monkeypatch.setattr(Predictor, "predict", predict)
     return cases
 
 
@@ -67,8 +65,8 @@ def dataset(tmp_path):
 
 def a_run(folder, validation):
     network, _ = build("unet-plain", 1, 3, "none")
-    training = {"train": ["train"], "validation": validation, "test": ["test"]}
-    made = Segmenter("unet-plain", network, Recipe(Preparation()), SCHEME, training=training)
+    record = TrainingRecord(train=("train",), validation=tuple(validation), test=("test",))
+    made = Segmenter("unet-plain", network, RecipePreprocessing(), SCHEME, training=record)
     made.save(folder / "segmenter")
     return folder
 
@@ -96,8 +94,8 @@ def test_steps_that_raise_dice_on_validation_cases_are_stored(run, dataset, seen
 def test_steps_chosen_before_are_forgotten_when_none_helps(run, dataset, seen, monkeypatch):
     choose(RefineRequest(choose=run, labelmaps=(dataset,)))
     perfect = LabelMap(truth(), GRID, SCHEME)
-    monkeypatch.setattr(Segmenter, "segment", lambda *rest: perfect)
-    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
+    monkeypatch.setattr(Predictor, "predict", lambda *rest: Prediction(perfect))
+    rows = choose(run, dataset)
     assert {row["kept"] for row in rows} == {"no"}
     assert Segmenter.load(run).refinement == {}
 
@@ -108,8 +106,8 @@ def test_a_rise_in_one_case_that_costs_the_others_is_not_taken(run, dataset, mon
     array[3:11, 3:11, 7] = 0
     array[16, 8, 7] = 1
     found = LabelMap(array, GRID, SCHEME)
-    monkeypatch.setattr(Segmenter, "segment", lambda *rest: found)
-    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
+    monkeypatch.setattr(Predictor, "predict", lambda *rest: Prediction(found))
+    rows = choose(run, dataset)
     [largest] = [r for r in rows if (r["structure"], r["step"]) == ("tibia", "keep_largest 1")]
     assert largest["dice_after"] < largest["dice_before"]
     assert (largest["kept"], largest["worse"]) == ("no", 4)
@@ -119,10 +117,9 @@ def test_a_structure_that_is_nowhere_is_left_out(run, dataset, monkeypatch, capl
     array = np.where(truth() == 2, 0, truth()).astype(np.uint8)
     for file in (dataset / "labelsTr").glob("*.nii.gz"):
         write(LabelMap(array, GRID, SCHEME), file)
-    monkeypatch.setattr(Segmenter, "segment", lambda *rest: LabelMap(array, GRID, SCHEME))
-    assert {
-        row["structure"] for row in choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
-    } == {"tibia"}
+    found = Prediction(LabelMap(array, GRID, SCHEME))
+    monkeypatch.setattr(Predictor, "predict", lambda *rest: found)
+    assert {row["structure"] for row in choose(run, dataset)} == {"tibia"}
     assert "femur is in 0 validation cases" in caplog.text
 
 

@@ -14,8 +14,7 @@ from condyle.config.requests import EvaluateRequest, SegmentRequest
 from condyle.core import Grid, LabelScheme, Volume
 from condyle.errors import ConfigError
 from condyle.io import find_scans, read, read_labels, write
-from condyle.predict import Segmenter
-from condyle.prepare.recipe import Recipe
+from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.workflows import segment as workflow
 from condyle.workflows.evaluate import evaluate
 
@@ -34,8 +33,8 @@ class Bright(torch.nn.Module):
 
 
 def made_of(network):
-    recipe = Recipe(Preparation(intensity="window", window=(-501, -499)))
-    return Segmenter("unet-plain", network, recipe, SCHEME)
+    settings = Preparation(intensity="window", window=(-501, -499))
+    return Segmenter("unet-plain", network, RecipePreprocessing(settings=settings), SCHEME)
 
 
 @pytest.fixture
@@ -184,7 +183,7 @@ def test_planes_flips_and_other_runs_are_joined(segmenter, scans, tmp_path):
 def test_mirror_images_that_were_not_learnt_are_said_to_be_left_out(
     scans, tmp_path, monkeypatch, caplog
 ):
-    made = dataclasses.replace(made_of(Bright()), training={"flips": "left-right"})
+    made = dataclasses.replace(made_of(Bright()), training=TrainingRecord(mirroring="left-right"))
     monkeypatch.setattr(workflow.Segmenter, "load", lambda run: made)
     workflow.segment(
         SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "some", flips="left-right")
@@ -192,7 +191,8 @@ def test_mirror_images_that_were_not_learnt_are_said_to_be_left_out(
     assert not caplog.text
     workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "all", flips="all"))
     assert (
-        "has learnt mirror images left-right alone: --flips all looks at no others" in caplog.text
+        "was trained on left-right mirror images alone: --flips all predicts no others"
+        in caplog.text
     )
 
 

@@ -346,6 +346,10 @@ class SegmentRequest(BatchRequest):
     """Leave out the post-processing that `condyle refine --choose` has chosen."""
     quality: bool = False
     """Write quality.csv: how far to trust each result (`condyle quality RUN` comes first)."""
+    backends: dict[str, str] = Field(default_factory=dict)
+    """What computes each network, by the hash of its weights; chosen where it is not given."""
+    NO_FLAG = ("backends",)
+    ELSEWHERE = ("out", "on", "resume", "backends")
 
 
 class RefineRequest(BatchRequest):

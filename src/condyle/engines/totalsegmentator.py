@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import shutil
@@ -27,7 +26,6 @@ from condyle.jobs.outputs import atomic_write
 
 __all__ = ["Part", "Task", "ask", "base", "fetch", "mapping", "model_of", "owners", "predict"]
 
-log = logging.getLogger("condyle")
 
 NAMES = "totalsegmentator.json"
 """A file in a data set's folder: our structure -> the names of TotalSegmentator's that make it."""

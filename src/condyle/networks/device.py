@@ -1,4 +1,4 @@
-"""Which processor computes, and in which numbers."""
+"""Which processor computes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from condyle.errors import ConfigError
 
-__all__ = ["DEVICES", "bf16_pays", "moved", "pick_device", "processor"]
+__all__ = ["DEVICES", "moved", "pick_device", "processor"]
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -36,18 +36,6 @@ def pick_device(name: str = "auto") -> torch.device:
     if (kind == "cuda" and not cuda) or (kind == "mps" and not mps):
         raise ConfigError(f"there is no {kind} device on this machine: choose `device` cpu")
     return torch.device(name)
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 here: GPUs that have it, CPUs with AVX512-BF16."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        found = torch.backends.cpu.get_cpu_capability()
-        return "AVX512" in found and bool(
-            torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]  no public name
-        )
-    return False
 
 
 def processor() -> str:

@@ -38,7 +38,7 @@ from condyle.networks.weights.load import holds_network, load_into, load_network
 from condyle.networks.weights.locate import Found, locate
 from condyle.networks.weights.volumetric import holds_volumes, load_deep
 
-__all__ = ["NetworkName", "SegmentationNetwork", "build", "inflated", "names"]
+__all__ = ["NetworkName", "PredictionNetwork", "SegmentationNetwork", "build", "inflated", "names"]
 
 
 BY_AVERAGE = Inflation()
@@ -99,7 +99,37 @@ def names() -> list[str]:
     return [*flat, *[f"3d:{name}" for name in flat]]
 
 
-class SegmentationNetwork(nn.Module):
+class PredictionNetwork(nn.Module):
+    """What prediction needs of a network, whoever made it: scores of slices or of volumes.
+
+    Attributes
+    ----------
+    spatial : 2 for slices, 3 for volumes.
+    multiple : what the sides of an input are padded to multiples of, one for all or one a side.
+    single : whether it runs on an input that its deepest layers see as one place.
+    """
+
+    spatial: Spatial
+    multiple: int | tuple[int, ...]
+    single: bool
+
+    @property
+    def channels(self) -> int:
+        """Channels of the scans that it gets."""
+        raise NotImplementedError
+
+    @property
+    def classes(self) -> int:
+        """Background and structures together."""
+        raise NotImplementedError
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The order of values in memory that convolutions are fastest with."""
+        return torch.channels_last if self.spatial == 2 else torch.channels_last_3d
+
+
+class SegmentationNetwork(PredictionNetwork):
     """An encoder, a decoder and a last convolution; any input size.
 
     Parameters
@@ -118,7 +148,7 @@ class SegmentationNetwork(nn.Module):
         deep_supervision: bool = False,
     ):
         super().__init__()
-        self.spatial: Spatial = spatial
+        self.spatial = spatial
         self.encoder = encoder
         self.decoder = decoder
         conv, kernel = CONV[spatial], decoder.head_kernel
@@ -130,7 +160,7 @@ class SegmentationNetwork(nn.Module):
             if not isinstance(decoder, UNetPlusPlusDecoder):
                 raise ConfigError("deep_supervision is for networks with the decoder unetplusplus")
             self.supervision = nn.ModuleList(conv(c, classes, 1) for c in decoder.node_channels)
-        self.multiple: int | tuple[int, ...] = int(cast(tuple[int, ...], encoder.reductions)[-1])
+        self.multiple = int(cast(tuple[int, ...], encoder.reductions)[-1])
         self.single = runs_on_one_place(self)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -157,7 +187,7 @@ class SegmentationNetwork(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels of the scans that it sees."""
+        """Channels of the scans that it gets."""
         kinds = (nn.Conv2d, nn.Conv3d)
         return next(m for m in self.modules() if isinstance(m, kinds)).in_channels
 
@@ -165,11 +195,6 @@ class SegmentationNetwork(nn.Module):
     def classes(self) -> int:
         """Background and structures together."""
         return cast(nn.Conv3d, self.segmentation_head[0]).out_channels
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """The order of values in memory that convolutions are fastest with."""
-        return torch.channels_last if self.spatial == 2 else torch.channels_last_3d
 
 
 def build(

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from condyle.errors import WeightsError
-from condyle.networks.factory import SegmentationNetwork
+from condyle.networks.factory import PredictionNetwork
 from condyle.networks.layers import CONV, NORM, runs_on_one_place
 
-__all__ = ["PlannedNetwork", "architecture_of", "read_checkpoint"]
+__all__ = ["NnunetNetwork", "architecture_of", "read_checkpoint"]
 
 CLASSES = ("PlainConvUNet", "ResidualEncoderUNet")
 """Of dynamic-network-architectures."""
@@ -39,8 +39,8 @@ NUMBERS: list[Any] = [
 """What nnU-Net's checkpoints hold beside tensors: a few numbers of numpy."""
 
 
-class PlannedNetwork(SegmentationNetwork):
-    """A network of a plan; it sees the axes in nnU-Net's order.
+class NnunetNetwork(PredictionNetwork):
+    """A network as a plan of nnU-Net's describes it; its inputs have the axes in nnU-Net's order.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class PlannedNetwork(SegmentationNetwork):
     """
 
     def __init__(self, architecture: Mapping[str, Any], in_channels: int, classes: int):
-        nn.Module.__init__(self)  # it has no encoder and decoder of ours
+        super().__init__()
         from dynamic_network_architectures.architectures import unet
 
         kind = str(architecture["network_class_name"]).rpartition(".")[2]
@@ -70,7 +70,6 @@ class PlannedNetwork(SegmentationNetwork):
         make = cast(Callable[..., nn.Module], getattr(unet, kind))
         self.model = make(input_channels=in_channels, num_classes=classes, **rules)
         _name_once(self.model)
-        self.supervision = None
         strides = np.atleast_2d(
             np.array([np.broadcast_to(s, self.spatial) for s in rules["strides"]])
         )
@@ -84,7 +83,7 @@ class PlannedNetwork(SegmentationNetwork):
 
     @property
     def channels(self) -> int:
-        """Channels of the scans that it sees."""
+        """Channels of the scans that it gets."""
         return self._sides[0]
 
     @property

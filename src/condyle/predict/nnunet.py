@@ -1,6 +1,6 @@
-"""Scans through a network of nnU-Net's, prepared, looked at and joined as nnU-Net does it.
+"""Scans through a network of nnU-Net's, prepared and predicted as nnU-Net does it.
 
-After Isensee et al. 2021 (Nat Methods 18:203), version 2.8. All that it does with its answers on
+After Isensee et al. 2021 (Nat Methods 18:203), version 2.8. All that it does with its scores on
 the way back is linear, and classes share what softmax takes from scores: so it is done with the
 logarithms of the probabilities that a runtime gives, and the same class wins.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, product
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -17,27 +17,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from condyle.config import Plane, Section
+from condyle.config import Plane, Planes, Section
 from condyle.core import Grid, Volume
-from condyle.errors import ConfigError
-from condyle.predict.runtimes.torch import Runtime
-from condyle.predict.views import FLIPS, Flips
+from condyle.predict.preprocessor import Span
+from condyle.predict.runtimes.runtime import Runtime
+from condyle.predict.views import Mirroring, View, views
 from condyle.predict.windows import starts
 from condyle.prepare.boxes import box_of
-from condyle.prepare.recipe import Answer, Prepared, Recipe
+from condyle.prepare.recipe import ProbabilityMap
 
-__all__ = ["NoRecipe", "Plan", "Seen", "answer", "classes", "count", "look", "prepared", "sample"]
+__all__ = ["NnunetPlan", "NnunetPreprocessing", "PreparedForNnunet"]
 
 Array = NDArray[Any]
 ANISOTROPIC = 3
 """A grid whose coarsest spacing is more than so many times its finest is resampled in two steps."""
-APART = 0.5
+STEP = 0.5
 """Windows follow one another by this part of their length."""
-TILES_AT_ONCE = 8 * 256 * 256
+WINDOWS_AT_ONCE = 8 * 256 * 256
+"""Pixels of the slices that go through a network together."""
 BLOCK_BYTES = 2**28
 
 
-class Plan(Section):
+class NnunetPlan(Section):
     """What nnU-Net's plans say of a trained model. Axes are in nnU-Net's order: (k, j, i), turned.
 
     `spacing` and `patch` have two entries for networks that see slices across the first axis.
@@ -57,20 +58,44 @@ class Plan(Section):
     axes: Literal["file", "RAS"] = "file"
     """The axes that it learnt in: those of each file, or RAS."""
     mirror: tuple[int, ...] = ()
-    """The axes along which mirror images may be looked at."""
+    """The axes along which mirror images may be predicted."""
 
 
-class NoRecipe(Recipe):
-    """In the place of the recipe, where a plan says how scans are prepared."""
+class NnunetPreprocessing(Section):
+    """The plan of a model of nnU-Net's, which its scans follow: a `Preprocessor`."""
 
-    def apply(self, channels: tuple[Volume, ...], plane: Plane | None = None) -> Prepared:
-        """Nothing: what asks for a recipe does not know how to follow a plan."""
-        raise ConfigError("this is a network of nnU-Net's: it segments, and does nothing else here")
+    kind: Literal["nnunet"] = "nnunet"
+    plan: NnunetPlan
+
+    @property
+    def plane(self) -> Planes:
+        """Axial, as the slices of most scans are; a plan counts axes, and names no plane."""
+        return "axial"
+
+    @property
+    def without_planes(self) -> str:
+        """Why the plane of slices cannot be chosen."""
+        return "is a model of nnU-Net's, which has planes of its own"
+
+    def passes(
+        self, planes: Planes | None, mirroring: Mirroring, *, each: bool = False
+    ) -> tuple[tuple[View, ...], ...]:
+        """All mirror images in one pass, for nnU-Net averages their scores."""
+        return (views(None, mirroring),)
+
+    def prepare(
+        self,
+        channels: tuple[Volume, ...],
+        plane: Plane | None,
+        mirrored_classes: tuple[int, ...],
+    ) -> PreparedForNnunet:
+        """The scan as nnU-Net prepares it; it never learns from swapped sides."""
+        return _prepared(self.plan, channels)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """A scan as nnU-Net's network sees it, and the way back.
+class PreparedForNnunet:
+    """A scan as nnU-Net's network gets it, and the way back: a `PreparedScan`.
 
     Parameters
     ----------
@@ -82,6 +107,7 @@ class Seen:
     source : the scan's own grid.
     """
 
+    plan: NnunetPlan
     array: NDArray[np.float32]
     inner: tuple[int, ...]
     box: tuple[slice, ...]
@@ -89,9 +115,129 @@ class Seen:
     kinds: tuple[str, ...]
     source: Grid
 
+    def count(self, views: tuple[View, ...]) -> int:
+        """How many windows a pass has, mirror images too; those of each slice count apart."""
+        patch = self.plan.patch
+        sides = zip(self.array.shape[-len(patch) :], patch, strict=True)
+        windows = int(np.prod([len(starts(n, p, STEP)) for n, p in sides]))
+        slices = self.array.shape[1] if len(patch) == 2 else 1
+        return windows * len(self._mirrored(views)) * slices
 
-def prepared(plan: Plan, channels: Sequence[Volume]) -> Seen:
-    """A scan's channels, all on one grid, as nnU-Net's network sees them."""
+    def sample(self) -> Tensor:
+        """A window (1, C, ...) from the middle."""
+        data, _ = _padded(self.array, self.plan.patch)
+        sides = zip(data.shape[-len(self.plan.patch) :], self.plan.patch, strict=True)
+        window = tuple(slice((n - p) // 2, (n - p) // 2 + p) for n, p in sides)
+        flat = len(self.plan.patch) == 2
+        some = data[:, data.shape[1] // 2, *window] if flat else data[:, *window]
+        return torch.from_numpy(np.ascontiguousarray(some))[None]
+
+    def first_look(self, runtime: Runtime, view: View) -> Span:
+        """The whole scan: nnU-Net has no first look."""
+        return 0.0, 1.0
+
+    def within(self, span: Span) -> PreparedForNnunet:
+        """The same scan: nnU-Net always predicts the whole."""
+        return self
+
+    def probability_map(self, runtime: Runtime, views: tuple[View, ...]) -> ProbabilityMap:
+        """Class probabilities on the scan's own grid, to be fused with those of others."""
+        logs = self._logs(runtime, views)
+        full = np.zeros((logs.shape[0], *self.whole), np.float16)
+        full[0] = 1
+        inner = full[(slice(None), *self.box)]
+        for part, scores in self._enlarged(logs):
+            inner[:, part] = scores.softmax(dim=0).numpy()
+        turn = self.source.turn_to("RAS")
+        own = np.stack([turn.apply(self._own_axes(one)) for one in full])
+        return ProbabilityMap(own, self.source.turned(turn), self.source)
+
+    def class_indices(self, runtime: Runtime, views: tuple[View, ...]) -> NDArray[np.uint8]:
+        """The classes on the scan's own grid: of the interpolated scores, the largest wins."""
+        found = np.zeros(self.whole, np.uint8)
+        block = np.empty(self.inner, np.uint8)
+        for part, scores in self._enlarged(self._logs(runtime, views)):
+            block[part] = scores.argmax(dim=0).to(torch.uint8).numpy()
+        found[self.box] = block
+        return self._own_axes(found)
+
+    def _logs(self, runtime: Runtime, views: tuple[View, ...]) -> NDArray[np.float32]:
+        """Logarithms of class probabilities (classes, ...), up to their common sum.
+
+        Windows follow one another by half their length; each counts most in its middle.
+        """
+        patch, mirrored = self.plan.patch, self._mirrored(views)
+        data, inside = _padded(self.array, patch)
+        flat, weight = len(patch) == 2, _gaussian(patch)
+        sides = [starts(n, p, STEP) for n, p in zip(data.shape[-len(patch) :], patch, strict=True)]
+        total: Tensor | None = None
+        shares = torch.zeros(data.shape[-len(patch) :])
+        together = max(1, WINDOWS_AT_ONCE // int(np.prod(patch))) if flat else 1
+        depth = data.shape[1] if flat else 1
+        for places in product(*sides):
+            window = tuple(slice(p, p + n) for p, n in zip(places, patch, strict=True))
+            shares[window] += weight
+            for start in range(0, depth, together):
+                if flat:
+                    batch = np.moveaxis(data[:, start : start + together, *window], 1, 0)
+                    there = (slice(None), slice(start, start + together), *window)
+                else:
+                    batch, there = data[:, *window][None], (slice(None), *window)
+                found = _mean_logs(runtime, torch.from_numpy(np.ascontiguousarray(batch)), mirrored)
+                found = found.transpose(0, 1) if flat else found[0]
+                if total is None:
+                    total = torch.zeros((found.shape[0], *data.shape[1:]))
+                total[there] += found * weight
+        assert total is not None
+        return (total / shares).numpy()[(slice(None), *inside)]
+
+    def _mirrored(self, views: tuple[View, ...]) -> list[tuple[int, ...]]:
+        """The axes of a window that each view is mirrored along, of those that it learnt."""
+        turn, plan = self.source.turn_to("RAS"), self.plan
+        axes: dict[int, int] = {}
+        for ras in range(3):
+            own = ras if plan.axes == "RAS" else turn.order[ras]
+            axes[ras] = plan.turn.index(2 - own) - (3 - len(plan.patch))
+        found: set[tuple[int, ...]] = set()
+        for view in views:
+            own = {axes[axis] for axis in view.mirrored}
+            if own <= set(plan.mirror):
+                found.add(tuple(axis for axis in plan.mirror if axis in own))
+        return sorted(found, key=lambda sides: (len(sides), [plan.mirror.index(s) for s in sides]))
+
+    def _enlarged(self, logs: NDArray[np.float32]) -> Iterator[tuple[slice, Tensor]]:
+        """Slices along the first axis, and the scores (classes, ...) there, as many as before."""
+        rows = [
+            None if a == b else MATRICES[kind](a, b)
+            for kind, a, b in zip(self.kinds, logs.shape[1:], self.inner, strict=True)
+        ]
+        depth, scores = self.inner[0], torch.from_numpy(logs)
+        step = max(1, BLOCK_BYTES // (4 * logs.shape[0] * int(np.prod(self.inner[1:]))))
+        for start in range(0, depth, step):
+            part = slice(start, min(start + step, depth))
+            if rows[0] is None:
+                some = scores[:, part]
+            else:
+                used = rows[0][part]
+                near = used.abs().sum(dim=0).nonzero()
+                low, high = int(near[0]), int(near[-1]) + 1
+                some = torch.einsum("ab,cbjk->cajk", used[:, low:high], scores[:, low:high])
+            if rows[1] is not None:
+                some = rows[1] @ some
+            if rows[2] is not None:
+                some = some @ rows[2].T
+            yield part, some
+
+    def _own_axes(self, found: Array) -> Array:
+        """An array in the plan's axes in those of the scan."""
+        back = found.transpose(np.argsort(self.plan.turn)).transpose(2, 1, 0)
+        if self.plan.axes == "RAS":
+            back = self.source.turn_to("RAS").inverse().apply(back)
+        return np.ascontiguousarray(back)
+
+
+def _prepared(plan: NnunetPlan, channels: Sequence[Volume]) -> PreparedForNnunet:
+    """A scan's channels, all on one grid, as nnU-Net's network gets them."""
     from scipy.ndimage import binary_fill_holes
 
     grid = channels[0].grid
@@ -118,90 +264,7 @@ def prepared(plan: Plan, channels: Sequence[Volume]) -> Seen:
     array = np.stack([_resampled(c, shape, plan.orders, thick) for c in data])
     back = _thick_axis(wanted, own, plan.separate)
     kinds = tuple("nearest" if axis == back else "linear" for axis in range(3))
-    return Seen(array.astype(np.float32), inner, box, whole, kinds, grid)
-
-
-def look(plan: Plan, runtime: Runtime, seen: Seen, flips: Flips) -> NDArray[np.float32]:
-    """Logarithms of class probabilities (classes, ...) of a prepared scan, up to their common sum.
-
-    Windows follow one another by half their length; each counts most in its middle.
-    """
-    data, inside = _padded(seen.array, plan.patch)
-    flat = len(plan.patch) == 2
-    weight = _gaussian(plan.patch)
-    sides = [
-        starts(n, p, APART) for n, p in zip(data.shape[-len(plan.patch) :], plan.patch, strict=True)
-    ]
-    ways = _ways(plan, seen.source, flips)
-    total: Tensor | None = None
-    shares = torch.zeros(data.shape[-len(plan.patch) :])
-    together = max(1, TILES_AT_ONCE // int(np.prod(plan.patch))) if flat else 1
-    depth = data.shape[1] if flat else 1
-    for places in product(*sides):
-        window = tuple(slice(p, p + n) for p, n in zip(places, plan.patch, strict=True))
-        shares[window] += weight
-        for start in range(0, depth, together):
-            if flat:
-                tiles = np.moveaxis(data[:, start : start + together, *window], 1, 0)
-                there = (slice(None), slice(start, start + together), *window)
-            else:
-                tiles, there = data[:, *window][None], (slice(None), *window)
-            found = _logs(runtime, torch.from_numpy(np.ascontiguousarray(tiles)), ways)
-            found = found.transpose(0, 1) if flat else found[0]
-            if total is None:
-                total = torch.zeros((found.shape[0], *data.shape[1:]))
-            total[there] += found * weight
-    assert total is not None
-    return (total / shares).numpy()[(slice(None), *inside)]
-
-
-def classes(plan: Plan, seen: Seen, logs: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Class indices on the scan's own grid and axes: of what is interpolated, the largest wins."""
-    found = np.zeros(seen.whole, np.uint8)
-    block = np.empty(seen.inner, np.uint8)
-    for part, scores in _enlarged(seen, logs):
-        block[part] = scores.argmax(dim=0).to(torch.uint8).numpy()
-    found[seen.box] = block
-    return _own_axes(plan, seen, found)
-
-
-def answer(plan: Plan, seen: Seen, logs: NDArray[np.float32]) -> Answer:
-    """Class probabilities on the scan's own grid, to be joined with others' answers."""
-    full = np.zeros((logs.shape[0], *seen.whole), np.float16)
-    full[0] = 1
-    inner = full[(slice(None), *seen.box)]
-    for part, scores in _enlarged(seen, logs):
-        inner[:, part] = scores.softmax(dim=0).numpy()
-    turn = seen.source.turn_to("RAS")
-    own = np.stack([turn.apply(_own_axes(plan, seen, one)) for one in full])
-    return Answer(own, seen.source.turned(turn), seen.source)
-
-
-def sample(plan: Plan, seen: Seen) -> Tensor:
-    """A window (1, C, ...) of a prepared scan, from its middle."""
-    data, _ = _padded(seen.array, plan.patch)
-    sides = data.shape[-len(plan.patch) :]
-    window = tuple(
-        slice((n - p) // 2, (n - p) // 2 + p) for n, p in zip(sides, plan.patch, strict=True)
-    )
-    some = data[:, data.shape[1] // 2, *window] if len(plan.patch) == 2 else data[:, *window]
-    return torch.from_numpy(np.ascontiguousarray(some))[None]
-
-
-def count(plan: Plan, seen: Seen, flips: Flips) -> int:
-    """How many windows the network will see of a prepared scan."""
-    sides = zip(seen.array.shape[-len(plan.patch) :], plan.patch, strict=True)
-    windows = int(np.prod([len(starts(n, p, APART)) for n, p in sides]))
-    slices = seen.array.shape[1] if len(plan.patch) == 2 else 1
-    return windows * len(_ways(plan, seen.source, flips)) * slices
-
-
-def _own_axes(plan: Plan, seen: Seen, found: Array) -> Array:
-    """An array in the plan's axes in those of the scan."""
-    back = found.transpose(np.argsort(plan.turn)).transpose(2, 1, 0)
-    if plan.axes == "RAS":
-        back = seen.source.turn_to("RAS").inverse().apply(back)
-    return np.ascontiguousarray(back)
+    return PreparedForNnunet(plan, array.astype(np.float32), inner, box, whole, kinds, grid)
 
 
 def _zscore(image: Array, mask: Array | None, _: Mapping[str, float]) -> Array:
@@ -291,52 +354,17 @@ def _gaussian(patch: Sequence[int]) -> Tensor:
     return torch.from_numpy(found)
 
 
-def _ways(plan: Plan, grid: Grid, flips: Flips) -> list[tuple[int, ...]]:
-    """The axes of a window that are mirrored in each look, () first, of those that it learnt."""
-    turn = grid.turn_to("RAS")
-    wanted: set[int] = set()
-    for ras in FLIPS[flips]:
-        own = ras if plan.axes == "RAS" else turn.order[ras]
-        wanted.add(plan.turn.index(2 - own) - (3 - len(plan.patch)))
-    axes = [axis for axis in plan.mirror if axis in wanted]
-    return list(chain.from_iterable(combinations(axes, n) for n in range(len(axes) + 1)))
-
-
-def _logs(runtime: Runtime, batch: Tensor, ways: Sequence[tuple[int, ...]]) -> Tensor:
+def _mean_logs(runtime: Runtime, batch: Tensor, mirrored: Sequence[tuple[int, ...]]) -> Tensor:
     """Logarithms of class probabilities of a batch (B, C, ...), averaged over mirror images."""
     total: Tensor | None = None
-    for way in ways:
-        sides = [axis + 2 for axis in way]
+    for axes in mirrored:
+        sides = [axis + 2 for axis in axes]
         found = runtime.probabilities(torch.flip(batch, sides) if sides else batch)
         found = found.clamp(min=torch.finfo(torch.float32).tiny).log()
         found = torch.flip(found, sides) if sides else found
         total = found if total is None else total + found
     assert total is not None
-    return total / len(ways)
-
-
-def _enlarged(seen: Seen, logs: NDArray[np.float32]) -> Iterator[tuple[slice, Tensor]]:
-    """Slices along the first axis, and the scores (classes, ...) there, as many as before."""
-    rows = [
-        None if a == b else MATRICES[kind](a, b)
-        for kind, a, b in zip(seen.kinds, logs.shape[1:], seen.inner, strict=True)
-    ]
-    depth, scores = seen.inner[0], torch.from_numpy(logs)
-    step = max(1, BLOCK_BYTES // (4 * logs.shape[0] * int(np.prod(seen.inner[1:]))))
-    for start in range(0, depth, step):
-        part = slice(start, min(start + step, depth))
-        if rows[0] is None:
-            some = scores[:, part]
-        else:
-            used = rows[0][part]
-            near = used.abs().sum(dim=0).nonzero()
-            low, high = int(near[0]), int(near[-1]) + 1
-            some = torch.einsum("ab,cbjk->cajk", used[:, low:high], scores[:, low:high])
-        if rows[1] is not None:
-            some = rows[1] @ some
-        if rows[2] is not None:
-            some = some @ rows[2].T
-        yield part, some
+    return total / len(mirrored)
 
 
 def _linear(old: int, new: int) -> Tensor:

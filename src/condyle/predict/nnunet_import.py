@@ -8,14 +8,14 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
-from condyle.config import Preparation
 from condyle.core import LabelScheme
 from condyle.errors import UnknownName, WeightsError
 from condyle.io.zip import unpacked
 from condyle.jobs.job import warn
-from condyle.networks.nnunet import PlannedNetwork, architecture_of, read_checkpoint
-from condyle.predict import Segmenter
-from condyle.predict.nnunet import NORMALIZATIONS, NoRecipe, Plan
+from condyle.networks.nnunet import NnunetNetwork, architecture_of, read_checkpoint
+from condyle.predict.nnunet import NORMALIZATIONS, NnunetPlan, NnunetPreprocessing
+from condyle.predict.segmenter import Segmenter
+from condyle.predict.training_record import TrainingRecord
 
 __all__ = ["holds_nnunet", "import_nnunet", "segmenter_of"]
 
@@ -73,24 +73,23 @@ def segmenter_of(
         plan = plan.changed(axes="RAS")
     scheme = scheme or _scheme(facts, home)
     channels = len(facts.get("channel_names") or facts["modality"])
-    network = PlannedNetwork(plan.architecture, channels, len(scheme) + 1)
+    network = NnunetNetwork(plan.architecture, channels, len(scheme) + 1)
     network.load(content["network_weights"], file)
     return Segmenter(
         name=f"nnunet:{name}",
         network=network,
-        recipe=NoRecipe(Preparation()),
+        preprocessor=NnunetPreprocessing(plan=plan),
         scheme=scheme,
         channels=channels,
-        plan=plan,
-        training={
-            "weights": f"nnU-Net: {home.name}, {file.parent.name}, {file.name}",
-            "trainer": content["trainer_name"],
-            "dataset": plans.get("dataset_name", ""),
-        },
+        training=TrainingRecord(
+            weights=f"nnU-Net: {home.name}, {file.parent.name}, {file.name}",
+            trainer=content["trainer_name"],
+            dataset=plans.get("dataset_name", ""),
+        ),
     )
 
 
-def plan_of(plans: Json, name: str, mirror: Any, home: Path) -> Plan:
+def plan_of(plans: Json, name: str, mirror: Any, home: Path) -> NnunetPlan:
     """What the plans of a model say of one configuration."""
     configuration = _configuration(plans, name)
     reader = plans.get("image_reader_writer", "")
@@ -111,7 +110,7 @@ def plan_of(plans: Json, name: str, mirror: Any, home: Path) -> Plan:
                 "predict with nnU-Net itself"
             )
     known = plans["foreground_intensity_properties_per_channel"]
-    return Plan.model_validate(
+    return NnunetPlan.model_validate(
         {
             "architecture": architecture_of(configuration),
             "spacing": configuration["spacing"],
@@ -189,7 +188,7 @@ def _checkpoint(home: Path, fold: str) -> Path:
     if not fold and len(folds) > 1:
         warn(
             f"{home.name} has folds {', '.join(folds)}: the first is imported; import the "
-            "others too and ensemble them by `also`"
+            "others too and let them predict together by `also`"
         )
     chosen = folds[fold or next(iter(folds))]
     for name in CHECKPOINTS:

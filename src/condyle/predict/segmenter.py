@@ -1,37 +1,102 @@
-"""What training makes: a network that never travels without its recipe and its labels."""
+"""What training makes: a network that never travels without its preprocessing and its labels."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self, cast
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as tensors_as_bytes
 
-from condyle.config import Inflation, Planes, Preparation
+from condyle.config import Inflation, Planes, Section
+from condyle.config.section import first_complaint
 from condyle.core import Label, LabelMap, LabelScheme, Volume
-from condyle.errors import ConfigError, MissingFile, UnreadableFile
-from condyle.jobs.outputs import atomic_write, sha256, write_text
-from condyle.networks import NetworkName, SegmentationNetwork, build, inflated
-from condyle.networks.nnunet import PlannedNetwork
-from condyle.predict.inference import Ensemble, Looking
-from condyle.predict.nnunet import NoRecipe, Plan
-from condyle.predict.runtimes.selection import Computing, runtime_for
-from condyle.predict.runtimes.torch import Runtime
-from condyle.predict.slices import by_slices
-from condyle.predict.views import Flips
-from condyle.predict.windows import by_windows
+from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
+from condyle.jobs.outputs import sha256, write_bytes, write_text
+from condyle.networks import NetworkName, PredictionNetwork, SegmentationNetwork, build, inflated
+from condyle.networks.nnunet import NnunetNetwork
+from condyle.predict.ensemble import Ensemble, Member
+from condyle.predict.inference import Predictor
+from condyle.predict.nnunet import NnunetPreprocessing
+from condyle.predict.options import InferenceOptions
+from condyle.predict.preprocessor import Preprocessor
+from condyle.predict.recipe import RecipePreprocessing
+from condyle.predict.training_record import TrainingRecord
+from condyle.predict.views import Mirroring
 from condyle.prepare.crop import Box
-from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
 
-__all__ = ["Segmenter", "home_of", "load"]
+__all__ = ["Segmenter", "SegmenterFile", "home_of", "load"]
 
-FORMAT = 1
+FORMAT = 2
+FILE, WEIGHTS = "segmenter.json", "model.safetensors"
+
+Preprocessing = RecipePreprocessing | NnunetPreprocessing
+
+
+class LabelEntry(Section):
+    """A structure in `segmenter.json`."""
+
+    id: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+class SegmenterFile(Section):
+    """What `segmenter.json` holds: all of a segmenter but its weights."""
+
+    format: Literal[2]
+    network: str
+    channels: int = Field(ge=1)
+    labels: tuple[LabelEntry, ...]
+    preprocessing: Annotated[Preprocessing, Field(discriminator="kind")]
+    inflation: Inflation
+    refinement: dict[str, Any]
+    sha256: str
+    """Of the file of weights."""
+    training: TrainingRecord
+
+    @model_validator(mode="after")
+    def _has_a_scheme(self) -> Self:
+        self.scheme()
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> SegmenterFile:
+        """The content of a file.
+
+        Raises
+        ------
+        UnreadableFile
+            If it is damaged, or of another version of Condyle.
+        """
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:
+                raise UnreadableFile(f"{path} was written by another version of Condyle")
+            return cls.model_validate(found)
+        except ValidationError as error:
+            raise UnreadableFile(f"{path} is damaged: {first_complaint(error, cls)}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, CondyleError):
+                raise
+            raise UnreadableFile(f"{path} cannot be read ({error})") from error
+
+    def scheme(self) -> LabelScheme:
+        """What the classes 1, 2, ... are called."""
+        return LabelScheme(tuple(Label(x.id, x.name, x.colour) for x in self.labels))
+
+    def untrained(self) -> PredictionNetwork:
+        """The network, with random weights."""
+        classes = len(self.labels) + 1
+        if isinstance(self.preprocessing, NnunetPreprocessing):
+            return NnunetNetwork(self.preprocessing.plan.architecture, self.channels, classes)
+        NetworkName.parse(self.network)
+        return build(self.network, self.channels, classes, "none", inflation=self.inflation)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +107,15 @@ class Segmenter:
     ----------
     name : of the network, 'unet-efficientnet_lite0' say.
     network : with its weights.
-    recipe : how a scan becomes what the network sees.
+    preprocessor : how a scan becomes what the network gets, and how its probabilities come back.
     scheme : what its classes 1, 2, ... are called, in this order.
     channels : how many channels a scan must have.
-    window : voxels that a 3D network sees at once.
     inflation : how a pretrained 2D network became this 3D one.
-    plan : how nnU-Net prepares scans for its network, instead of the recipe, if it is one of its.
-    refinement : the cleaning steps that helped on validation cases (`condyle refine --choose`),
-        as `condyle.refine.refined` takes them; empty: none were chosen.
-    training : where it came from: data set, settings, figures.
-    folder : that it was loaded from, where what is learnt of its runtimes is kept.
+    refinement : the post-processing that helped on validation cases (`condyle refine --choose`),
+        as `condyle.refine.refined` takes it; empty: none was chosen.
+    training : what it was trained on, and how well it went.
+    weights : the SHA-256 of the file of its weights; '' where there is none.
+    folder : of that file; None where there is none.
 
     Examples
     --------
@@ -62,19 +126,41 @@ class Segmenter:
     """
 
     name: str
-    network: SegmentationNetwork
-    recipe: Recipe
+    network: PredictionNetwork
+    preprocessor: Preprocessing
     scheme: LabelScheme
     channels: int = 1
-    window: tuple[int, int, int] | None = None
     inflation: Inflation = field(default_factory=Inflation)
-    plan: Plan | None = None
     refinement: dict[str, Any] = field(default_factory=dict[str, Any])
-    training: dict[str, Any] = field(default_factory=dict[str, Any])
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+    weights: str = ""
     folder: Path | None = field(default=None, repr=False)
-    runtimes: dict[tuple[str, str], Computing] = field(
-        default_factory=dict[tuple[str, str], Computing], init=False, repr=False
-    )
+
+    @property
+    def member(self) -> Member:
+        """The segmenter as one of an `Ensemble`."""
+        preprocessor: Preprocessor = self.preprocessor
+        return Member(
+            self.name, self.network, preprocessor, self.scheme, self.channels,
+            self.training.mirroring, self.training.ends_mm, self.weights, self.folder,
+        )  # fmt: skip
+
+    def predictor(
+        self,
+        *,
+        planes: Planes | None = None,
+        mirroring: Mirroring = "none",
+        device: str = "auto",
+        runtime: str = "auto",
+    ) -> Predictor:
+        """What segments several scans: what computes the network is chosen once.
+
+        Parameters
+        ----------
+        planes, mirroring, device, runtime : see `condyle.predict.InferenceOptions`.
+        """
+        options = InferenceOptions(planes, mirroring, device, runtime)
+        return Predictor(Ensemble((self.member,)), options)
 
     def segment(
         self,
@@ -83,20 +169,23 @@ class Segmenter:
         area: Box | None = None,
         *,
         planes: Planes | None = None,
-        flips: Flips = "none",
+        mirroring: Mirroring = "none",
         runtime: str = "auto",
     ) -> LabelMap:
         """The structures of a scan, on the scan's own grid.
+
+        Several scans are faster by one `predictor`.
 
         Parameters
         ----------
         scan : the scan, or its channels, all on one grid.
         device : auto, cpu, cuda or mps.
-        area : the box of voxels to look at; outside it all is background. The slices of a long
-            scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
-        planes : of the slices of a 2D network: one, or all, whose answers are averaged; None: as
-            it was trained.
-        flips : none, left-right or all: mirror images are looked at too, of those that it learnt.
+        area : the box of voxels that is predicted; outside it all is background. The slices of a
+            long scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
+        planes : of the slices of a 2D network: one, or all, whose probabilities are averaged; None:
+            as it was trained.
+        mirroring : none, left-right or all: mirror images are predicted too, of those that it was
+            trained on.
         runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
 
         Raises
@@ -104,25 +193,25 @@ class Segmenter:
         ConfigError
             If the scan has another number of channels than the network was trained on.
         """
-        return Ensemble((self,)).segment(scan, Looking(planes, flips, device, runtime), area)
+        predictor = self.predictor(
+            planes=planes, mirroring=mirroring, device=device, runtime=runtime
+        )
+        return predictor.predict(scan, area=area).labels
 
-    def runtime(self, kind: str, device: str, samples: Tensor, ahead: int) -> Computing:
-        """What runs the network, found once; see `condyle.predict.runtimes.selection`."""
-        if (kind, device) not in self.runtimes:
-            found = runtime_for(self.network, kind, device, samples, self.folder, ahead)
-            self.runtimes[kind, device] = found
-        return self.runtimes[kind, device]
+    @property
+    def by_recipe(self) -> RecipePreprocessing:
+        """The preprocessing of a network that Condyle trained.
 
-    def probabilities(self, runtime: Runtime, image: NDArray[np.float32]) -> NDArray[np.float16]:
-        """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k)."""
-        if self.network.spatial == 3:
-            return by_windows(runtime, image, self.window)
-        first, *more = planes_of(self.recipe.settings.plane)
-        total = by_slices(runtime, image, first)
-        for plane in more:
-            total += by_slices(runtime, image, plane)
-        total /= 1 + len(more)
-        return total
+        Raises
+        ------
+        ConfigError
+            If it is an imported model of nnU-Net's.
+        """
+        if isinstance(self.preprocessor, NnunetPreprocessing):
+            raise ConfigError(
+                f"{self.name} is a network of nnU-Net's: it segments, and does nothing else here"
+            )
+        return self.preprocessor
 
     def inflated(
         self, inflation: Inflation | None = None, window: tuple[int, int, int] | None = None
@@ -130,12 +219,12 @@ class Segmenter:
         """The 3D segmenter that knows of volumes what this one learnt on slices.
 
         It keeps the recipe and the labels. On a scan that is alike in all slices it gives the
-        same answer; then it is fine-tuned on volumes.
+        same labels; then it is fine-tuned on volumes.
 
         Parameters
         ----------
         inflation : how; the depth lies across the plane of the slices, whatever it says.
-        window : voxels that the 3D network sees at once; None: whole scans.
+        window : voxels that the 3D network gets at once; None: whole scans.
 
         Raises
         ------
@@ -144,61 +233,44 @@ class Segmenter:
         """
         if self.network.spatial == 3:
             raise ConfigError(f"{self.name} is 3D already: inflate a 2D segmenter")
-        plane = planes_of(self.recipe.settings.plane)[-1]
-        across = (inflation or Inflation()).changed(axis=2 + AXIS[plane])
-        network = inflated(self.network, across)
-        name = f"3d:{self.name}"
+        flat = self.by_recipe
+        across = (inflation or Inflation()).changed(
+            axis=2 + AXIS[planes_of(flat.settings.plane)[-1]]
+        )
         return replace(
-            self, name=name, network=network, inflation=across, window=window, folder=None
+            self,
+            name=f"3d:{self.name}",
+            network=inflated(cast(SegmentationNetwork, self.network), across),
+            preprocessor=flat.changed(spatial=3, window=window),
+            inflation=across,
+            weights="",
+            folder=None,
         )
 
-    def with_network(self, network: SegmentationNetwork) -> Segmenter:
+    def with_network(self, network: PredictionNetwork) -> Segmenter:
         """The same segmenter over other weights of the same network."""
-        return replace(self, network=network, folder=None)
+        return replace(self, network=network, weights="", folder=None)
 
     def save(self, folder: Path) -> Path:
         """Write `model.safetensors` and `segmenter.json` into a folder; gives back the folder."""
-        weights = Path(folder) / "model.safetensors"
+        weights = Path(folder) / WEIGHTS
         tensors = {k: v.contiguous().cpu() for k, v in self.network.state_dict().items()}
-        with atomic_write(weights, check=lambda path: load_file(str(path))) as temporary:
-            save_file(tensors, str(temporary))
-        card = {
-            "format": FORMAT,
-            "network": self.name,
-            "channels": self.channels,
-            "labels": [
-                {"id": x.id, "name": x.name, "colour": list(x.colour)} for x in self.scheme.labels
-            ],
-            "preparation": self.recipe.settings.model_dump(mode="json"),
-            "window": self.window,
-            "inflation": self.inflation.model_dump(mode="json"),
-            **({"plan": self.plan.model_dump(mode="json")} if self.plan else {}),
-            "refinement": self.refinement,
-            "sha256": sha256(weights),
-            "training": self.training,
-        }
-        write_text(Path(folder) / "segmenter.json", json.dumps(card, indent=2) + "\n")
+        write_bytes(weights, tensors_as_bytes(tensors))
+        content = SegmenterFile(
+            format=FORMAT,
+            network=self.name,
+            channels=self.channels,
+            labels=tuple(
+                LabelEntry(id=x.id, name=x.name, colour=x.colour) for x in self.scheme.labels
+            ),
+            preprocessing=self.preprocessor,
+            inflation=self.inflation,
+            refinement=self.refinement,
+            sha256=sha256(weights),
+            training=self.training,
+        )
+        write_text(Path(folder) / FILE, content.model_dump_json(indent=2) + "\n")
         return Path(folder)
-
-    @property
-    def reach_mm(self) -> float:
-        """How far the labels of a training scan stretched at the most, from feet to head, in mm.
-
-        0 where it is not known.
-        """
-        return float(self.training.get("reach_mm", 0.0))
-
-    @property
-    def ends_mm(self) -> float:
-        """How much of each end of a bone it was trained on, in mm; 0: on all slices alike."""
-        return float(self.training.get("ends_mm", 0.0))
-
-    @property
-    def flips(self) -> Flips:
-        """The mirror images that it has learnt from; others would only mislead it."""
-        if self.plan is not None:
-            return "all"  # the plan knows
-        return self.training.get("flips", "all")
 
     @classmethod
     def load(cls, folder: Path) -> Segmenter:
@@ -207,56 +279,49 @@ class Segmenter:
         Raises
         ------
         MissingFile, UnreadableFile
-            If there is none, or its weights are not those that its card names.
+            If there is none, or its weights are not those that `segmenter.json` names.
         """
         home = home_of(folder)
-        if not (home / "segmenter.json").is_file():
+        if not (home / FILE).is_file():
             raise MissingFile(f"{folder} holds no segmenter: give the run folder of condyle train")
-        try:
-            card = json.loads((home / "segmenter.json").read_text(encoding="utf-8"))
-            if card["format"] != FORMAT:
-                raise UnreadableFile(f"{home} was written by another version of Condyle")
-            if sha256(home / "model.safetensors") != card["sha256"]:
-                raise UnreadableFile(f"{home / 'model.safetensors'} is not the file its card names")
-            scheme = LabelScheme(
-                tuple(Label(x["id"], x["name"], tuple(x["colour"])) for x in card["labels"])
-            )
-            inflation = Inflation.model_validate(card.get("inflation", {}))
-            plan = Plan.model_validate(card["plan"]) if "plan" in card else None
-            network = _network(card, plan, len(scheme) + 1, inflation)
-            network.load_state_dict(load_file(str(home / "model.safetensors")))
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            if isinstance(error, UnreadableFile):
-                raise
-            raise UnreadableFile(f"{home} holds no whole segmenter ({error})") from error
+        found = SegmenterFile.read(home / FILE)
         return cls(
-            name=card["network"],
-            inflation=inflation,
-            plan=plan,
-            network=network.eval(),
-            recipe=(NoRecipe if plan else Recipe)(Preparation.model_validate(card["preparation"])),
-            scheme=scheme,
-            channels=card["channels"],
-            window=tuple(card["window"]) if card["window"] else None,
-            refinement=card.get("refinement", {}),
-            training=card["training"],
+            name=found.network,
+            network=_with_weights(found, home / WEIGHTS),
+            preprocessor=found.preprocessing,
+            scheme=found.scheme(),
+            channels=found.channels,
+            inflation=found.inflation,
+            refinement=found.refinement,
+            training=found.training,
+            weights=found.sha256,
             folder=home,
         )
 
 
-def _network(
-    card: dict[str, Any], plan: Plan | None, classes: int, inflation: Inflation
-) -> SegmentationNetwork:
-    """The network that a card describes, with random weights."""
-    if plan is not None:
-        return PlannedNetwork(plan.architecture, card["channels"], classes)
-    NetworkName.parse(card["network"])
-    return build(card["network"], card["channels"], classes, "none", inflation=inflation)[0]
+def _with_weights(found: SegmenterFile, path: Path) -> PredictionNetwork:
+    """The network with its weights, ready to predict."""
+    try:
+        if sha256(path) != found.sha256:
+            raise UnreadableFile(f"{path} is not the file that {FILE} beside it names")
+        network, tensors = found.untrained(), load_file(str(path))
+    except (OSError, ConfigError, SafetensorError) as error:
+        if isinstance(error, UnreadableFile):
+            raise
+        raise UnreadableFile(f"{path.parent} holds no whole segmenter ({error})") from error
+    own = network.state_dict()
+    strange = sorted(own.keys() ^ tensors.keys()) or sorted(
+        name for name, tensor in tensors.items() if own[name].shape != tensor.shape
+    )
+    if strange:
+        raise UnreadableFile(f"{path} holds weights of another network: {strange[0]} does not fit")
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
 def home_of(run: Path) -> Path:
     """The folder of the weights in a run folder, or that folder itself."""
-    return Path(run) if (Path(run) / "segmenter.json").is_file() else Path(run) / "segmenter"
+    return Path(run) if (Path(run) / FILE).is_file() else Path(run) / "segmenter"
 
 
 def load(run: Path | str) -> Segmenter:

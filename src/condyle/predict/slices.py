@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from condyle.config import Plane
-from condyle.predict.runtimes.torch import Runtime
+from condyle.predict.runtimes.runtime import Runtime
 from condyle.prepare.slices import AXIS
 
 __all__ = ["by_slices", "slabs"]

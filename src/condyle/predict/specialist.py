@@ -1,4 +1,4 @@
-"""Where a specialist for the ends of bones takes over, and how the two answers meet.
+"""Where a specialist for the ends of bones takes over, and how the two predictions meet.
 
 The femur study trains a second network on the first and last slices of the bone alone, where its
 head, neck and condyles are, and uses it there.
@@ -13,39 +13,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.prepare.recipe import Answer
+from condyle.prepare.recipe import ProbabilityMap
 
-__all__ = ["handed_over", "share_of_specialist"]
+__all__ = ["handed_over", "specialist_weight"]
 
 
 def handed_over(
-    answers: Sequence[Answer], special: Sequence[Answer], share: NDArray[np.float32]
-) -> list[Answer]:
-    """All answers, weighted so that the specialist's count for its share of each place.
+    maps: Sequence[ProbabilityMap], special: Sequence[ProbabilityMap], share: NDArray[np.float32]
+) -> list[ProbabilityMap]:
+    """All probability maps, weighted so that the specialist's have its share of each place.
 
     Parameters
     ----------
     share : 0 to 1, broadcasting to the scan in RAS axes.
     """
-    parts = ((answers, 1 - share), (special, share))
+    parts = ((maps, 1 - share), (special, share))
     return [
-        replace(answer, weight=(answer.weight / _mass(group) * part).astype(np.float32))
+        replace(each, weight=(each.weight / _mass(group) * part).astype(np.float32))
         for group, part in parts
-        for answer in group
+        for each in group
     ]
 
 
-def _mass(answers: Sequence[Answer]) -> Any:
+def _mass(maps: Sequence[ProbabilityMap]) -> Any:
     """What the weighted probabilities of all classes sum to at any one place."""
-    return sum(a.weight * float(a.probabilities[:, 0, 0, 0].sum()) for a in answers)
+    return sum(a.weight * float(a.probabilities[:, 0, 0, 0].sum()) for a in maps)
 
 
-def share_of_specialist(classes: NDArray[np.uint8], axis: int, ends: float) -> NDArray[np.float32]:
-    """How much the specialist counts, slice by slice along an axis: 1 at the ends, 0 in between.
+def specialist_weight(classes: NDArray[np.uint8], axis: int, ends: float) -> NDArray[np.float32]:
+    """The specialist's weight, slice by slice along an axis: 1 at the ends, 0 in between.
 
     Parameters
     ----------
-    classes : a first answer, class indices in RAS axes.
+    classes : predicted without the specialist, class indices in RAS axes.
     ends : slices at each end of each structure that are the specialist's, inside the structure
         and beyond; over half as many more, its share falls to nothing.
 
@@ -53,7 +53,7 @@ def share_of_specialist(classes: NDArray[np.uint8], axis: int, ends: float) -> N
     --------
     >>> bone = np.zeros((1, 1, 30), np.uint8)
     >>> bone[..., 5:25] = 1
-    >>> share_of_specialist(bone, 2, 4)[0, 0, [0, 5, 8, 10, 15, 24, 29]].tolist()
+    >>> specialist_weight(bone, 2, 4)[0, 0, [0, 5, 8, 10, 15, 24, 29]].tolist()
     [0.5, 1.0, 1.0, 0.5, 0.0, 1.0, 0.5]
     """
     places = np.arange(classes.shape[axis])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from condyle.predict.runtimes.torch import Runtime
+from condyle.predict.runtimes.runtime import Runtime
 
 __all__ = ["by_windows", "filled", "starts"]
 

@@ -1,4 +1,4 @@
-"""How a scan becomes what a network sees, and how the network's answer finds its way back."""
+"""How a scan becomes what a network sees, and how its probabilities come back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from condyle.prepare.intensity import finite, scaled
 from condyle.prepare.resample import most_likely, resample_image, resample_labels
 from condyle.prepare.slices import AXIS, planes_of
 
-__all__ = ["Answer", "Prepared", "Recipe", "joined"]
+__all__ = ["Prepared", "ProbabilityMap", "Recipe", "fuse"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +36,15 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What a network says of a scan: how likely each class is, where.
+class ProbabilityMap:
+    """The class probabilities that a network gives for a scan, and where they lie.
 
     Parameters
     ----------
     probabilities : (classes, i, j, k) on `grid`, in RAS axes.
-    grid : that the network saw the scan on.
+    grid : the working grid, on which the network got the scan.
     source : the scan's own grid.
-    weight : how much it counts among others: a number, or an array that broadcasts to the voxels
+    weight : in the mean with other maps: a number, or an array that broadcasts to the voxels
         of the scan in RAS axes.
     """
 
@@ -61,22 +61,22 @@ class Answer:
             )
 
 
-def joined(answers: Sequence[Answer]) -> NDArray[np.uint8]:
-    """Class indices on the scan's own grid and axes, of one answer or several, averaged.
+def fuse(maps: Sequence[ProbabilityMap]) -> NDArray[np.uint8]:
+    """Class indices on the scan's own grid and axes, of the mean of one map or several.
 
     Probabilities are interpolated first, then the largest wins; where a working grid is the
     scan's own, they stay as they are.
     """
-    source = answers[0].source
+    source = maps[0].source
     turn = source.turn_to("RAS")
-    parts = [(answer.probabilities, answer.weight) for answer in answers]
+    parts = [(each.probabilities, each.weight) for each in maps]
     classes = most_likely(parts, source.turned(turn).shape)
     return np.ascontiguousarray(turn.inverse().apply(classes))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """RAS axes, resampling and scaling of intensities; and the way back for the answer.
+    """RAS axes, resampling and scaling of intensities; and the way back for probabilities.
 
     Obliqueness is kept, never resampled away: axes are only reordered and flipped.
     """
@@ -163,7 +163,7 @@ class Recipe:
         GeometryError
             If the probabilities do not lie on `prepared.grid`.
         """
-        return joined([Answer(probabilities, prepared.grid, prepared.source)])
+        return fuse([ProbabilityMap(probabilities, prepared.grid, prepared.source)])
 
     def undo_labels(self, labels: LabelMap, prepared: Prepared) -> LabelMap:
         """A label map on the working grid, brought back to the scan's own grid and axes.

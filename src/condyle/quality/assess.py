@@ -1,119 +1,97 @@
-"""How far to trust each result: learnt on held-out cases, told of each scan without its truth."""
+"""How far to trust each result: learnt on held-out cases, estimated for scans without a truth."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condyle.config import Planes
 from condyle.core import LabelMap, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.jobs.outputs import write_csv, write_text
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.runtimes.torch import TellPart, share_of, tell_nobody
+from condyle.predict import Predictor, Segmenter
+from condyle.predict.progress import PartProgress, no_progress, share_of
 from condyle.predict.segmenter import home_of
-from condyle.predict.views import Flips
 from condyle.prepare.crop import lengthwise
 from condyle.quality.agreement import agreement, disputed, look_at
 from condyle.quality.anatomy import Anatomy
 from condyle.quality.calibration import Calibration, Expected, Signs
-from condyle.quality.embedding import Bank, glance
+from condyle.quality.embedding import TrainingEmbeddings, embed
 
 __all__ = [
     "ENOUGH",
-    "Looks",
+    "SINGLE",
+    "Evidence",
     "Quality",
-    "Seen",
     "assess",
+    "compared_predictions",
+    "evidence_of",
     "load_quality",
-    "seen_in",
     "sentence",
     "store_quality",
-    "votes_of",
     "write_quality",
 ]
 
-FORMAT = 1
+FORMAT = 2
 NAME = "quality.json"
 
 ENOUGH = 0.8
 """An expected Dice below this is flagged."""
+SINGLE: dict[str, Any] = {"planes": None, "mirroring": "none", "also": []}
+"""The signature of one segmenter that predicts as it was trained."""
 
 Row = dict[str, Any]
 Channels = tuple[Volume, ...]
 
 
-@dataclass(frozen=True)
-class Looks:
-    """The ways of looking at a scan whose answers are compared.
-
-    Parameters
-    ----------
-    planes, flips : see `condyle.predict.Looking`.
-    also : the SHA-256 of the weights of the other members.
-    """
-
-    planes: Planes | None = None
-    flips: Flips = "none"
-    also: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, ensemble: Ensemble, looking: Looking) -> Looks:
-        """Those of an ensemble; a member that is in no folder is like no other."""
-        others = tuple(_weights(one.folder) if one.folder else "" for one in ensemble.members[1:])
-        return cls(looking.planes, looking.flips, others)
-
-
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """All that it takes to say how far a segmenter's answers can be trusted.
+    """All that it takes to say how far a segmenter's label maps can be trusted.
 
     Parameters
     ----------
     calibration : from signs to the expected Dice.
     anatomy : the rules of the training labels.
-    bank : the training scans in the encoder's eyes.
-    votes : how many answers a scan were compared.
+    embeddings : of the training scans.
+    predictions : how many of each scan were compared.
     cases : the held-out cases that it was learnt on.
-    looks : the ways in which these were looked at.
+    signature : which predictions were compared: see `condyle.predict.Ensemble.signature`.
     """
 
     calibration: Calibration
     anatomy: Anatomy
-    bank: Bank
-    votes: int
+    embeddings: TrainingEmbeddings
+    predictions: int
     cases: tuple[str, ...]
-    looks: Looks = Looks()
+    signature: dict[str, Any] = field(default_factory=lambda: dict(SINGLE))
 
 
-def votes_of(
-    ensemble: Ensemble, channels: Channels, looking: Looking, tell: TellPart = tell_nobody
+def compared_predictions(
+    predictor: Predictor, channels: Channels, progress: PartProgress = no_progress
 ) -> tuple[LabelMap, list[LabelMap]]:
-    """The joint answer for a scan, and the votes: what each member says in each plane.
+    """The labels of a scan, and the predictions that are compared: of each member in each plane.
 
-    Of one look alone the votes are its answer, and that for the mirror image of the scan. Left
-    and right change places in it, as they do in training; the answer is turned back with the
-    names that have a side. Mirrored along other axes, a body is one that no network was shown:
-    there is nothing to agree on.
+    Of one prediction alone they are that, and that for the mirror image of the scan. Left and
+    right change places in it, as they do in training; it is turned back with the names that have
+    a side. Mirrored along other axes, a body is one that no network was trained on: there is
+    nothing to agree on.
     """
-    if ensemble.looks(looking) > 1:
-        answer, each = ensemble.look(channels, looking, None, each=True, tell=tell)
-        return answer, list(each)
-    answer = ensemble.segment(channels, looking, tell=share_of(tell, 0, 2))
-    axis = answer.grid.turn_to("RAS").order[0]
+    if predictor.ensemble.predictions(predictor.options) > 1:
+        found = predictor.predict(channels, each=True, progress=progress)
+        return found.labels, list(found.members)
+    labels = predictor.predict(channels, progress=share_of(progress, 0, 2)).labels
+    axis = labels.grid.turn_to("RAS").order[0]
     mirrored = tuple(x.with_array(np.ascontiguousarray(np.flip(x.array, axis))) for x in channels)
-    turned = ensemble.segment(mirrored, looking, tell=share_of(tell, 1, 2))
+    turned = predictor.predict(mirrored, progress=share_of(progress, 1, 2)).labels
     other = np.flip(turned.array, axis)
-    swap = np.arange(max(ensemble.scheme.ids) + 1, dtype=other.dtype)
-    for one, twin in ensemble.scheme.mirrored().items():
+    swap = np.arange(max(labels.scheme.ids) + 1, dtype=other.dtype)
+    for one, twin in labels.scheme.mirrored().items():
         swap[one] = twin
-    votes = [answer, answer.with_array(np.ascontiguousarray(swap[other]))]
-    return answer, votes
+    return labels, [labels, labels.with_array(np.ascontiguousarray(swap[other]))]
 
 
 def assess(
@@ -121,42 +99,44 @@ def assess(
     quality: Quality,
     channels: Channels,
     labels: LabelMap,
-    votes: Sequence[LabelMap],
+    predictions: Sequence[LabelMap],
     device: str = "auto",
 ) -> list[Row]:
-    """How far to trust the answer for a scan: a row a structure.
+    """How far to trust the label map of a scan: a row a structure.
 
     Parameters
     ----------
     segmenter, quality : of one run; see `load_quality`.
-    channels, labels : the scan and the answer.
-    votes : what was joined into the answer, as many as in calibrating.
+    channels, labels : the scan and its label map.
+    predictions : what was averaged into the label map, as many as in calibrating.
 
     Returns
     -------
     Rows with structure, expected_dice, low and high (0 to 1; nan where a structure is absent as in
     some training scans, or has no calibration), flag ('look' or ''), reasons (sentences) and
-    look_at: the slices on which the votes differ most, worst first, counted from 0 along the
+    look_at: the slices on which the predictions differ most, worst first, counted from 0 along the
     body as the scan's own array has them.
 
     Raises
     ------
     ConfigError
-        If the votes are not as many as in calibrating.
+        If the predictions are not as many as in calibrating.
     """
-    if len(votes) != quality.votes:
+    if len(predictions) != quality.predictions:
         raise ConfigError(
-            f"quality was calibrated with {quality.votes} votes a scan, here are {len(votes)}: "
-            "segment in the same way, or run condyle quality again"
+            f"quality was calibrated with {quality.predictions} predictions a scan, here are "
+            f"{len(predictions)}: segment in the same way, or run condyle quality again"
         )
-    seen = seen_in(segmenter, quality.anatomy, quality.bank, channels, labels, votes, device)
-    places = disputed(votes, lengthwise(labels.grid))
+    evidence = evidence_of(
+        segmenter, quality.anatomy, quality.embeddings, channels, labels, predictions, device
+    )
+    places = disputed(predictions, lengthwise(labels.grid))
     rows: list[Row] = []
     for name in segmenter.scheme.names:
-        expected = _expected(quality, name, seen.signs.get(name))
-        reasons = _reasons(quality, seen, name, expected)
-        if name not in seen.signs and places[name].any():
-            reasons.append(f"{name} is in some of the answers that were compared, not in all")
+        expected = _expected(quality, name, evidence.signs.get(name))
+        reasons = _reasons(quality, evidence, name, expected)
+        if name not in evidence.signs and places[name].any():
+            reasons.append(f"{name} is in some of the predictions that were compared, not in all")
         slices = [f"{a}-{b}" if b > a else str(a) for a, b in look_at(places[name])]
         rows.append(
             {
@@ -207,14 +187,13 @@ def load_quality(run: Path, segmenter: Segmenter) -> Quality:
         if found["format"] != FORMAT:
             raise UnreadableFile(f"{path} was written by another version of Condyle")
         belongs = (found["weights"], found["refinement"])
-        looks = found.get("looks")  # runs of before know one look alone
         quality = Quality(
             Calibration.from_dict(found["calibration"]),
             Anatomy.from_dict(found["anatomy"]),
-            Bank.from_dict(found["bank"]),
-            int(found["votes"]),
+            TrainingEmbeddings.from_dict(found["embeddings"]),
+            int(found["predictions"]),
             tuple(found["cases"]),
-            Looks(**looks | {"also": tuple(looks["also"])}) if looks else Looks(),
+            dict(found["signature"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableFile(f"{path} is damaged ({error}): run condyle quality again") from error
@@ -233,12 +212,12 @@ def store_quality(run: Path, segmenter: Segmenter, quality: Quality) -> Path:
         "format": FORMAT,
         "weights": _weights(home),
         "refinement": segmenter.refinement,
-        "votes": quality.votes,
+        "predictions": quality.predictions,
         "cases": list(quality.cases),
-        "looks": asdict(quality.looks),
+        "signature": quality.signature,
         "anatomy": quality.anatomy.to_dict(),
         "calibration": quality.calibration.to_dict(),
-        "bank": quality.bank.to_dict(),
+        "embeddings": quality.embeddings.to_dict(),
     }
     return write_text(home / NAME, json.dumps(found) + "\n")
 
@@ -250,12 +229,12 @@ def _weights(home: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What can be seen of an answer without the truth.
+class Evidence:
+    """What tells how good a label map is, without the truth.
 
     Parameters
     ----------
-    signs : structure -> its signs, for those that the answer holds.
+    signs : structure -> its signs, for those that the label map holds.
     broken : structure -> the rules that it breaks.
     distance : of the scan from the training set.
     """
@@ -265,24 +244,24 @@ class Seen:
     distance: float
 
 
-def seen_in(
+def evidence_of(
     segmenter: Segmenter,
     anatomy: Anatomy,
-    bank: Bank,
+    embeddings: TrainingEmbeddings,
     channels: Channels,
     labels: LabelMap,
-    votes: Sequence[LabelMap],
+    predictions: Sequence[LabelMap],
     device: str,
-) -> Seen:
-    """What can be seen of the answer for a scan and of the votes for it."""
-    shared = agreement(votes)
+) -> Evidence:
+    """What a scan, its label map and the predictions for it tell of its quality."""
+    shared = agreement(predictions)
     broken = anatomy.broken(labels)
-    looked = glance(segmenter, channels, device)
-    distance = bank.distance(looked.point)
+    embedding = embed(segmenter, channels, device)
+    distance = embeddings.distance(embedding.point)
     signs = {
         name: Signs(
             agreement=0.0 if np.isnan(shared[name]) else shared[name],
-            confidence=looked.confidence[name],
+            confidence=embedding.confidence[name],
             volume=ratio,
             distance=distance,
             rules=len(broken[name]),
@@ -290,7 +269,7 @@ def seen_in(
         for name, ratio in anatomy.volume_ratio(labels).items()
         if not np.isnan(ratio)
     }
-    return Seen(signs, broken, distance)
+    return Evidence(signs, broken, distance)
 
 
 def _expected(quality: Quality, name: str, signs: Signs | None) -> Expected:
@@ -302,14 +281,14 @@ def _expected(quality: Quality, name: str, signs: Signs | None) -> Expected:
     return Expected(0.0, 0.0, 0.0) if build is not None and build.share == 1 else unknown
 
 
-def _reasons(quality: Quality, seen: Seen, name: str, expected: Expected) -> list[str]:
+def _reasons(quality: Quality, evidence: Evidence, name: str, expected: Expected) -> list[str]:
     said: list[str] = []
-    if expected.dice < ENOUGH and name in seen.signs:
+    if expected.dice < ENOUGH and name in evidence.signs:
         said.append(f"{name} has an expected Dice of {expected.dice:.2f}, below {ENOUGH:.2f}")
-    said += seen.broken[name]
-    if seen.distance > quality.bank.farthest:
+    said += evidence.broken[name]
+    if evidence.distance > quality.embeddings.farthest:
         said.append(
-            f"the scan is {seen.distance:.1f} times as far from the training scans as these "
-            f"usually are from each other, and {quality.bank.farthest:.1f} times at the most"
+            f"the scan is {evidence.distance:.1f} times as far from the training scans as these "
+            f"usually are from each other, and {quality.embeddings.farthest:.1f} times at the most"
         )
     return said

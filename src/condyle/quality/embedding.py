@@ -1,4 +1,4 @@
-"""How a scan looks to a segmenter: how sure it is, and how far from what it was trained on.
+"""How sure a segmenter is of a scan, and how far the scan is from those that it was trained on.
 
 Each scan becomes one point: the encoder's deepest features, averaged over places and over slices or
 windows. Distance is that to the nearest training scans, after each feature is divided by its
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -19,26 +19,27 @@ from numpy.typing import NDArray
 
 from condyle.core import Volume
 from condyle.errors import DatasetError
+from condyle.networks import SegmentationNetwork
 from condyle.networks.device import moved, pick_device
-from condyle.predict.segmenter import Segmenter
+from condyle.predict import RecipePreprocessing, Segmenter
 from condyle.prepare.slices import AXIS
 
-__all__ = ["Bank", "Glance", "glance"]
+__all__ = ["Embedding", "TrainingEmbeddings", "embed"]
 
 SLICES = 24
-"""Slices of a scan that are looked at, evenly spread."""
+"""Slices of a scan that are embedded, evenly spread."""
 TOGETHER = 8
 """Slices that go through the encoder at once."""
 WINDOWS = 8
-"""Windows of a scan that are looked at, evenly spread."""
+"""Windows of a scan that are embedded, evenly spread."""
 NEIGHBOURS = 3
 
 Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Glance:
-    """What a segmenter makes of some slices or windows of a scan.
+class Embedding:
+    """What a network gives for some slices or windows of a scan.
 
     Parameters
     ----------
@@ -51,20 +52,26 @@ class Glance:
     confidence: dict[str, float]
 
 
-def glance(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "auto") -> Glance:
+def embed(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "auto") -> Embedding:
     """A scan as one point, and how sure the network is of each structure in it.
 
     Parameters
     ----------
-    segmenter : whose network looks.
+    segmenter : whose network embeds it.
     channels : the scan's channels, all on one grid.
     device : auto, cpu, cuda or mps.
+
+    Raises
+    ------
+    ConfigError
+        If the segmenter is an imported model of nnU-Net's.
     """
-    image = segmenter.recipe.apply(channels).array
+    by_recipe = segmenter.by_recipe
+    image = by_recipe.recipe.apply(channels).array
     where = pick_device(device)
-    network = moved(segmenter.network, where).eval()
+    network = moved(cast(SegmentationNetwork, segmenter.network), where).eval()
     together = TOGETHER if network.spatial == 2 else 1
-    parts = _parts(segmenter, image)
+    parts = _parts(by_recipe, image)
     means: list[torch.Tensor] = []
     shared = torch.zeros(len(segmenter.scheme) + 1)
     whole = torch.zeros(len(segmenter.scheme) + 1)
@@ -88,18 +95,18 @@ def glance(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "au
     confidence = (2 * shared / whole.clamp(min=1e-6)).clamp(max=1).tolist()
     names = enumerate(segmenter.scheme.names, start=1)
     point = torch.cat(means).mean(dim=0).numpy()
-    return Glance(point, {name: float(confidence[number]) for number, name in names})
+    return Embedding(point, {name: float(confidence[number]) for number, name in names})
 
 
-def _parts(segmenter: Segmenter, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _parts(by_recipe: RecipePreprocessing, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Slices (C, height, width), or windows (C, i, j, k), spread evenly over a prepared scan."""
-    if segmenter.network.spatial == 2:
-        plane = segmenter.recipe.settings.plane
-        axis = next((AXIS[seen] for seen in AXIS if seen == plane), AXIS["axial"])
+    if by_recipe.spatial == 2:
+        plane = by_recipe.settings.plane
+        axis = AXIS["axial" if plane == "all" else plane]
         stack = np.moveaxis(image, axis + 1, 0)
         return [stack[n] for n in _spread(len(stack), SLICES)]
     shape = image.shape[1:]
-    size = [min(w, n) for w, n in zip(segmenter.window or shape, shape, strict=True)]
+    size = [min(w, n) for w, n in zip(by_recipe.window or shape, shape, strict=True)]
     first = [
         np.unique(np.linspace(0, n - s, -(-n // s)).round().astype(int))
         for n, s in zip(shape, size, strict=True)
@@ -119,7 +126,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Bank:
+class TrainingEmbeddings:
     """The training scans as points, and how far one of them usually lies from the others.
 
     Parameters
@@ -135,7 +142,7 @@ class Bank:
 
     @classmethod
     def of(cls, points: Points) -> Self:
-        """The bank of the embeddings (scans, features) of a training set.
+        """The embeddings (scans, features) of a training set.
 
         Raises
         ------
@@ -164,7 +171,7 @@ class Bank:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Self:
-        """The bank of what `to_dict` gave."""
+        """The embeddings that `to_dict` gave."""
         return cls.of(np.asarray(found["points"], np.float32))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import platform
 import subprocess
@@ -10,12 +11,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from condyle._version import __version__
 from condyle.errors import UnreadableFile
+from condyle.jobs.job import warn
+from condyle.jobs.outputs import write_json
 
-__all__ = ["environment", "read_csv"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["environment", "read_csv", "write_environment"]
 
 LIBRARIES = (
     "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scipy", "nibabel", "pydicom",
@@ -45,6 +51,25 @@ def environment() -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             found[library] = version(library)
     return found
+
+
+def write_environment(path: Path, device: torch.device) -> Path:
+    """Write `environment.json` of a training, with its device and precision; gives back the path.
+
+    Where the training began in another precision, and goes on, a warning says so.
+    """
+    from condyle.networks.precision import PRECISION, precision_of
+
+    now = precision_of(device)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads(Path(path).read_text(encoding="utf-8"))["precision"]
+        if before != now:
+            warn(
+                f"this training began in {before} and goes on in {now}: its weights will not be "
+                f"those of an uninterrupted one; the environment variable {PRECISION}={before} "
+                "keeps them the same"
+            )
+    return write_json(path, environment() | {"device": str(device), "precision": now})
 
 
 def _commit() -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from contextlib import AbstractContextManager
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
-from condyle.networks.device import bf16_pays, pick_device
+from condyle.networks.device import pick_device
+from condyle.networks.precision import autocast, bf16_pays
 
 __all__ = ["alone", "fabric_for"]
 
@@ -32,7 +34,7 @@ def fabric_for(device: str = "auto") -> Fabric:
         num_nodes=processes // here,
         # an encoder may be frozen for a while: its weights then have no gradients to average
         strategy=DDPStrategy(find_unused_parameters=True),
-        precision=_precision(where),
+        plugins=_precision(where),
     )
     fabric.launch()
     return fabric
@@ -42,8 +44,20 @@ def alone(device: str = "auto") -> Fabric:
     """The device of this process, whether or not there are others."""
     where = pick_device(device)
     strategy = SingleDeviceStrategy(torch.device(where.type, where.index or 0))
-    return Fabric(strategy=strategy, precision=_precision(where))
+    return Fabric(strategy=strategy, plugins=_precision(where))
 
 
-def _precision(where: torch.device) -> Literal["bf16-mixed", "32-true"]:
-    return "bf16-mixed" if bf16_pays(where) else "32-true"
+class _InBfloat16(MixedPrecision):
+    """Networks compute in bfloat16; their weights and what these are moved by stay in float32."""
+
+    def __init__(self, where: torch.device):
+        super().__init__("bf16-mixed", where.type)
+        self.where = where
+
+    def forward_context(self) -> AbstractContextManager[None]:
+        """What is computed in here is computed in bfloat16."""
+        return autocast(self.where)
+
+
+def _precision(where: torch.device) -> Precision:
+    return _InBfloat16(where) if bf16_pays(where) else Precision()

@@ -17,9 +17,10 @@ from condyle.errors import ConfigError
 from condyle.jobs.job import Job, verb
 from condyle.networks import names
 from condyle.networks.cost import cost
-from condyle.networks.device import bf16_pays, pick_device
+from condyle.networks.device import pick_device
 from condyle.networks.encoders import SCRATCH, weights_of
 from condyle.networks.factory import NetworkName
+from condyle.networks.precision import PRECISION, bf16_pays, precision
 from condyle.networks.weights.locate import torch_home, weights_row
 from condyle.predict.runtimes.openvino import bf16_here, version
 from condyle.runs.record import environment
@@ -103,9 +104,7 @@ def doctor_rows() -> list[dict[str, Any]]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     found = environment() | {
         "device": str(device),
-        "fast precision": "bfloat16"
-        if bf16_pays(device)
-        else "float32 only (no AVX512-BF16, no GPU)",
+        "fast precision": _fast_precision(device),
         "runtimes": _runtimes(),
         "engines": ", ".join(f"{name} {version}" for name, version in _engines().items())
         or "none (pip install 'condyle[engines]')",
@@ -114,6 +113,13 @@ def doctor_rows() -> list[dict[str, Any]]:
         "free disk here": f"{free:.0f} GiB",
     }
     return [{"what": key, "here": value} for key, value in found.items()]
+
+
+def _fast_precision(device: torch.device) -> str:
+    """The precision of training, which is tried in segmenting, too."""
+    if precision() != "auto":
+        return f"{'bfloat16' if bf16_pays(device) else 'float32 only'} ({PRECISION} says so)"
+    return "bfloat16" if bf16_pays(device) else "float32 only (no AVX512-BF16, no GPU)"
 
 
 def _runtimes() -> str:

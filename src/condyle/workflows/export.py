@@ -27,8 +27,9 @@ from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import atomic_write, sha256, write_text
+from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
-from condyle.predict import Segmenter
+from condyle.predict import RecipePreprocessing, Segmenter
 from condyle.predict.runtimes.openvino import CARD, Graph, example, library
 from condyle.predict.runtimes.selection import EXPORTED
 from condyle.predict.segmenter import home_of
@@ -73,27 +74,24 @@ def export(request: ExportRequest, job: Job) -> Exported:
     if request.calibrate is not None and request.precision != "int8":
         raise ConfigError("`calibrate` is for `precision` = int8: fp32 needs no scans")
     segmenter = Segmenter.load(run)
-    if segmenter.plan is not None:
-        raise ConfigError(
-            f"{run} is a network of nnU-Net's, whose preparation cannot be written into a card"
-        )
+    by_recipe = segmenter.by_recipe
     home = home_of(run)
     folder = request.out or home / EXPORTED / f"{request.to}-{request.precision}"
-    card = _card(segmenter, sha256(home / "model.safetensors"))
+    card = _card(segmenter, by_recipe, sha256(home / "model.safetensors"))
     if request.to == "onnx":
         return Exported(_to_onnx(segmenter, folder, card))
     if request.precision == "fp32":
         return Exported(Graph.of(segmenter.network).save(folder, card).parent)
     nncf = _needed("nncf")
     cases = _calibration_cases(run, segmenter, request.calibrate)
-    samples = list(_samples(segmenter, cases, job))
+    samples = list(_samples(by_recipe, segmenter.network, cases, job))
     card["calibrated on"] = {"cases": [case.id for case in cases], "samples": len(samples)}
     with _quiet():
         graph = quantised(nncf, Graph.of(segmenter.network), samples)
     return Exported(graph.save(folder, card).parent)
 
 
-def _card(segmenter: Segmenter, weights: str) -> dict[str, Any]:
+def _card(segmenter: Segmenter, by_recipe: RecipePreprocessing, weights: str) -> dict[str, Any]:
     """What somebody without Condyle must know of the network."""
     network = segmenter.network
     axes = ", ".join("ijk"[: network.spatial])
@@ -109,8 +107,8 @@ def _card(segmenter: Segmenter, weights: str) -> dict[str, Any]:
         "labels": [
             {"id": x.id, "name": x.name, "colour": list(x.colour)} for x in segmenter.scheme.labels
         ],
-        "preparation": segmenter.recipe.settings.model_dump(mode="json"),
-        "window": segmenter.window,
+        "preparation": by_recipe.settings.model_dump(mode="json"),
+        "window": by_recipe.window,
     }
 
 
@@ -166,33 +164,35 @@ def _calibration_cases(run: Path, segmenter: Segmenter, dataset: Path | None) ->
             raise MissingFile(f"{run} has no config.toml that names its scans: give `calibrate`")
         dataset = Path(Experiment.read(settings).dataset)
     cases = open_dataset(dataset).cases
-    learnt = set(segmenter.training.get("train", ()))
+    learnt = set(segmenter.training.train)
     cases = [case for case in cases if case.id in learnt] or list(cases)
     step = max(1, len(cases) // CASES)
     return cases[::step][:CASES]
 
 
-def _samples(segmenter: Segmenter, cases: list[Case], job: Job) -> Iterator[NDArray[np.float32]]:
+def _samples(
+    by_recipe: RecipePreprocessing, network: PredictionNetwork, cases: list[Case], job: Job
+) -> Iterator[NDArray[np.float32]]:
     """Slices or windows (1, C, i, j[, k]), as many of each case, spread over it."""
-    network, each = segmenter.network, -(-SAMPLES[segmenter.network.spatial] // len(cases))
+    each = -(-SAMPLES[network.spatial] // len(cases))
     for case in job.track("preparing", cases):
-        for sample in islice(_spread(segmenter, case, each), each):
+        for sample in islice(_spread(by_recipe, case, each), each):
             yield padded_to(sample, network.multiple, network.single).numpy()
 
 
-def _spread(segmenter: Segmenter, case: Case, count: int) -> Iterator[Tensor]:
+def _spread(by_recipe: RecipePreprocessing, case: Case, count: int) -> Iterator[Tensor]:
     """So many samples of a case: slices of each plane, or windows along the body."""
-    channels = case.channels()
-    if segmenter.network.spatial == 2:
-        planes: tuple[Plane, ...] = planes_of(segmenter.recipe.settings.plane)
+    channels, recipe = case.channels(), by_recipe.recipe
+    if by_recipe.spatial == 2:
+        planes: tuple[Plane, ...] = planes_of(recipe.settings.plane)
         for plane in planes:
-            stack = np.moveaxis(segmenter.recipe.apply(channels, plane).array, AXIS[plane] + 1, 0)
+            stack = np.moveaxis(recipe.apply(channels, plane).array, AXIS[plane] + 1, 0)
             for place in _places(len(stack), -(-count // len(planes))):
                 yield torch.from_numpy(np.array(stack[place : place + 1], order="C"))
         return
-    image, _ = filled(segmenter.recipe.apply(channels).array, segmenter.window)
+    image, _ = filled(recipe.apply(channels).array, by_recipe.window)
     shape = image.shape[1:]
-    size = segmenter.window or shape
+    size = by_recipe.window or shape
     middle = [(n - s) // 2 for n, s in zip(shape, size, strict=True)]
     for place in _places(shape[2] - size[2] + 1, count):
         starts = [middle[0], middle[1], place]

@@ -16,21 +16,21 @@ from condyle.errors import ConfigError, DatasetError
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, verb, warn
 from condyle.measure.overlap import dice
-from condyle.predict import Ensemble, Looking, Segmenter
+from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
 from condyle.prepare.splits import held_out
 from condyle.quality.anatomy import Anatomy
 from condyle.quality.assess import (
     Channels,
-    Looks,
     Quality,
-    seen_in,
+    compared_predictions,
+    evidence_of,
     store_quality,
-    votes_of,
 )
 from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation, Signs
 from condyle.quality.degrade import DEGRADATIONS, degraded
-from condyle.quality.embedding import Bank, glance
+from condyle.quality.embedding import TrainingEmbeddings, embed
 from condyle.refine import refined
+from condyle.runs.folder import RunFolder
 
 __all__ = ["Learnt", "observed", "quality", "trained_on", "variants"]
 
@@ -67,11 +67,11 @@ def quality(request: QualityRequest, job: Job) -> Learnt:
     """
     run, dataset, device = request.run, request.dataset, request.device
     segmenter = Segmenter.load(run)
-    ensemble = Ensemble((segmenter, *(Segmenter.load(other) for other in request.also)))
-    looking = Looking(request.planes, request.flips, device)
-    ensemble.require(looking)
+    members = (segmenter, *(Segmenter.load(other) for other in request.also))
+    ensemble = Ensemble(tuple(each.member for each in members))
+    predictor = Predictor(ensemble, InferenceOptions(request.planes, request.flips, device))
     home = _home(run, segmenter, dataset)
-    cases = _held_out(ensemble, home, dataset, request.fold)
+    cases = _held_out(members, home, dataset, request.fold)
     patients = {case.patient for case in cases}
     if len(patients) < FEWEST:
         raise DatasetError(
@@ -79,19 +79,25 @@ def quality(request: QualityRequest, job: Job) -> Learnt:
             f"{'the validation part of ' + str(run) if dataset is None else dataset} has "
             f"{len(patients)}: give a data set of labelled cases that were not trained on"
         )
-    anatomy, bank = trained_on(segmenter, home, device, job)
+    anatomy, embeddings = trained_on(segmenter, home, device, job)
     seen: list[Observation] = []
-    votes = 0
+    predictions = 0
     for number, case in enumerate(job.track("calibrating", cases)):
         for _, channels, truth in variants(case, (request.seed, number), request.worse):
-            answer, given = votes_of(ensemble, channels, looking)
-            answer, votes = refined(answer, segmenter.refinement), len(given)
-            found = seen_in(segmenter, anatomy, bank, channels, answer, given, device)
-            seen += observed(case.patient, truth, answer, found.signs)
-    names, looks = tuple(x.id for x in cases), Looks.of(ensemble, looking)
-    found = Quality(Calibration.fit(seen), anatomy, bank, votes, names, looks)
-    store_quality(run, segmenter, found)
-    return Learnt(_summary(found, seen))
+            labels, compared = compared_predictions(predictor, channels)
+            labels, predictions = refined(labels, segmenter.refinement), len(compared)
+            found = evidence_of(segmenter, anatomy, embeddings, channels, labels, compared, device)
+            seen += observed(case.patient, truth, labels, found.signs)
+    learnt = Quality(
+        Calibration.fit(seen),
+        anatomy,
+        embeddings,
+        predictions,
+        tuple(case.id for case in cases),
+        ensemble.signature(predictor.options),
+    )
+    store_quality(run, segmenter, learnt)
+    return Learnt(_summary(learnt, seen))
 
 
 def variants(
@@ -107,13 +113,13 @@ def variants(
 
 
 def observed(
-    patient: str, truth: LabelMap, answer: LabelMap, signs: dict[str, Signs]
+    patient: str, truth: LabelMap, labels: LabelMap, signs: dict[str, Signs]
 ) -> list[Observation]:
     """The signs of each structure that was found, with the Dice that it truly had."""
     known = truth.known()
-    truth, answer = truth.within(known), answer.within(known)
+    truth, labels = truth.within(known), labels.within(known)
     return [
-        Observation(patient, name, mine, dice(truth.mask(name), answer.mask(name)))
+        Observation(patient, name, mine, dice(truth.mask(name), labels.mask(name)))
         for name, mine in signs.items()
         if name in truth.scheme.names
     ]
@@ -121,9 +127,9 @@ def observed(
 
 def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
     """The data set that holds the cases trained on."""
-    settings = Path(run) / "config.toml"
+    settings = RunFolder(Path(run)).config
     named = [Path(str(read_toml(settings)["dataset"]))] if settings.is_file() else []
-    trained = set(segmenter.training.get("train", ()))
+    trained = set(segmenter.training.train)
     for path in [*named, *([given] if given is not None else [])]:
         if path.is_dir():
             dataset = open_dataset(path)
@@ -137,15 +143,15 @@ def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
 
 
 def _held_out(
-    ensemble: Ensemble, home: Dataset, given: Path | None, fold: int | None
+    members: Sequence[Segmenter], home: Dataset, given: Path | None, fold: int | None
 ) -> tuple[Case, ...]:
     """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
-    trained = {case for one in ensemble.members for case in one.training["train"]}
+    trained = {case for one in members for case in one.training.train}
     learnt = [case for case in home.cases if case.id in trained]
     if given is None:
         if fold is not None:
             raise ConfigError("`fold` needs a `dataset`, whose fold it is")
-        dataset, cases = home, home.select(ensemble.members[0].training["validation"])
+        dataset, cases = home, home.select(members[0].training.validation)
     else:
         dataset = open_dataset(given)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
@@ -159,15 +165,17 @@ def _held_out(
     return left
 
 
-def trained_on(segmenter: Segmenter, home: Dataset, device: str, job: Job) -> tuple[Anatomy, Bank]:
-    """The rules of the training labels, and training scans in the encoder's eyes."""
-    cases = home.select(segmenter.training["train"])
+def trained_on(
+    segmenter: Segmenter, home: Dataset, device: str, job: Job
+) -> tuple[Anatomy, TrainingEmbeddings]:
+    """The rules of the training labels, and the embeddings of training scans."""
+    cases = home.select(segmenter.training.train)
     label_maps = (case.labels() for case in job.track("training labels", cases))
     anatomy = Anatomy.of((x.within(x.known()) for x in label_maps), segmenter.scheme)
     chosen = cases[:: -(-len(cases) // POINTS)]
     scans = job.track("training scans", chosen)
-    points = [glance(segmenter, case.channels(), device).point for case in scans]
-    return anatomy, Bank.of(np.stack(points))
+    points = [embed(segmenter, case.channels(), device).point for case in scans]
+    return anatomy, TrainingEmbeddings.of(np.stack(points))
 
 
 def _summary(quality: Quality, seen: Sequence[Observation]) -> list[Row]:

@@ -193,10 +193,11 @@ def choose(request: RefineRequest, job: Job) -> Chosen:
     segmenter = Segmenter.load(run)
     names = segmenter.scheme.names
     cases = _validation_cases(segmenter, open_dataset(request.labelmaps[0]), run)
+    predictor = segmenter.predictor(device=request.device)
     found: dict[str, list[_Found]] = {name: [] for name in names}
     for case in job.track("segmenting", cases):
         channels, truth = case.pair()
-        labels = segmenter.segment(channels, request.device)
+        labels = predictor.predict(channels).labels
         for name in names:
             if (its := _Found.of(name, labels, truth)) is not None:
                 found[name].append(its)
@@ -211,7 +212,7 @@ def choose(request: RefineRequest, job: Job) -> Chosen:
             options(
                 median(each.volume for each in its),
                 median(each.labels.grid.voxel_volume for each in its) ** (1 / 3),
-                segmenter.recipe.settings.plane,
+                segmenter.preprocessor.plane,
             ),
         )
         rows += [{"structure": name, **row} for row in tried]
@@ -224,7 +225,7 @@ def choose(request: RefineRequest, job: Job) -> Chosen:
 
 
 def _validation_cases(segmenter: Segmenter, dataset: Dataset, run: Path) -> list[Case]:
-    named = segmenter.training.get("validation", [])
+    named = segmenter.training.validation
     cases = [case for case in dataset.select(named) if case.label is not None]
     if len(cases) < FEWEST_CASES:
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +23,22 @@ from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import sha256, write_csv
 from condyle.jobs.records import OutputFolder, Record
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.predict.runtimes.torch import TellPart, share_of
+from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
+from condyle.predict.progress import PartProgress, share_of
+from condyle.predict.runtimes.selection import Backends
 from condyle.predict.segmenter import home_of
-from condyle.predict.views import fewer
+from condyle.predict.views import common_mirroring
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import held_out
 from condyle.quality.assess import NAME as QUALITY
-from condyle.quality.assess import Looks, Quality, assess, load_quality, sentence, votes_of
+from condyle.quality.assess import (
+    SINGLE,
+    Quality,
+    assess,
+    compared_predictions,
+    load_quality,
+    sentence,
+)
 from condyle.refine.refinement import refined
 from condyle.workflows import segment_engine
 
@@ -80,70 +89,69 @@ class Segmented:
 class _Way:
     """How each scan of a batch is segmented: all that decides what comes out."""
 
-    ensemble: Ensemble
-    looking: Looking
+    first: Segmenter
+    predictor: Predictor
     area: Area | None = None
     raw: bool = False
     quality: Quality | None = None
 
-    def labels(self, channels: tuple[Volume, ...], tell: TellPart) -> tuple[LabelMap, list[Row]]:
+    def labels(
+        self, channels: tuple[Volume, ...], progress: PartProgress
+    ) -> tuple[LabelMap, list[Row]]:
         """A scan's label map, and how far to trust it, if that was asked."""
         if self.quality is None:
-            return self._cleaned(self._joint(channels, tell)), []
-        first, device = self.ensemble.members[0], self.looking.device
+            return self._predicted(channels, progress), []
         if self.is_as_learnt:
-            answer, votes = votes_of(self.ensemble, channels, self.looking, tell)
+            found, compared = compared_predictions(self.predictor, channels, progress)
+            labels = self._refined(found)
         else:
-            alone = Looking(device=device, runtime=self.looking.runtime, scans=self.looking.scans)
-            _, votes = votes_of(Ensemble((first,)), channels, alone, share_of(tell, 0, 2))
-            answer = self._joint(channels, share_of(tell, 1, 2))
-        labels = self._cleaned(answer)
-        return labels, assess(first, self.quality, channels, labels, votes, device)
+            _, compared = compared_predictions(self._alone, channels, share_of(progress, 0, 2))
+            labels = self._predicted(channels, share_of(progress, 1, 2))
+        device = self.predictor.options.device
+        return labels, assess(self.first, self.quality, channels, labels, compared, device)
 
-    def _joint(self, channels: tuple[Volume, ...], tell: TellPart) -> LabelMap:
+    def _predicted(self, channels: tuple[Volume, ...], progress: PartProgress) -> LabelMap:
         box = self.area(channels[0].grid) if self.area else None
-        return self.ensemble.segment(channels, self.looking, box, tell)
+        return self.predictor.predict(
+            channels, area=box, postprocess=self._refined, progress=progress
+        ).labels
 
-    def _cleaned(self, labels: LabelMap) -> LabelMap:
-        return labels if self.raw else refined(labels, self.ensemble.members[0].refinement)
+    def _refined(self, labels: LabelMap) -> LabelMap:
+        return labels if self.raw else refined(labels, self.first.refinement)
+
+    @cached_property
+    def _alone(self) -> Predictor:
+        """The first segmenter as it was trained, on the backend that it has in the ensemble."""
+        options = self.predictor.options
+        alone = InferenceOptions(device=options.device, runtime=options.runtime)
+        return Predictor(Ensemble((self.first.member,)), alone, self.predictor.backends)
 
     @cached_property
     def is_as_learnt(self) -> bool:
-        """Whether whole scans are looked at in the ways in which quality was learnt."""
-        whole = self.area is None and not self.looking.first_look
-        looks = Looks.of(self.ensemble, self.looking)
-        plain = self.ensemble.specialist is None
-        return whole and plain and self.quality is not None and self.quality.looks == looks
-
-    @property
-    def computed_by(self) -> list[str]:
-        """What has computed the members: 'torch fp32', ..."""
-        return sorted(
-            {each.name for one in self.ensemble.members for each in one.runtimes.values()}
-        )
+        """Whether whole scans are predicted in the ways in which quality was learnt."""
+        ensemble, options = self.predictor.ensemble, self.predictor.options
+        whole = self.area is None and not options.first_look and ensemble.specialist is None
+        learnt = self.quality.signature if self.quality is not None else None
+        return whole and learnt == ensemble.signature(options)
 
     def require(self) -> None:
         """Raise, or warn, where what was asked for does not fit the segmenters."""
-        self.ensemble.require(self.looking)
-        special = [self.ensemble.specialist] if self.ensemble.specialist else []
-        for member in (*self.ensemble.members, *special):
-            if fewer(self.looking.flips, member.flips) != self.looking.flips:
-                learnt = f"mirror images {member.flips} alone"
-                learnt = "no mirror images" if member.flips == "none" else learnt
-                warn(
-                    f"{member.name} has learnt {learnt}: `flips` = {self.looking.flips} uses no "
-                    "others"
-                )
+        asked = self.predictor.options.mirroring
+        for member in self.predictor.ensemble.all:
+            if common_mirroring(asked, member.mirroring) != asked:
+                learnt = f"{member.mirroring} mirror images alone"
+                learnt = "no mirror images" if member.mirroring == "none" else learnt
+                warn(f"{member.name} was trained on {learnt}: `flips` = {asked} predicts no others")
         if self.quality is None or (self.is_as_learnt and not self.raw):
             return
-        if self.quality.looks != Looks() and not self.is_as_learnt:
+        if self.quality.signature != SINGLE and not self.is_as_learnt:
             raise ConfigError(
                 "quality was learnt with other `planes`, `flips` or `also`: segment whole scans "
                 "in the same way, or run condyle quality again"
             )
         warn(
-            "quality was learnt on the predictions of this run alone, in its own planes and after "
-            "post-processing: with other settings its figures are less certain"
+            "quality was learnt on what this run predicts alone, in its own planes, and after "
+            "post-processing: predicted in another way, take its figures with care"
         )
 
 
@@ -166,12 +174,24 @@ def segment(request: SegmentRequest, job: Job) -> Segmented:
     """
     if segment_engine.card_of(request.run) is not None:
         request.refuse(segment_engine.REFUSED)
+    elif request.on != "local:1":
+        request = _with_backends(request, job)
     return run_batch(BATCH, request, job)
+
+
+def _with_backends(request: SegmentRequest, job: Job) -> SegmentRequest:
+    """The request with what computes, chosen once for all workers, on the first scan there is."""
+    way = _way(request, job)
+    for scan in _batch(request, way.first.channels).values():
+        with suppress(CondyleError):
+            names = way.predictor.choose_backends(scan.read())
+            return request.changed(backends=names)
+    return request
 
 
 def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
     engine = segment_engine.card_of(request.run)
-    channels = 1 if engine else _way(request, job).ensemble.channels
+    channels = 1 if engine else _way(request, job).first.channels
     return [
         Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan)
         for name, scan in _batch(request, channels).items()
@@ -183,13 +203,16 @@ def _way(request: SegmentRequest, job: Job) -> _Way:
 
     def loaded() -> _Way:
         first = Segmenter.load(request.run)
-        special = Segmenter.load(request.specialist) if request.specialist else None
+        special = Segmenter.load(request.specialist).member if request.specialist else None
+        members = (first.member, *(Segmenter.load(other).member for other in request.also))
+        options = InferenceOptions(
+            request.planes, request.flips, request.device, request.runtime, request.area == "auto"
+        )
+        count = len(_batch(request, first.channels))
+        backends = Backends(request.runtime, request.device, scans=count, names=request.backends)
         way = _Way(
-            Ensemble((first, *(Segmenter.load(other) for other in request.also)), special),
-            Looking(
-                request.planes, request.flips, request.device, request.runtime,
-                request.area == "auto", len(request.scans),
-            ),
+            first,
+            Predictor(Ensemble(members, special), options, backends),
             _area(first, request.slices, request.near_slice),
             request.raw,
             load_quality(request.run, first) if request.quality else None,
@@ -225,7 +248,7 @@ def _compute(
         return labels, images, [], [card.task]
     way = _way(request, job)
     labels, rows = way.labels(channels, job.tell)
-    return labels, images, rows, way.computed_by
+    return labels, images, rows, list(way.predictor.backends.used)
 
 
 def _write(
@@ -318,11 +341,12 @@ def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
     if slices and near is not None:
         raise ConfigError("give either `slices` or `near_slice`, not both")
     if near is not None:
-        if not segmenter.reach_mm:
+        reach = segmenter.training.reach_mm
+        if not reach:
             raise ConfigError(
                 "this segmenter does not know how far its labels reach: give `slices` FIRST:LAST"
             )
-        return lambda grid: near_slice(grid, near, segmenter.reach_mm)
+        return lambda grid: near_slice(grid, near, reach)
     if not slices:
         return None
     ends = re.fullmatch(r"(\d*):(\d*)", slices)
@@ -339,7 +363,7 @@ def segment_cases(
 
     What fails is warned of, and the others go on.
     """
-    way = _Way(Ensemble((segmenter,)), Looking(device=device, runtime="torch"))
+    way = _Way(segmenter, segmenter.predictor(device=device, runtime="torch"))
     written: dict[str, Path] = {}
     for number, case in enumerate(job.track("segmenting", cases)):
         try:

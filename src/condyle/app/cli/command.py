@@ -172,5 +172,21 @@ def plain(thing: Any) -> Any:
 
 def _is_data(value: Any) -> bool:
     """Whether a value can be written as JSON."""
-    kinds = str | int | float | None | Path | Mapping | list | tuple | set | frozenset | BaseModel
-    return isinstance(value, kinds | np.generic) or is_dataclass(value)
+    return isinstance(value, KINDS) or is_dataclass(value)
+
+
+KINDS = (
+    str,
+    int,
+    float,
+    type(None),
+    Path,
+    Mapping,
+    list,
+    tuple,
+    set,
+    frozenset,
+    BaseModel,
+    np.generic,
+)
+"""What can be written as JSON, besides dataclasses."""

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from condyle.errors import ConfigError, MissingExtra, UnreadableFile
+from condyle.errors import ConfigError, MissingExtra, OutputError, UnreadableFile
 from condyle.jobs.outputs import atomic_write, sha256, write_text
-from condyle.networks import SegmentationNetwork
+from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
-from condyle.predict.runtimes.torch import Numbers
+from condyle.networks.precision import precision
+from condyle.predict.runtimes.runtime import BackendPrecision
 
 __all__ = ["Graph", "OpenVinoRuntime", "Scored", "bf16_here", "example", "library", "version"]
 
@@ -62,9 +63,14 @@ def version() -> str:
 
 
 def bf16_here() -> bool:
+    """Whether OpenVINO computes in bfloat16 here; see `networks.precision.precision`."""
+    asked = precision()
+    return bool(library()) and (_has_bf16() if asked == "auto" else asked == "bf16")
+
+
+def _has_bf16() -> bool:
     """Whether OpenVINO finds this CPU fast in bfloat16: with AVX512-BF16 or AMX."""
-    found = library()
-    return bool(found) and "BF16" in found.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class Scored(nn.Module):
@@ -79,7 +85,7 @@ class Scored(nn.Module):
         return self.network(x).softmax(dim=1)
 
 
-def example(network: SegmentationNetwork) -> tuple[Scored, Tensor]:
+def example(network: PredictionNetwork) -> tuple[Scored, Tensor]:
     """The network on the CPU, values in their usual order, and a small input that needs no padding.
 
     The network that is given stays as it is.
@@ -108,16 +114,16 @@ class Graph:
     ----------
     model : of OpenVINO, class probabilities of (B, C, i, j[, k]).
     multiple, single : what the sides must be multiples of, as in `networks.layers.padded_to`.
-    numbers : fp32, or int8 once it was quantised.
+    precision : fp32, or int8 once it was quantised.
     """
 
     model: Any
     multiple: int | tuple[int, ...]
     single: bool
-    numbers: Numbers = "fp32"
+    precision: BackendPrecision = "fp32"
 
     @classmethod
-    def of(cls, network: SegmentationNetwork) -> Graph:
+    def of(cls, network: PredictionNetwork) -> Graph:
         """The network, converted; for inputs of any size.
 
         Raises
@@ -140,13 +146,25 @@ class Graph:
         return cls(model, network.multiple, network.single)
 
     def save(self, folder: Path, card: dict[str, Any]) -> Path:
-        """Write `model.xml`, `model.bin`, and last `card.json`, which names their hashes."""
+        """Write `model.xml`, `model.bin`, and last `card.json`, which names their hashes.
+
+        Raises
+        ------
+        OutputError
+            If the disk is full, or the folder cannot be written.
+        """
         openvino = library()
         weights, graph = Path(folder) / "model.bin", Path(folder) / "model.xml"
         with atomic_write(weights) as values, atomic_write(graph) as operations:
-            openvino.save_model(self.model, operations, compress_to_fp16=False)
-            operations.with_suffix(".bin").replace(values)
-        own = {"multiple": self.multiple, "single": self.single, "precision": self.numbers}
+            beside = operations.with_suffix(".bin")
+            try:
+                openvino.save_model(self.model, operations, compress_to_fp16=False)
+                beside.replace(values)
+            except RuntimeError as error:  # OpenVINO's word for all that goes wrong
+                raise OutputError(f"{graph} could not be written ({_last(error)})") from error
+            finally:
+                beside.unlink(missing_ok=True)
+        own = {"multiple": self.multiple, "single": self.single, "precision": self.precision}
         files = {path.name: sha256(path) for path in (graph, weights)}
         text = json.dumps(card | own | {"files": files}, indent=2)
         return write_text(Path(folder) / CARD, text + "\n")
@@ -190,21 +208,23 @@ class OpenVinoRuntime:
 
     Parameters
     ----------
-    numbers : fp32, or bf16 where `bf16_here`; int8 for a quantised graph.
+    precision : fp32, or bf16 where `bf16_here`; int8 for a quantised graph.
     """
 
     graph: Graph
-    numbers: Numbers = "fp32"
+    precision: BackendPrecision = "fp32"
 
     @classmethod
-    def of(cls, network: SegmentationNetwork, numbers: Numbers = "fp32") -> OpenVinoRuntime:
+    def of(
+        cls, network: PredictionNetwork, precision: BackendPrecision = "fp32"
+    ) -> OpenVinoRuntime:
         """The network, converted: see `Graph.of`."""
-        return cls(Graph.of(network), numbers)
+        return cls(Graph.of(network), precision)
 
     @property
     def name(self) -> str:
-        """What computes, and in which numbers."""
-        return f"openvino {self.numbers}"
+        """What computes, and in which precision."""
+        return f"openvino {self.precision}"
 
     def probabilities(self, batch: Tensor) -> Tensor:
         """Class probabilities (B, classes, i, j[, k]), float32 on the CPU, of (B, C, i, j[, k]).
@@ -243,11 +263,43 @@ class OpenVinoRuntime:
         return library().AsyncInferQueue(self._compiled("THROUGHPUT"))
 
     def _compiled(self, hint: str) -> Any:
-        fewer_bits = self.numbers == "bf16" or (self.numbers == "int8" and bf16_here())
+        fewer_bits = self.precision == "bf16" or (self.precision == "int8" and bf16_here())
+        # a CPU that lacks bfloat16 would compute in float32, and not say so
+        rounding = self.precision == "bf16" and not _has_bf16()
         settings = {
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "INFERENCE_PRECISION_HINT": "bf16" if fewer_bits else "f32",
             "ENABLE_CPU_PINNING": False,  # other work would sit on the same cores
         }
-        return library().Core().compile_model(self.graph.model, "CPU", settings)
+        model = _rounding(self.graph.model) if rounding else self.graph.model
+        return library().Core().compile_model(model, "CPU", settings)
+
+
+ROUNDED = ("Convolution", "ConvolutionBackpropData", "GroupConvolution",
+           "GroupConvolutionBackpropData", "MatMul")  # fmt: skip
+"""Operations whose arguments and results are rounded, as `networks.precision` does in PyTorch."""
+
+
+def _rounding(model: Any) -> Any:
+    """A copy of a model that rounds to bfloat16 by itself, for CPUs that OpenVINO cannot tell to.
+
+    A number x with c = 65537 x, c - (c - x) is x in 8 binary digits, as many as bfloat16 has
+    (Dekker 1971, Numer Math 18:224). To convert there and back is optimised away.
+    """
+    op, own = import_module("openvino.opset13"), model.clone()
+
+    def rounded(x: Any) -> Any:
+        c = op.multiply(x, np.float32(2**16 + 1))
+        return op.subtract(c, op.subtract(c, x))
+
+    for node in own.get_ordered_ops():
+        if node.get_type_name() in ROUNDED:
+            for place in node.inputs()[:2]:
+                place.replace_source_output(rounded(place.get_source_output()).output(0))
+            readers = node.output(0).get_target_inputs()
+            made = rounded(node.output(0)).output(0)
+            for reader in readers:
+                reader.replace_source_output(made)
+    own.validate_nodes_and_infer_types()
+    return own

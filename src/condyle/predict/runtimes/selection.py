@@ -1,14 +1,9 @@
-"""Which runtime: the fastest whose labels are those of PyTorch in float32, measured once."""
+"""What computes the networks of a batch: as asked, or the fastest whose labels are right."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -16,327 +11,211 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName, UnreadableFile
+from condyle.errors import ConfigError, UnknownName, UnreadableFile
 from condyle.jobs.job import note, warn
-from condyle.jobs.outputs import sha256, write_text
-from condyle.networks import SegmentationNetwork
-from condyle.networks.device import bf16_pays, pick_device, processor
+from condyle.jobs.outputs import sha256
+from condyle.networks.device import pick_device, processor
+from condyle.networks.precision import bf16_pays
+from condyle.predict.ensemble import Member
+from condyle.predict.runtimes.benchmark import benchmark, fastest
+from condyle.predict.runtimes.cache import BackendCache
 from condyle.predict.runtimes.openvino import CARD, Graph, OpenVinoRuntime, bf16_here, version
-from condyle.predict.runtimes.torch import Runtime, TorchRuntime
+from condyle.predict.runtimes.torch import TorchRuntime
 
-__all__ = [
-    "EXPORTED", "RUNTIMES", "Computing", "Trial", "agreement", "fastest",
-    "runtime_for", "tried",
-]  # fmt: skip
+__all__ = ["EXPORTED", "RUNTIMES", "Backend", "Backends"]
 
 
-Computing = TorchRuntime | OpenVinoRuntime
-Maker = Callable[[], Computing]
+Backend = TorchRuntime | OpenVinoRuntime
 
+REFERENCE = "torch fp32"
+"""The backend whose labels are right."""
 RUNTIMES = ("auto", "torch", "openvino")
 EXPORTED = "runtime"
-"""The folder beside a segmenter's weights that holds what was made of them."""
-MEASURED = "runtime.json"
-FORMAT = 1
-
-SAME, DICE = 0.999, 0.998
-"""Part of the foreground voxels, and Dice of each structure, that must agree."""
-ENOUGH = 1000
-"""Foreground voxels that are needed to tell whether labels agree."""
-NEARLY = 1e-3
-"""With fewer of them: how far probabilities may be apart."""
-PATIENCE = 6.0
-"""Seconds that PyTorch may take for the samples; of more samples, some are left out."""
-START = 5.0
-"""Seconds, about, to convert a network for OpenVINO."""
-BRIEF = 0.5
-"""Seconds below which a time is taken again."""
-GAIN = 2.0
-"""Trying must not take more than 1 / GAIN of the time that PyTorch would take for all."""
+"""The folder beside a segmenter's weights into which `condyle export` writes."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What was found out about a runtime.
+class Backends:
+    """What computes the members of a batch: chosen once, with its first scan, or given by name.
 
     Parameters
     ----------
-    name : of the runtime.
-    start : seconds until it could begin.
-    pace : seconds for a million voxels.
-    same : part of the foreground voxels with the same label as in the reference; 1 where there
-        are none.
-    dice : of the structure that agrees least.
-    seen : foreground voxels that were compared.
-    apart : the largest difference of a probability.
-    """
-
-    name: str
-    start: float
-    pace: float
-    same: float = 1.0
-    dice: float = 1.0
-    seen: int = 0
-    apart: float = 0.0
-
-    @property
-    def agrees(self) -> bool:
-        """Whether its labels are the reference's; of few voxels, whether its probabilities are."""
-        if self.seen < ENOUGH:
-            return self.apart <= NEARLY
-        return self.same >= SAME and self.dice >= DICE
-
-    @property
-    def is_certain(self) -> bool:
-        """Whether other samples would hardly tell otherwise."""
-        return self.agrees or self.seen >= ENOUGH
-
-    def __str__(self) -> str:
-        if self.agrees:
-            return f"{self.name} {self.pace:.3g} s a million voxels"
-        return f"{self.name} left out, {100 * self.same:.2f} % of the foreground the same"
-
-    def seconds(self, voxels: float) -> float:
-        """How long it takes for so many voxels."""
-        return self.start + self.pace * voxels / 1e6
-
-
-def fastest(trials: Mapping[str, Trial], voxels: float) -> str:
-    """The name of the runtime that is done first, of those that agree."""
-    agreeing = [trial for trial in trials.values() if trial.agrees]
-    if math.isinf(voxels):
-        return min(agreeing, key=lambda trial: trial.pace).name
-    return min(agreeing, key=lambda trial: trial.seconds(voxels)).name
-
-
-def agreement(expected: Tensor, found: Tensor) -> dict[str, Any]:
-    """How far class probabilities (B, classes, i, j[, k]) agree: the last four fields of `Trial`.
-
-    Foreground is what either calls so.
-    """
-    one, other = expected.argmax(dim=1), found.argmax(dim=1)
-    either = (one > 0) | (other > 0)
-    seen, classes = int(either.sum()), expected.shape[1]
-    sizes = torch.bincount(one.flatten(), minlength=classes)
-    sizes = sizes + torch.bincount(other.flatten(), minlength=classes)
-    shared = torch.bincount(one[one == other], minlength=classes)
-    there = sizes[1:] > 0
-    dices = 2 * shared[1:][there] / sizes[1:][there]
-    return {
-        "same": int(shared[1:].sum()) / seen if seen else 1.0,
-        "dice": float(dices.min()) if seen else 1.0,
-        "seen": seen,
-        "apart": float((expected - found).abs().max()),
-    }
-
-
-def runtime_for(
-    network: SegmentationNetwork,
-    kind: str,
-    device: str,
-    samples: Tensor,
-    folder: Path | None = None,
-    ahead: int = 0,
-) -> Computing:
-    """What runs a network: as asked, or the fastest whose labels are PyTorch's in float32.
-
-    Where OpenVINO is not installed, PyTorch; the log says so.
-
-    Parameters
-    ----------
-    kind : torch, openvino or auto.
+    runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32. What is
+        asked for by its name computes in float32: of bfloat16 and int8 the labels have to be
+        compared first. Where OpenVINO is not installed, PyTorch; the log says so.
     device : auto, cpu, cuda or mps.
-    samples : slices or windows (B, C, i, j[, k]) of the scan at hand, as the network sees them.
-    folder : the segmenter's: there, what was measured is kept for the next time.
-    ahead : how many such samples wait. What takes longer to try than it may gain is not tried.
-        0: very many.
+    scans : how many the batch has: what is worth its start for many is not for one.
+    names : what was chosen in another process: the `names` there.
+    cache : where benchmarks and converted networks are kept; None: the user's.
 
     Raises
     ------
     UnknownName, ConfigError
-        For a kind or a device that is not there.
+        For a runtime or a device that is not there.
+
+    Examples
+    --------
+    The workers of a batch compute alike, for what one process chooses is given to the others::
+
+        names = Predictor(ensemble, options, Backends(scans=1000)).choose_backends(first_scan)
+        predictor = Predictor(ensemble, options, Backends(names=names))  # in each worker
     """
-    if kind not in RUNTIMES:
-        raise UnknownName("runtime", kind, RUNTIMES)
-    on_cpu = pick_device(device).type == "cpu"
-    if kind == "openvino" and not on_cpu and device != "auto":
-        raise ConfigError(f"OpenVINO computes on the CPU, not on {device}: leave `device` out")
-    wanted = kind == "openvino" or (kind == "auto" and on_cpu)
-    if wanted and not version():
-        say = warn if kind == "openvino" else note
-        say("OpenVINO is not installed: PyTorch computes (pip install openvino)")
-    if kind == "openvino" and version():
-        return _by_openvino(network, folder)
-    if kind != "auto":
-        return TorchRuntime.of(network, device)
-    return _Choice(network, device, folder).made(samples, ahead)
+
+    def __init__(
+        self,
+        runtime: str = "auto",
+        device: str = "auto",
+        *,
+        scans: int = 1,
+        names: Mapping[str, str] | None = None,
+        cache: BackendCache | None = None,
+    ):
+        if runtime not in RUNTIMES:
+            raise UnknownName("runtime", runtime, RUNTIMES)
+        self.on_cpu = pick_device(device).type == "cpu"
+        if runtime == "openvino" and not self.on_cpu and device != "auto":
+            raise ConfigError(f"OpenVINO computes on the CPU, not on {device}: leave `device` out")
+        self.runtime, self.device, self.scans = runtime, device, scans
+        self.cache = cache or BackendCache()
+        self._given = dict(names or {})
+        self._made: dict[int, tuple[Member, Backend]] = {}
+
+    def of(self, member: Member, sample: Callable[[], Tensor], count: int) -> Backend:
+        """What computes a member.
+
+        Parameters
+        ----------
+        sample : gives slices or windows (B, C, i, j[, k]) of a scan, to compare backends on.
+        count : how many such slices or windows the scan has.
+        """
+        key = id(member.network)
+        if key not in self._made:
+            candidates = _Candidates(member, self.device, self.cache)
+            name = self._given.get(member.weights) or self._named()
+            name = name or candidates.fastest(sample(), count * self.scans)
+            self._made[key] = member, candidates.make(name)
+        return self._made[key][1]
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The names of all that compute: 'torch fp32', 'openvino bf16', ..."""
+        return tuple(sorted({backend.name for _, backend in self._made.values()}))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The SHA-256 of each member's weights -> the name of what computes it."""
+        made = self._made.values()
+        return {member.weights: backend.name for member, backend in made if member.weights}
+
+    def _named(self) -> str:
+        """The name of the backend that is asked for; '' where it is to be found."""
+        wanted = self.runtime == "openvino" or (self.runtime == "auto" and self.on_cpu)
+        if wanted and not version():
+            say = warn if self.runtime == "openvino" else note
+            say("OpenVINO is not installed: PyTorch computes (pip install openvino)")
+        if self.runtime == "openvino":
+            return "openvino fp32" if version() else REFERENCE
+        return REFERENCE if self.runtime == "torch" else ""
 
 
-def _by_openvino(network: SegmentationNetwork, folder: Path | None) -> OpenVinoRuntime:
-    """The network in OpenVINO, in the numbers that this processor is fast in."""
-    if bf16_here():
-        return OpenVinoRuntime(_graph(network, folder), "bf16")
-    note("this processor has neither AVX512-BF16 nor AMX: OpenVINO computes in float32")
-    return OpenVinoRuntime(_graph(network, folder), "fp32")
+class _Candidates:
+    """The backends that come into question for a member on this machine."""
 
+    def __init__(self, member: Member, device: str, kept: BackendCache):
+        self.member, self.device, self.cache = member, device, kept
 
-def _graph(network: SegmentationNetwork, folder: Path | None) -> Graph:
-    """The network for OpenVINO: as it was kept in the segmenter's folder, or converted now."""
-    if folder is not None:
-        kept, weights = folder / EXPORTED / "openvino-fp32", _weights(folder)
-        with suppress(UnreadableFile):
-            return Graph.read(kept, weights)
-        graph = Graph.of(network)
-        with suppress(OutputError):
-            graph.save(kept, {"weights": weights})
-        return graph
-    return Graph.of(network)
-
-
-def _weights(folder: Path) -> str:
-    """The SHA-256 of a segmenter's weights."""
-    return sha256(folder / "model.safetensors")
-
-
-class _Choice:
-    """The runtimes that come into question for a network, and what is known of them."""
-
-    def __init__(self, network: SegmentationNetwork, device: str, folder: Path | None):
-        self.network, self.device, self.folder = network, device, folder
-        where = pick_device(device)
-        makers: dict[str, Maker] = {"torch fp32": lambda: TorchRuntime.of(network, device, "fp32")}
-        if bf16_pays(where):
+    @cached_property
+    def makers(self) -> dict[str, Callable[[], Backend]]:
+        """Name -> what makes the backend, once; the first is the reference."""
+        network, device = self.member.network, self.device
+        makers: dict[str, Callable[[], Backend]] = {
+            REFERENCE: lambda: TorchRuntime.of(network, device, "fp32")
+        }
+        if bf16_pays(pick_device(device)):
             makers["torch bf16"] = lambda: TorchRuntime.of(network, device, "bf16")
-        if where.type == "cpu" and version():
+        if version():
             makers["openvino fp32"] = lambda: OpenVinoRuntime(self.graph, "fp32")
             if bf16_here():
                 makers["openvino bf16"] = lambda: OpenVinoRuntime(self.graph, "bf16")
-            if self.quantised is not None:
+            if self.int8 is not None:
                 makers["openvino int8"] = self._by_int8
-        self.makers = {name: cache(make) for name, make in makers.items()}
+        return {name: cache(make) for name, make in makers.items()}
+
+    def make(self, name: str) -> Backend:
+        """The backend of this name.
+
+        Raises
+        ------
+        UnknownName
+            If it is not there: a batch whose other scans it computes must not go on with another.
+        """
+        if name == REFERENCE:  # OpenVINO, which takes its time, is not even imported
+            return TorchRuntime.of(self.member.network, self.device, "fp32")
+        if name not in self.makers:
+            raise UnknownName("backend", name, self.makers)
+        return self.makers[name]()
+
+    def fastest(self, samples: Tensor, count: int) -> str:
+        """The name of the backend that is done first with so many samples."""
+        on_cpu = pick_device(self.device).type == "cpu"
+        makers = {n: m for n, m in self.makers.items() if on_cpu or n.startswith("torch")}
+        if len(makers) == 1:
+            return next(iter(makers))
+        voxels, key = float(count * samples[0, 0].numel()), self._key(list(makers))
+        known = self.cache.benchmarks(key) if self.member.weights else {}
+        if not known:
+            known = benchmark(makers, samples, voxels)
+            whole = known.keys() == makers.keys() and all(x.is_certain for x in known.values())
+            if whole and self.member.weights:
+                self.cache.keep_benchmarks(key, known)
+        name = fastest(known, voxels)
+        note(f"{name} computes ({'; '.join(map(str, known.values()))})")
+        return name
 
     @cached_property
     def graph(self) -> Graph:
-        """The network for OpenVINO."""
-        return _graph(self.network, self.folder)
+        """The network for OpenVINO: as it was exported or kept in the cache, or converted now."""
+        weights = self.member.weights
+        if not weights:
+            return Graph.of(self.member.network)
+        if (exported := self._exported("fp32")) is not None:
+            try:
+                return Graph.read(exported, weights)
+            except UnreadableFile as error:
+                note(f"{error}")
+        found = self.cache.graph(weights)
+        if found is None:
+            found = Graph.of(self.member.network)
+            self.cache.keep_graph(weights, found)
+        return found
 
     @cached_property
-    def quantised(self) -> Path | None:
+    def int8(self) -> Path | None:
         """The folder of the exported int8 network, where there is one."""
-        found = self.folder and self.folder / EXPORTED / "openvino-int8"
-        return found if found and (found / CARD).is_file() else None
+        return self._exported("int8")
+
+    def _exported(self, precision: str) -> Path | None:
+        if self.member.folder is None:
+            return None
+        found = self.member.folder / EXPORTED / f"openvino-{precision}"
+        return found if (found / CARD).is_file() else None
 
     def _by_int8(self) -> OpenVinoRuntime:
-        assert self.folder is not None
-        assert self.quantised is not None
-        return OpenVinoRuntime(Graph.read(self.quantised, self.key["weights"]), "int8")
+        assert self.int8 is not None
+        return OpenVinoRuntime(Graph.read(self.int8, self.member.weights), "int8")
 
-    def made(self, samples: Tensor, ahead: int) -> Computing:
-        """The runtime that is done first."""
-        voxels = float(ahead * samples[0, 0].numel()) if ahead else math.inf
-        trials = self._known()
-        if not trials:
-            trials = tried(self.makers, samples, voxels)
-            self._keep(trials)
-        name = fastest(trials, voxels)
-        note(f"{name} computes ({'; '.join(map(str, trials.values()))})")
-        return self.makers[name]()
+    def _key(self, names: list[str]) -> dict[str, Any]:
+        """What a benchmark holds for: this machine, these versions, these weights.
 
-    @cached_property
-    def key(self) -> dict[str, Any]:
-        """What a measurement holds for: this machine, these versions, these weights."""
-        assert self.folder is not None
+        Machines whose processors go by one name may differ in bfloat16.
+        """
         return {
+            "backends": names,
             "processor": processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "device": pick_device(self.device).type,
             "torch": torch.__version__,
             "openvino": version(),
-            "weights": _weights(self.folder),
-            "int8": sha256(self.quantised / CARD) if self.quantised else "",
+            "weights": self.member.weights,
+            "int8": sha256(self.int8 / CARD) if self.int8 else "",
         }
-
-    def _known(self) -> dict[str, Trial]:
-        """What was measured before; nothing where it was not, or not here."""
-        for row in self._rows():
-            if row["for"] == self.key:
-                return {x["name"]: Trial(**x) for x in row["runtimes"]}
-        return {}
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """All that was measured of these weights, on this machine and others."""
-        if self.folder is None:
-            return []
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads((self.folder / MEASURED).read_text(encoding="utf-8"))
-            if kept["format"] == FORMAT:
-                return [x for x in kept["measured"] if x["for"]["weights"] == self.key["weights"]]
-        return []
-
-    def _keep(self, trials: Mapping[str, Trial]) -> None:
-        """Write down what was measured, unless something was not, or was refused for too little."""
-        whole = trials.keys() == self.makers.keys()
-        if self.folder is None or not whole or not all(x.is_certain for x in trials.values()):
-            return
-        rows = [row for row in self._rows() if row["for"] != self.key]
-        rows.append({"for": self.key, "runtimes": [asdict(trial) for trial in trials.values()]})
-        text = json.dumps({"format": FORMAT, "measured": rows}, indent=2)
-        with suppress(OutputError):  # a folder that only others may write to
-            write_text(self.folder / MEASURED, text + "\n")
-
-
-def tried(
-    makers: Mapping[str, Callable[[], Runtime]], samples: Tensor, voxels: float
-) -> dict[str, Trial]:
-    """Runtime -> what it does with the samples; the first is the reference, in float32.
-
-    Parameters
-    ----------
-    voxels : that wait. What takes longer to try than it may gain is left out.
-    """
-    (name, make), *others = makers.items()
-    reference, each = make(), samples[0, 0].numel()
-    reference.probabilities(samples[:1])
-    once, expected = _timed(reference, samples[:1])
-    seconds, alone = once, len(samples) == 1
-    samples = _spread(samples, int(PATIENCE / once))
-    whole = Trial(name, 0.0, once / each * 1e6)
-    costs = {other: START if other.startswith("openvino") else 0.0 for other, _ in others}
-    trying = 2 * whole.seconds(len(samples) * each)
-    others = [x for x in others if whole.seconds(voxels) > GAIN * (costs[x[0]] + trying)]
-    if not others:
-        return {name: whole}
-    million = len(samples) * each / 1e6
-    if not alone:
-        seconds, expected = _timed(reference, samples)
-    trials = {name: Trial(name, 0.0, seconds / million, **agreement(expected, expected))}
-    for name, make in others:
-        started = time.perf_counter()
-        try:
-            runtime = make()
-            runtime.probabilities(samples)
-            start = time.perf_counter() - started
-            seconds, found = _timed(runtime, samples)
-            trials[name] = Trial(name, start, seconds / million, **agreement(expected, found))
-        except (CondyleError, RuntimeError) as error:
-            warn(f"{name} is left out: {error}")
-    return trials
-
-
-def _spread(samples: Tensor, most: int) -> Tensor:
-    """So many samples at the most, one at the least, from first to last."""
-    count = min(max(most, 1), len(samples))
-    places = torch.linspace(0, len(samples) - 1, count + 2)[1:-1] if count < len(samples) else None
-    return samples if places is None else samples[places.round().long()]
-
-
-def _timed(runtime: Runtime, samples: Tensor) -> tuple[float, Tensor]:
-    """Seconds for the samples, the least of several times if they are short, and the answer."""
-    spans: list[float] = []
-    while True:
-        started = time.perf_counter()
-        found = runtime.probabilities(samples)
-        spans.append(time.perf_counter() - started)
-        if sum(spans) > BRIEF or len(spans) == 3:
-            return max(min(spans), 1e-6), found

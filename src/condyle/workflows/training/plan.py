@@ -188,7 +188,7 @@ def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | Non
         return experiment.changed(preparation=given.changed(plane=plane or given.plane))
     if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
         earlier = Segmenter.load(Path(experiment.network.weights))
-        return experiment.changed(preparation=earlier.recipe.settings)
+        return experiment.changed(preparation=earlier.by_recipe.settings)
     spatial = NetworkName.parse(experiment.network.name).spatial
     return experiment.changed(preparation=settings_for(scans.seen, spatial, plane))
 

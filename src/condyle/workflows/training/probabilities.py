@@ -60,11 +60,11 @@ def count_probabilities(
 def likelihood_of(segmenter: Segmenter, runtime: TorchRuntime, case: Case) -> dict[str, Likelihood]:
     """Structure -> voxels of one case by probability, on the grid that the network sees."""
     channels, labels = case.pair()
-    prepared = segmenter.recipe.apply(channels)
+    prepared = segmenter.by_recipe.recipe.apply(channels)
     ras, ignore = labels.reoriented("RAS").array, labels.scheme.ignore
     truth = resample_labels(ras, prepared.grid.shape, allow_loss=True, ignore=ignore)
     known = np.ones(truth.shape, bool) if ignore is None else truth != ignore
-    found = segmenter.probabilities(runtime, prepared.array)
+    found = segmenter.by_recipe.probabilities(runtime, prepared.array)
     return {
         name: Likelihood.count(truth == labels.scheme[name].id, found[index], known)
         for index, name in enumerate(segmenter.scheme.names, 1)

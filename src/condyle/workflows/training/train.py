@@ -25,17 +25,17 @@ from condyle.engines import is_engine
 from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, Progress, verb
-from condyle.jobs.outputs import write_csv, write_json, write_text
+from condyle.jobs.outputs import write_csv, write_text
 from condyle.measure.overlap import Counts, count
 from condyle.networks import SegmentationNetwork
 from condyle.networks.seeds import seeded
-from condyle.predict import Segmenter
+from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.splits import fold_of
 from condyle.runs.folder import RunFolder
-from condyle.runs.record import environment
+from condyle.runs.record import write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
 from condyle.train import (
     Batches,
@@ -199,7 +199,7 @@ class _Work:
             for case in self.job.track("reading the test cases", self.held_out):
                 case.pair()
             write_text(self.run.config, self.experiment.to_toml())
-            write_json(self.run.environment, environment())
+            write_environment(self.run.environment, self.fabric.device)
         self.experiment = self._once(lambda: self.experiment)
         if not self.first:
             self.network = self._built(self.experiment, self.channels, len(self.scheme) + 1)
@@ -253,7 +253,7 @@ class _Work:
                 segmenter, self.held_out, self.run.predictions, self.job, device=device
             )
             learnt = TrainingSummary(
-                data=segmenter.training,
+                data=segmenter.training.model_dump(mode="json"),
                 history=history.rows,
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
                 seconds=history.rows[-1]["seconds"],
@@ -349,27 +349,30 @@ class _Work:
         return seconds
 
     def segmenter(self, history: History | None = None) -> Segmenter:
-        """The network with its recipe and labels."""
-        figures = {"best_epoch": history.best_epoch, "validation_dice": history.best_dice,
-                   "stopped": history.stopped} if history else {}  # fmt: skip
+        """The network with its preprocessing and labels."""
         return Segmenter(
             name=self.experiment.network.name,
             network=self.network,
-            recipe=self.recipe,
+            preprocessor=RecipePreprocessing(
+                settings=self.recipe.settings,
+                spatial=self.network.spatial,
+                window=self.experiment.training.patch if self.network.spatial == 3 else None,
+            ),
             scheme=self.scheme,
             channels=self.channels,
-            window=self.experiment.training.patch if self.network.spatial == 3 else None,
             inflation=self.experiment.network.inflation,
-            training={
-                "weights": self.origin,
-                "train": list(self.fold.train),
-                "validation": list(self.fold.validation),
-                "test": list(self.fold.test),
-                "reach_mm": self.reach_mm,
-                "ends_mm": self._ends_mm(),
-                "flips": self.experiment.augmentation.flip,
-                **figures,
-            },
+            training=TrainingRecord(
+                weights=self.origin,
+                train=self.fold.train,
+                validation=self.fold.validation,
+                test=self.fold.test,
+                reach_mm=self.reach_mm,
+                ends_mm=self._ends_mm(),
+                mirroring=self.experiment.augmentation.flip,
+                best_epoch=history.best_epoch if history else None,
+                validation_dice=history.best_dice if history else None,
+                stopped=history.stopped if history else "",
+            ),
         )
 
     def _ends_mm(self) -> float:
@@ -401,13 +404,13 @@ class _Work:
         All on the working grid.
         """
         assert isinstance(network, networks.SegmentationNetwork)
-        segmenter = self.segmenter().with_network(network)
+        preprocessor = self.segmenter().by_recipe
         runtime = TorchRuntime.of(network, self.experiment.device)
         loss = build_loss(self.experiment.training.loss)
         losses: list[float] = []
         cases: list[dict[str, Counts]] = []
         for case in self.validation:
-            found = segmenter.probabilities(runtime, np.asarray(case.image))
+            found = preprocessor.probabilities(runtime, np.asarray(case.image))
             truth = np.array(case.labels)  # torch wants memory that can be written
             scores = torch.from_numpy(found)[None].clamp(min=1e-6).log()
             losses.append(float(loss(scores, torch.from_numpy(truth)[None], 1.0)))

@@ -1,0 +1,133 @@
+"""The networks that predict a scan together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from condyle.core import LabelScheme, Volume
+from condyle.errors import ConfigError
+from condyle.networks import PredictionNetwork
+from condyle.predict.options import InferenceOptions
+from condyle.predict.preprocessor import Preprocessor
+from condyle.predict.views import Mirroring, View, common_mirroring
+
+__all__ = ["Ensemble", "Member"]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A trained network with all that it takes to predict.
+
+    Parameters
+    ----------
+    name : of the network, 'unet-efficientnet_lite0' say.
+    network : with its weights.
+    preprocessor : how a scan becomes what the network gets.
+    scheme : what its classes 1, 2, ... are called, in this order.
+    channels : how many channels a scan must have.
+    mirroring : the mirror images that it was trained on.
+    ends_mm : how much of each end of a bone it was trained on; 0: all slices alike.
+    weights : the SHA-256 of the file of its weights; '' where there is none.
+    folder : of that file, where its exported networks are; None where there is none.
+    """
+
+    name: str
+    network: PredictionNetwork
+    preprocessor: Preprocessor
+    scheme: LabelScheme
+    channels: int = 1
+    mirroring: Mirroring = "all"
+    ends_mm: float = 0.0
+    weights: str = ""
+    folder: Path | None = None
+
+    def passes(
+        self, options: InferenceOptions, *, each: bool = False
+    ) -> tuple[tuple[View, ...], ...]:
+        """The views of a scan that it predicts, of those that it was trained on."""
+        mirroring = common_mirroring(options.mirroring, self.mirroring)
+        return self.preprocessor.passes(options.planes, mirroring, each=each)
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Networks that predict together: of several folds, seeds, planes, or one and a specialist.
+
+    Parameters
+    ----------
+    members : whose class probabilities are averaged; all find the same structures.
+    specialist : one that was trained on the ends of bones: near the ends of what the members
+        find, its probabilities take over from theirs.
+
+    Raises
+    ------
+    ConfigError
+        If they do not find the same structures in the same channels, or the specialist does not
+        know which slices it was trained on.
+    """
+
+    members: tuple[Member, ...]
+    specialist: Member | None = None
+
+    def __post_init__(self) -> None:
+        first, *others = self.all
+        for other in others:
+            if (other.scheme.names, other.channels) != (first.scheme.names, first.channels):
+                raise ConfigError(
+                    f"networks that predict together must find the same: {first.name} finds "
+                    f"{', '.join(first.scheme.names)} in {first.channels} channel(s), {other.name} "
+                    f"{', '.join(other.scheme.names)} in {other.channels}"
+                )
+
+        if self.specialist is not None and not self.specialist.ends_mm:
+            raise ConfigError(
+                f"{self.specialist.name} was not trained on the ends of bones: train a specialist "
+                "with training.hard_slices (condyle train --config femur-ends)"
+            )
+
+    @property
+    def all(self) -> tuple[Member, ...]:
+        """The members, and last the specialist, if there is one."""
+        return (*self.members, *([self.specialist] if self.specialist else []))
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """What the structures are called."""
+        return self.members[0].scheme
+
+    @property
+    def channels(self) -> int:
+        """Channels that a scan must have."""
+        return self.members[0].channels
+
+    def predictions(self, options: InferenceOptions) -> int:
+        """How many predictions are averaged: of members, planes and mirror images."""
+        return sum(len(views) for one in self.members for views in one.passes(options, each=True))
+
+    def signature(self, options: InferenceOptions) -> dict[str, Any]:
+        """Which predictions are averaged, as JSON values: two signatures are equal or not."""
+        return {
+            "planes": options.planes,
+            "mirroring": options.mirroring,
+            "also": [member.weights for member in self.members[1:]],
+        }
+
+    def require(self, options: InferenceOptions) -> None:
+        """Raise `ConfigError` where planes are chosen that no member can be given."""
+        if options.planes is None:
+            return
+        reasons = [member.preprocessor.without_planes for member in self.members]
+        if all(reasons):
+            raise ConfigError(f"{self.members[0].name} {reasons[0]}: leave out planes")
+
+    def require_channels(self, scan: Volume | tuple[Volume, ...]) -> tuple[Volume, ...]:
+        """The scan's channels, which must be as many as the networks were trained on."""
+        channels = (scan,) if isinstance(scan, Volume) else scan
+        if len(channels) != self.channels:
+            raise ConfigError(
+                f"this segmenter was trained on {self.channels} channel(s), "
+                f"the scan has {len(channels)}"
+            )
+        return channels
