@@ -9,6 +9,7 @@ from condyle.config import Inflation, Preparation
 from condyle.networks import NetworkName, build, names
 from condyle.phantom import leg
 from condyle.predict import RecipePreprocessing, Segmenter
+from condyle.train.devices import alone
 
 LIGHT = {
     "unet-efficientnet_lite0", "3d:unet-efficientnet_lite0", "3d:unet-plain", "3d:unet-mobilenetv3",
@@ -45,8 +46,9 @@ def test_a_network_of_the_list_learns_and_segments_a_phantom(phantom, name):
         image, target = image[..., 15:17].permute(4, 1, 2, 3, 0)[..., 0], target[0, ..., 15:17]
         target = target.permute(2, 0, 1)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
-    loss = cross_entropy(network.train()(image), target)
-    loss.backward()
+    fabric = alone("cpu")  # in bfloat16 too: PyTorch lacks some operations in it
+    loss = cross_entropy(fabric.setup(network.train())(image), target)
+    fabric.backward(loss)
     optimizer.step()
     assert torch.isfinite(loss)
     segmenter = Segmenter(name, network.eval(), preprocessor, labels.scheme, inflation=inflation)

@@ -55,7 +55,7 @@ def bf16_pays(device: torch.device) -> bool:
 
 
 def precision_of(device: torch.device) -> Literal["fp32", "bf16"]:
-    """What is trained in on a device, and at first tried in segmenting: bf16 or fp32."""
+    """The precision that networks are trained in on a device: bf16 or fp32."""
     return "bf16" if bf16_pays(device) else "fp32"
 
 
