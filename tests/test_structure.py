@@ -1,14 +1,16 @@
 """The house rules that a reader would notice: short modules and functions, no torch at the door."""
 
 import ast
+import codecs
 import subprocess
 import sys
-import tokenize
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "condyle"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "condyle"
+PARTS = ("src", "tests", "docs", "benchmarks", "changes")
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -61,7 +63,14 @@ def test_importing_condyle_is_light():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_files_are_utf8():
-    for path in MODULES:
-        with tokenize.open(path) as stream:
-            assert stream.encoding in ("utf-8", "ascii")
+def test_texts_are_utf8_with_unix_lines():
+    endings = {".py", ".md", ".toml", ".cff", ".yaml"}
+    texts = [f for part in PARTS for f in (ROOT / part).rglob("*") if f.suffix in endings]
+    texts += [f for f in ROOT.iterdir() if f.suffix in endings]
+    assert len(texts) > len(MODULES)
+    for path in texts:
+        content = path.read_bytes()
+        content.decode("utf-8")  # raises where it is not
+        assert not content.startswith(codecs.BOM_UTF8), path
+        assert b"\r" not in content, path
+        assert not content or content.endswith(b"\n"), path

@@ -107,11 +107,11 @@ def test_segmenting_files_writes_whole_results_and_names_what_failed(run, datase
 def test_leaving_a_case_out_never_helps(run, dataset, tmp_path):
     segment(run.folder, [dataset], tmp_path / "all", fold=0)
     whole = evaluate(tmp_path / "all", dataset, tmp_path / "scores", fold=0)
-    worst = sorted((tmp_path / "all").glob("*.nii.gz"))[0]
-    worst.unlink()
-    if list((tmp_path / "all").glob("*.nii.gz")):
-        less = evaluate(tmp_path / "all", dataset, tmp_path / "less", fold=0)
-        assert less[-1]["dice_mean"] < whole[-1]["dice_mean"]
+    first, *others = sorted((tmp_path / "all").glob("*.nii.gz"))
+    assert others
+    first.unlink()
+    less = evaluate(tmp_path / "all", dataset, tmp_path / "less", fold=0)
+    assert less[-1]["dice_mean"] < whole[-1]["dice_mean"]
     assert (tmp_path / "scores" / "metrics.csv").is_file()
 
 

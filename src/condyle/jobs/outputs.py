@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from condyle.errors import CondyleError, OutputError
 
 __all__ = ["Manifest", "sha256", "whole_or_absent", "write_bytes", "write_text"]
@@ -48,6 +50,8 @@ def whole_or_absent(path: Path, check: Callable[[Path], object] | None = None) -
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{path} could not be written ({reason}); nothing was changed") from error
+    except SafetensorError as error:  # in its own kind of error, it says what the system said
+        raise OutputError(f"{path} could not be written ({error}); nothing was changed") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
