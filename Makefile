@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench docs clean
+.PHONY: demo test test-all coverage lint bench docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/condyle demo --out demo
@@ -18,6 +18,10 @@ test: $(VENV)/developer
 
 test-all: $(VENV)/developer
 	$(PYTEST) -m "slow or not slow"
+
+# The table by module, worst first; in coverage/index.html line by line. Fails under nothing for now.
+coverage: $(VENV)/developer
+	$(PYTEST) --cov --cov-report=term --cov-report=html:coverage
 
 lint: $(VENV)/developer
 	$(BIN)/ruff check .
@@ -49,4 +53,4 @@ $(VENV)/documenter: $(VENV)/installed
 	@touch $@
 
 clean:
-	rm -rf demo docs/_build .pytest_cache .ruff_cache
+	rm -rf demo docs/_build coverage .coverage .pytest_cache .ruff_cache

@@ -1,7 +1,7 @@
 """How Sphinx builds the documentation: `make docs`."""
 
 project = "Condyle"
-author = "the Condyle founders"
+author = "The Condyle developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"

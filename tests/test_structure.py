@@ -1,14 +1,17 @@
 """The house rules that a reader would notice: short modules and functions, no torch at the door."""
 
 import ast
+import codecs
 import subprocess
 import sys
-import tokenize
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "condyle"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "condyle"
+PARTS = ("src", "tests", "docs", "benchmarks", "changes")
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -23,7 +26,7 @@ def body_lines(function: ast.FunctionDef) -> int:
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_modules_and_functions_are_short(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 400
+    assert len(text.splitlines()) <= 500
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert body_lines(node) <= 60, f"{node.name} is {body_lines(node)} lines long"
@@ -36,6 +39,65 @@ def test_the_training_loop_is_prose_of_at_most_300_lines():
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
 def test_modules_are_named_by_nouns_of_the_field(path):
     assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module."""
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def statements(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports of a module, under ``if`` (TYPE_CHECKING) and ``try`` too, not in functions."""
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If | ast.Try):
+            yield from statements(node.body + node.orelse)
+
+
+def imports_of(path: Path, modules: Container[str]) -> set[str]:
+    """The modules of ours that a module imports; a package's name alone is its ``__init__``."""
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")).body):
+        names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{n}" if f"{node.module}.{n}" in modules else str(node.module)
+                     for n in names]  # fmt: skip
+        found |= {name for name in names if name in modules}
+    return found - {name_of(path)}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The imports that lead back to where they came from, one a circle."""
+    found, done = [], set()
+
+    def visit(module: str, trail: list[str]) -> None:
+        if module in trail:
+            found.append(" -> ".join([*trail[trail.index(module) :], module]))
+        elif module not in done:
+            for other in sorted(graph[module]):
+                visit(other, [*trail, module])
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, [])
+    return found
+
+
+def test_circles_of_imports_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == ["a -> b -> c -> a"]
+
+
+# the public menu names the types of all floors for checkers, and imports none of them
+MENU = {"condyle"}
+
+
+@pytest.mark.xfail(reason="predict.inference and predict.segmenter hold each other (issue 17)")
+def test_imports_have_no_circle_even_for_type_checkers():
+    modules = {name_of(path): path for path in MODULES}
+    graph = {name: imports_of(path, modules) for name, path in modules.items()}
+    assert sum(map(len, graph.values())) > len(modules)
+    assert circles({name: graph[name] - MENU for name in set(graph) - MENU}) == []
 
 
 def loaded_by(arguments: list[str]) -> set[str]:
@@ -61,7 +123,14 @@ def test_importing_condyle_is_light():
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_files_are_utf8():
-    for path in MODULES:
-        with tokenize.open(path) as stream:
-            assert stream.encoding in ("utf-8", "ascii")
+def test_texts_are_utf8_with_unix_lines():
+    endings = {".py", ".md", ".toml", ".cff", ".yaml"}
+    texts = [f for part in PARTS for f in (ROOT / part).rglob("*") if f.suffix in endings]
+    texts += [f for f in ROOT.iterdir() if f.suffix in endings]
+    assert len(texts) > len(MODULES)
+    for path in texts:
+        content = path.read_bytes()
+        content.decode("utf-8")  # raises where it is not
+        assert not content.startswith(codecs.BOM_UTF8), path
+        assert b"\r" not in content, path
+        assert not content or content.endswith(b"\n"), path

@@ -1,9 +1,12 @@
 """Condyle: segmentations of CT and MRI that can be trusted, from a handful of labelled scans.
 
->>> import condyle                                     # doctest: +SKIP
->>> segmenter = condyle.load("runs/knees")             # doctest: +SKIP
->>> labels = segmenter.segment(condyle.read("scan.nii.gz"))    # doctest: +SKIP
->>> condyle.write(labels, "labels.nii.gz")             # doctest: +SKIP
+With a run of ``condyle train``::
+
+    import condyle
+
+    segmenter = condyle.load("runs/knees")
+    labels = segmenter.segment(condyle.read("scan.nii.gz"))
+    condyle.write(labels, "labels.nii.gz")
 """
 
 from __future__ import annotations

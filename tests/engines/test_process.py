@@ -14,9 +14,14 @@ from condyle.errors import ConfigError, EngineFailed, MissingExtra, OutOfMemory
 START = f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {str(CHILDREN)!r})\n"
 START += "from speech import run, say\n"
 
+SLEEPER = "import pathlib, time; time.sleep(60); pathlib.Path('slept_to_the_end').touch()"
+"""A process that outlives its parent, and leaves a file behind if nobody ends it."""
+
 
 @pytest.fixture
-def child(tmp_path):
+def child(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a sleeper would leave its file
+
     def made(body, **rules):
         script = tmp_path / "script.py"
         lines = "".join(f"    {line}\n" for line in body.splitlines())
@@ -83,13 +88,12 @@ def test_one_that_the_system_ends_otherwise_is_named(child):
 
 def test_one_that_hangs_is_stopped_with_all_it_started(child, tmp_path):
     body = (
-        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(other.pid, flush=True)\ntime.sleep(60)"
+        f"other = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}])\n"
+        "print(other.pid, flush=True)\nother.wait()"
     )
-    begun = time.monotonic()
     with pytest.raises(EngineFailed, match="hung: it has said nothing"):
         told_by(child(body, idle=2.0))
-    assert time.monotonic() - begun < 30
+    assert not (tmp_path / "slept_to_the_end").exists()
     pid = int((tmp_path / "work" / "engine.log").read_text())
     assert not is_alive(pid)
 
@@ -105,12 +109,11 @@ def test_one_that_computes_silently_is_left_alone_for_longer(child):
 
 def test_processes_that_a_child_leaves_behind_are_ended(child, tmp_path):
     body = (
-        "other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"other = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}])\n"
         "print(other.pid, flush=True)\nreturn {}"
     )
-    begun = time.monotonic()
     told_by(child(body))
-    assert time.monotonic() - begun < 30
+    assert not (tmp_path / "slept_to_the_end").exists()
     assert not is_alive(int((tmp_path / "work" / "engine.log").read_text()))
 
 

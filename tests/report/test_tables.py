@@ -1,5 +1,4 @@
 import csv
-import doctest
 import io
 import math
 
@@ -15,10 +14,6 @@ SUMMARY = [
     {"structure": "mean", "dice_mean": math.nan, "dice_sd": math.nan, "hd95_mm_mean": math.inf,
      "hd95_mm_sd": math.nan, "n": 0, "n_absent": 8, "n_failed": 0},
 ]  # fmt: skip
-
-
-def test_examples_run():
-    assert doctest.testmod(tables).failed == 0
 
 
 def test_means_have_their_deviation_units_stand_in_headings_and_words_for_what_is_no_number():

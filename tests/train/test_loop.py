@@ -1,7 +1,5 @@
 import copy
-import errno
 import math
-import os
 import signal
 from itertools import pairwise
 
@@ -12,8 +10,9 @@ import torch
 from condyle.config import Augmentation, Network, Training
 from condyle.errors import OutOfMemory, TrainingFailed, TrainingPaused, UnreadableFile
 from condyle.networks import build
-from condyle.train import Batches, TrainingCase, checkpoint, fit, steps_per_epoch
+from condyle.train import Batches, TrainingCase, fit, steps_per_epoch
 from condyle.train.schedule import SCHEDULES, Clock, rate_factor
+from small_disk import fill, small_disk
 
 
 def blobs(seed):
@@ -192,23 +191,26 @@ def test_a_signal_pauses_and_resume_ends_with_the_same_weights(tmp_path):
     assert torch.equal(weights(whole), weights(again))
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, monkeypatch, caplog):
-    network, batches, training = setting(epochs=2)
-    real = checkpoint.save_file
+def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, caplog):
+    network, batches, training = setting("unet-plain", epochs=2)
+    with small_disk(tmp_path / "run", "256m") as folder:
+        rules = {"steps": 2, "seconds": None, "folder": folder}
 
-    def full(tensors, path, **more):
-        if 'epoch": 2' in more["metadata"]["progress"]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(tensors, path, **more)
+        def fill_after_the_first_epoch(moment):
+            if moment.step == 3:
+                fill(folder)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    history = fit(network, batches, training, Network(), steps=2, seconds=None, folder=tmp_path)
-    assert history.stopped == "all epochs are done"
-    assert "No space left" in caplog.text
-    monkeypatch.undo()
-    again, batches, training = setting(epochs=2)
-    fit(again, batches, training, Network(), steps=2, seconds=None, folder=tmp_path, resume=True)
-    assert torch.equal(weights(network), weights(again))
+        history = fit(
+            network, batches, training, Network(), on_step=fill_after_the_first_epoch, **rules
+        )
+        assert history.stopped == "all epochs are done"
+        assert "No space left" in caplog.text
+        (folder / "filler").unlink()
+        seen = []
+        again, batches, training = setting("unet-plain", epochs=2)
+        fit(again, batches, training, Network(), resume=True, on_step=seen.append, **rules)
+        assert seen[0].step > 2  # from the first epoch's checkpoint
+        assert torch.equal(weights(network), weights(again))
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, caplog):

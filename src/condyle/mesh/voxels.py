@@ -56,6 +56,7 @@ def surface(
 
     Examples
     --------
+    >>> from condyle.core import Grid
     >>> array = np.zeros((40, 40, 40), np.uint8)
     >>> array[10:30, 10:30, 10:30] = 1
     >>> mesh = surface(LabelMap.of(array, Grid.regular(array.shape)), "label_1")

@@ -206,7 +206,7 @@ def _places(length: int, count: int) -> list[int]:
     Examples
     --------
     >>> _places(10, 2)
-    [3, 7]
+    [3, 6]
     """
     found = np.linspace(0, length, count + 2)[1:-1].astype(int)
     return sorted(set(cast(list[int], found.tolist())))
