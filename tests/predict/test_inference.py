@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from condyle.predict import (
     Segmenter,
     TrainingRecord,
 )
+from condyle.predict.runtimes.selection import Backends
 from condyle.predict.specialist import specialist_weight
 from condyle.predict.views import views
 from condyle.prepare.recipe import ProbabilityMap, fuse
@@ -178,6 +181,26 @@ def test_planes_are_refused_by_those_that_see_volumes():
     with pytest.raises(ConfigError, match="sees volumes, not slices"):
         volumes.segment(blob(), planes="axial")
     assert predict(ensemble(slices, volumes), planes="all").labels.present() == (1,)
+
+
+def test_post_processing_is_the_last_step_and_members_stay_as_they_are():
+    def swapped(labels):
+        return labels.with_array(np.where(labels.array == 1, 2, 0).astype(np.uint8))
+
+    predictor = Predictor(ensemble(segmenter(Bright())), InferenceOptions(runtime="torch"))
+    found = predictor.predict(blob(), each=True, postprocess=swapped)
+    assert found.labels.present() == (2,)
+    assert found.members[0].present() == (1,)
+
+
+def test_the_backends_that_one_process_chose_are_those_of_the_next():
+    one, two = (replace(segmenter(Bright()), weights=name) for name in ("abc", "def"))
+    batch = Predictor(ensemble(one, two), backends=Backends("torch", "cpu", scans=9))
+    names = batch.choose_backends(blob())
+    assert names == {"abc": "torch fp32", "def": "torch fp32"}
+    worker = Predictor(ensemble(one, two), backends=Backends("auto", "cpu", names=names))
+    worker.predict(blob())
+    assert worker.backends.names == names
 
 
 def test_members_must_find_the_same_structures():

@@ -1,4 +1,7 @@
+import contextlib
+import functools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -142,6 +145,68 @@ def test_what_was_saved_loads_to_the_same_answer(tmp_path):
 def test_a_folder_without_a_segmenter_says_what_to_give(tmp_path):
     with pytest.raises(MissingFile, match="condyle train"):
         condyle.load(tmp_path)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "auto"])
+def test_a_models_folder_is_only_read_while_predicting(tmp_path, runtime):
+    """A lab's shared model lies in a folder that only others may write to."""
+    torch.manual_seed(0)
+    made = Segmenter("unet-plain", build("unet-plain", 1, 3)[0].eval(), preprocessor(2), KNEE)
+    run = made.save(tmp_path / "run" / "segmenter").parent
+    for path in (run / "segmenter", run):
+        path.chmod(0o555)
+    before = everything_in(run)
+    volume = Volume(scan((64, 48, 12)), Grid.regular((64, 48, 12)))
+    found = condyle.load(run).segment(volume, "cpu", runtime=runtime)
+    assert found.grid.same_as(volume.grid)
+    assert everything_in(run) == before
+    for path in (run / "segmenter", run):
+        path.chmod(0o755)
+
+
+def everything_in(folder):
+    """Path -> size and time of last change, of a folder and all that is in it."""
+    found = {path: path.stat() for path in (folder, *folder.rglob("*"))}
+    return {path: (at.st_size, at.st_mtime_ns, at.st_mode) for path, at in found.items()}
+
+
+def test_the_files_of_a_segmenter_may_be_read_by_those_whom_the_umask_lets(tmp_path):
+    before = os.umask(0o022)
+    try:
+        segmenter(build("unet-plain", 1, 3)[0]).save(tmp_path)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
+
+
+def test_any_damage_to_the_file_of_a_segmenter_is_a_sentence(tmp_path):
+    """Each value in turn is replaced by one of another kind."""
+    network, _ = build("3d:unet-plain", 1, 3)
+    Segmenter("3d:unet-plain", network, preprocessor(3), KNEE).save(tmp_path)
+    file = tmp_path / "segmenter.json"
+    whole = json.loads(file.read_text())
+    for path in paths_in(whole):
+        for other in (None, -1, "x", [], {"a": []}):
+            changed = json.loads(json.dumps(whole))
+            *parents, last = path
+            place = functools.reduce(lambda found, key: found[key], parents, changed)
+            place[last] = other
+            file.write_text(json.dumps(changed))
+            with contextlib.suppress(UnreadableFile):
+                Segmenter.load(tmp_path)
+    for text in ("", "[]", "null", "[" * 100_000, "\0"):
+        file.write_text(text)
+        with pytest.raises(UnreadableFile, match=r"segmenter\.json"):
+            Segmenter.load(tmp_path)
+
+
+def paths_in(tree, path=()):
+    """The keys that lead to each value in nested JSON."""
+    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for key, value in pairs:
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from paths_in(value, (*path, key))
 
 
 @pytest.mark.parametrize("spoil", ["weights", "card", "network", "missing"])

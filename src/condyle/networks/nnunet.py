@@ -56,6 +56,12 @@ class NnunetNetwork(PredictionNetwork):
 
     def __init__(self, architecture: Mapping[str, Any], in_channels: int, classes: int):
         super().__init__()
+        try:
+            self._build(architecture, in_channels, classes)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise WeightsError(f"the plan describes no network ({error})") from error
+
+    def _build(self, architecture: Mapping[str, Any], in_channels: int, classes: int) -> None:
         from dynamic_network_architectures.architectures import unet
 
         kind = str(architecture["network_class_name"]).rpartition(".")[2]

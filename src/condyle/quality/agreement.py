@@ -1,13 +1,13 @@
-"""How far several answers for one scan agree, and where they do not.
+"""How far several predictions for one scan agree, and where they do not.
 
-The answers ("votes") come from planes, folds, seeds or flips. Their mean pairwise Dice ranks scans
+The predictions come from planes, folds, seeds or flips. Their mean pairwise Dice ranks scans
 by the true Dice (Zenk et al., Comparative benchmarking of failure detection methods in medical
 image segmentation, arXiv 2406.03323, 2024): where networks are unsure, they err differently.
 They may also err alike: agreement is evidence, no proof.
 
-One rule for absence, as everywhere here: two votes that both lack a structure have no Dice (nan)
-and are left out of the mean; if one has it and the other lacks it, their Dice is 0. So a structure
-that no vote has gets nan, agreed absence, and one that a single vote has gets 0.
+One rule for absence, as everywhere here: two predictions that both lack a structure have no Dice
+(nan) and are left out of the mean; if one has it and the other lacks it, their Dice is 0. So a
+structure that no prediction has gets nan, agreed absence, and one that a single one has gets 0.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from condyle.measure.overlap import dice
 __all__ = ["agreement", "disputed", "look_at"]
 
 
-def agreement(votes: Sequence[LabelMap]) -> dict[str, float]:
-    """Structure -> mean Dice over all pairs of votes, 0 to 1; nan where no vote has it.
+def agreement(predictions: Sequence[LabelMap]) -> dict[str, float]:
+    """Structure -> mean Dice over all pairs of predictions, 0 to 1; nan where no prediction has it.
 
     Parameters
     ----------
-    votes : two label maps or more of one scan, on one grid and of one scheme.
+    predictions : two label maps or more of one scan, on one grid and of one scheme.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def agreement(votes: Sequence[LabelMap]) -> dict[str, float]:
     >>> round(agreement([LabelMap.of(row, grid) for row in rows])["label_1"], 3)
     0.667
     """
-    masks = _masks(votes)
+    masks = _masks(predictions)
     found: dict[str, float] = {}
     for name, stack in masks.items():
         pairs = [dice(a, b) for a, b in combinations(stack, 2)]
@@ -58,10 +58,10 @@ def agreement(votes: Sequence[LabelMap]) -> dict[str, float]:
     return found
 
 
-def disputed(votes: Sequence[LabelMap], axis: int) -> dict[str, NDArray[np.int64]]:
-    """Structure -> number of voxels in each slice along an array axis that not all votes share."""
+def disputed(predictions: Sequence[LabelMap], axis: int) -> dict[str, NDArray[np.int64]]:
+    """Structure -> voxels in each slice along an array axis that not all predictions share."""
     found: dict[str, NDArray[np.int64]] = {}
-    for name, stack in _masks(votes, whole_along=axis).items():
+    for name, stack in _masks(predictions, whole_along=axis).items():
         differ = stack.any(axis=0) & ~stack.all(axis=0)
         others = tuple(a for a in range(3) if a != axis)
         found[name] = np.count_nonzero(differ, axis=others).astype(np.int64)
@@ -93,15 +93,17 @@ def look_at(voxels: NDArray[np.int64], most: int = 3) -> list[tuple[int, int]]:
 
 
 def _masks(
-    votes: Sequence[LabelMap], whole_along: int | None = None
+    predictions: Sequence[LabelMap], whole_along: int | None = None
 ) -> dict[str, NDArray[np.bool_]]:
-    """Structure -> (votes, i, j, k) booleans, in the smallest box that holds it in all votes."""
-    if len(votes) < 2:
-        raise ConfigError(f"agreement needs two label maps or more of a scan, got {len(votes)}")
-    first = votes[0]
-    for vote in votes[1:]:
-        first.grid.require_same(vote.grid, "label maps of one scan")
-    boxes = [find_objects(vote.array) for vote in votes]
+    """Structure -> (predictions, i, j, k) booleans, in the smallest box that holds it in all."""
+    if len(predictions) < 2:
+        raise ConfigError(
+            f"agreement needs two label maps or more of a scan, got {len(predictions)}"
+        )
+    first = predictions[0]
+    for prediction in predictions[1:]:
+        first.grid.require_same(prediction.grid, "label maps of one scan")
+    boxes = [find_objects(prediction.array) for prediction in predictions]
     found: dict[str, NDArray[np.bool_]] = {}
     for structure in first.scheme.labels:
         mine = [box[structure.id - 1] for box in boxes if len(box) >= structure.id]
@@ -113,5 +115,7 @@ def _masks(
             else:
                 starts, stops = [b[axis].start for b in held], [b[axis].stop for b in held]
                 around.append(slice(min(starts, default=0), max(stops, default=0)))
-        found[structure.name] = np.stack([v.array[tuple(around)] == structure.id for v in votes])
+        found[structure.name] = np.stack(
+            [each.array[tuple(around)] == structure.id for each in predictions]
+        )
     return found

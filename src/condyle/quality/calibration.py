@@ -1,6 +1,6 @@
-"""The Dice that an answer may be expected to have, learnt on cases whose truth is known.
+"""The Dice that a label map may be expected to have, learnt on cases whose truth is known.
 
-A logistic curve per structure goes from what can be seen without the truth (`Signs`) to the Dice;
+A logistic curve per structure goes from what is known without the truth (`Signs`) to the Dice;
 each sign can only move it one way. About it lies an interval by the jackknife+ of Barber, Candès,
 Ramdas and Tibshirani (Predictive inference with the jackknife+, Annals of Statistics 49, 2021), a
 form of conformal prediction (Vovk, Gammerman and Shafer, Algorithmic learning in a random world,
@@ -39,11 +39,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Signs:
-    """What can be seen of a structure without the truth.
+    """What tells how good a structure is, without the truth.
 
     Parameters
     ----------
-    agreement : mean pairwise Dice of the votes, 0 to 1; the higher, the better.
+    agreement : mean pairwise Dice of the predictions, 0 to 1; the higher, the better.
     confidence : the Dice that the network's own probabilities expect, 0 to 1; the higher, the
         better.
     volume : |ln| of its volume over the median of the training set; of this one and the
@@ -157,11 +157,11 @@ class Calibration:
         """
         by_structure: dict[str, dict[str, list[Observation]]] = {}
         patients: set[str] = set()
-        for seen in observations:
-            patients.add(seen.patient)
-            if not np.isnan(seen.dice):
-                group = by_structure.setdefault(seen.structure, {})
-                group.setdefault(seen.patient, []).append(seen)
+        for each in observations:
+            patients.add(each.patient)
+            if not np.isnan(each.dice):
+                group = by_structure.setdefault(each.structure, {})
+                group.setdefault(each.patient, []).append(each)
         if len(patients) < FEWEST:
             raise DatasetError(
                 f"a {LEVEL:.0%} interval needs held-out cases of {FEWEST} patients or more, "
@@ -225,8 +225,8 @@ def _curve(row: dict[str, Any]) -> Curve:
 
 def _fitted(groups: Sequence[Sequence[Observation]]) -> tuple[Curve, tuple[Leaving, ...]]:
     """The curve of all patients, and those that leave one out."""
-    x = np.array([seen.signs.row() for group in groups for seen in group])
-    y = np.array([seen.dice for group in groups for seen in group])
+    x = np.array([each.signs.row() for group in groups for each in group])
+    y = np.array([each.dice for group in groups for each in group])
     patient = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     weight = np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
     leaving: list[Leaving] = []

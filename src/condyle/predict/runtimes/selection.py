@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,9 +14,9 @@ from torch import Tensor
 from condyle.errors import ConfigError, UnknownName, UnreadableFile
 from condyle.jobs.job import note, warn
 from condyle.jobs.outputs import sha256
+from condyle.networks import PredictionNetwork
 from condyle.networks.device import pick_device, processor
 from condyle.networks.precision import bf16_pays
-from condyle.predict.ensemble import Member
 from condyle.predict.runtimes.benchmark import benchmark, fastest
 from condyle.predict.runtimes.cache import BackendCache
 from condyle.predict.runtimes.openvino import CARD, Graph, OpenVinoRuntime, bf16_here, version
@@ -32,6 +32,25 @@ REFERENCE = "torch fp32"
 RUNTIMES = ("auto", "torch", "openvino")
 EXPORTED = "runtime"
 """The folder beside a segmenter's weights into which `condyle export` writes."""
+
+
+class TrainedNetwork(Protocol):
+    """What backends need of an ensemble's member: see `condyle.predict.Member`."""
+
+    @property
+    def network(self) -> PredictionNetwork:
+        """With its weights."""
+        ...
+
+    @property
+    def weights(self) -> str:
+        """The SHA-256 of their file; '' where there is none."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Of that file."""
+        ...
 
 
 class Backends:
@@ -77,9 +96,9 @@ class Backends:
         self.runtime, self.device, self.scans = runtime, device, scans
         self.cache = cache or BackendCache()
         self._given = dict(names or {})
-        self._made: dict[int, tuple[Member, Backend]] = {}
+        self._made: dict[int, tuple[TrainedNetwork, Backend]] = {}
 
-    def of(self, member: Member, sample: Callable[[], Tensor], count: int) -> Backend:
+    def of(self, member: TrainedNetwork, sample: Callable[[], Tensor], count: int) -> Backend:
         """What computes a member.
 
         Parameters
@@ -120,7 +139,7 @@ class Backends:
 class _Candidates:
     """The backends that come into question for a member on this machine."""
 
-    def __init__(self, member: Member, device: str, kept: BackendCache):
+    def __init__(self, member: TrainedNetwork, device: str, kept: BackendCache):
         self.member, self.device, self.cache = member, device, kept
 
     @cached_property
