@@ -22,8 +22,8 @@ import numpy as np
 from scipy.stats import binom, mannwhitneyu, spearmanr
 
 from condyle.io import open_dataset
-from condyle.predict import Ensemble, Looking, Segmenter
-from condyle.quality.assess import ENOUGH, seen_in, votes_of
+from condyle.predict import Segmenter
+from condyle.quality.assess import ENOUGH, compared_predictions, evidence_of
 from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation, Signs
 from condyle.quality.degrade import DEGRADATIONS
 from condyle.workflows.quality import observed, trained_on, variants
@@ -35,8 +35,8 @@ def main():
     given = options()
     found = observations(given)
     segmenter = Segmenter.load(given.run)
-    learn = [case for case in segmenter.training["validation"] if case in found]
-    test = [case for case in segmenter.training["test"] if case in found]
+    learn = [case for case in segmenter.training.validation if case in found]
+    test = [case for case in segmenter.training.test if case in found]
     if len({found[case][0].patient for case in learn}) < FEWEST:
         learn, test = learn + test[::2], test[1::2]
     print(f"{len(learn)} cases to learn on, {len(test)} to test on")
@@ -63,23 +63,25 @@ def options():
 def observations(given):
     """Case -> its observations, each with the kind of its scan; read where they are kept."""
     segmenter = Segmenter.load(given.run)
-    ensemble, looking = Ensemble((segmenter,)), Looking(device=given.device)
+    predictor = segmenter.predictor(device=given.device)
     dataset = open_dataset(given.dataset)
-    held = [*segmenter.training["validation"], *segmenter.training["test"]][: given.most]
+    held = [*segmenter.training.validation, *segmenter.training.test][: given.most]
     kept = given.out / "observations"
     kept.mkdir(parents=True, exist_ok=True)
     todo = [case for case in held if not (kept / f"{case}.json").is_file()]
     if todo:
-        anatomy, bank = trained_on(segmenter, dataset, given.device)
+        anatomy, embeddings = trained_on(segmenter, dataset, given.device)
     for number, case in enumerate(dataset.select(todo)):
         rows = []
         place = held.index(case.id)
         for kind, channels, truth in variants(case, (given.seed, place), given.worse):
-            answer, votes = votes_of(ensemble, channels, looking)
-            looked = seen_in(segmenter, anatomy, bank, channels, answer, votes, given.device)
+            labels, compared = compared_predictions(predictor, channels)
+            evidence = evidence_of(
+                segmenter, anatomy, embeddings, channels, labels, compared, given.device
+            )
             rows += [
                 {"kind": kind, **asdict(x)}
-                for x in observed(case.patient, truth, answer, looked.signs)
+                for x in observed(case.patient, truth, labels, evidence.signs)
             ]
         (kept / f"{case.id}.json").write_text(json.dumps(rows))
         print(f"{number + 1}/{len(todo)} {case.id}", flush=True)

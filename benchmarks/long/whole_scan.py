@@ -79,11 +79,11 @@ def by_condyle(given):
     from condyle.io import read, write
     from condyle.predict.runtimes import openvino
     from condyle.predict.runtimes import torch as runtime
-    from condyle.prepare.recipe import Recipe
 
     segmenter = condyle.load(given.run)
-    settings = segmenter.recipe.settings.changed(size=given.size, spacing=None)
-    segmenter = replace(segmenter, recipe=Recipe(settings))
+    by_recipe = segmenter.by_recipe
+    settings = by_recipe.settings.changed(size=given.size, spacing=None)
+    segmenter = replace(segmenter, preprocessor=by_recipe.changed(settings=settings))
     spent = Clock()
     for kind in (runtime.TorchRuntime, openvino.OpenVinoRuntime):
         kind.probabilities = spent.around(kind.probabilities)
@@ -119,7 +119,7 @@ def by_plain_script(given):
 
     segmenter = condyle.load(given.run)
     network = segmenter.network.eval()
-    rule = segmenter.recipe.settings
+    rule = segmenter.by_recipe.settings
     started = time.monotonic()
     file = nib.load(given.scan)
     scan = file.get_fdata(dtype=np.float32)
