@@ -60,7 +60,7 @@ def test_a_network_for_three_planes_finds_the_same_in_each_and_in_all(all_planes
 
 def test_a_specialist_for_the_ends_answers_with_a_run_for_all(home, all_planes, tmp_path):
     special = trained(home, "ends", "axial", hard_slices=3)
-    assert condyle.load(special.folder).ends_mm == 6.0
+    assert condyle.load(special.folder).training.ends_mm == 6.0
     scan = write(rod(9)[0], tmp_path / "rod.nii.gz")
     plain = segment(
         SegmentRequest(run=all_planes.folder, scans=[scan], out=tmp_path / "plain")
