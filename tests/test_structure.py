@@ -92,7 +92,6 @@ def test_circles_of_imports_are_found():
 MENU = {"condyle"}
 
 
-@pytest.mark.xfail(reason="predict.inference and predict.segmenter hold each other (issue 17)")
 def test_imports_have_no_circle_even_for_type_checkers():
     modules = {name_of(path): path for path in MODULES}
     graph = {name: imports_of(path, modules) for name, path in modules.items()}

@@ -59,7 +59,7 @@ def quick(monkeypatch):
     """A step's time and memory are not measured, and nothing is judged: no preset decides them."""
     monkeypatch.setattr("condyle.workflows.training.plan.seconds_of_step", lambda *_: 0.1)
     monkeypatch.setattr("condyle.workflows.training.plan.memory_of_step", lambda *_: (0, 0))
-    monkeypatch.setattr("condyle.workflows.training.train.judge", lambda *_: [])
+    monkeypatch.setattr("condyle.workflows.training.train.evaluate_run", lambda *_: [])
 
 
 def test_there_is_one_for_each_study():

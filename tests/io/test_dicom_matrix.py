@@ -336,4 +336,4 @@ def test_the_bone_volume_is_that_of_dcm2niix(tmp_path, truth):
 
 def test_ct_that_is_not_in_hounsfield_units_is_said(tmp_path, caplog):
     read(saved(tmp_path / "s", series(RescaleIntercept=0)))
-    assert "no Hounsfield units" in caplog.text
+    assert "not Hounsfield units" in caplog.text

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from condyle.core import KNEE, Grid, LabelMap, Volume
+from condyle.core import Grid, Volume
 from condyle.errors import OutputError
-from condyle.io import Manifest, atomic_write, read, write, write_text
+from condyle.io import atomic_write, read, write, write_text
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SHAPE = (3, 4, 5)
@@ -75,15 +75,3 @@ def test_a_check_that_fails_leaves_the_old_file(tmp_path):
         temporary.write_text("new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_done_means_that_the_manifest_says_so(tmp_path):
-    path = write(
-        LabelMap(np.ones(SHAPE, np.uint8), Grid.regular(SHAPE), KNEE), tmp_path / "a.nii.gz"
-    )
-    manifest = Manifest(tmp_path)
-    assert not manifest.holds("a")
-    manifest.add("a", path)
-    assert manifest.holds("a")
-    path.write_bytes(path.read_bytes()[:-1])
-    assert not manifest.holds("a")

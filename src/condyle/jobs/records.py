@@ -12,6 +12,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -144,6 +145,8 @@ class OutputFolder:
             If a batch is to go on that was begun in another way.
         """
         begun = _Begun(settings=json.loads(json.dumps(settings, default=str)))
+        fresh = [path for path in (self.home, self.home.parent, self.path, *self.path.parents)
+                 if not path.exists()]  # fmt: skip
         folder_for(self.home / "workers" / "any")
         mine = FileLock(self.home / "workers" / f"{secrets.token_hex(4)}.lock", thread_local=False)
         try:
@@ -154,8 +157,11 @@ class OutputFolder:
             raise OutputError(f"{self.path} cannot be written ({error})") from error
         try:
             yield self
-        finally:
+        except BaseException:
             self._leave(mine)
+            self._vanish(fresh)
+            raise
+        self._leave(mine)
 
     def _door(self) -> FileLock:
         """Held for a moment by a process that enters or leaves."""
@@ -210,6 +216,16 @@ class OutputFolder:
             if not self._others():
                 for file in (self.home / "claims").glob("*.lock"):
                     file.unlink(missing_ok=True)
+
+    def _vanish(self, fresh: Sequence[Path]) -> None:
+        """After a failure: remove folders that were made for nothing."""
+        if any(map(self._is_done, (self.home / "records").glob("*.json"))):
+            return
+        if self.home in fresh:
+            shutil.rmtree(self.home, ignore_errors=True)
+        for path in fresh:
+            with suppress(OSError):
+                path.rmdir()  # only if it is empty
 
     def _file(self, kind: str, key: str, ending: str) -> Path:
         plain = re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key)

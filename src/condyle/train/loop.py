@@ -136,14 +136,12 @@ def fit(
     looking = _Looking(fabric, clock)
     missteps = 0
 
-    with _asked_to_stop() as asked:
+    with _asked_to_stop(cancelled) as is_asked:
         while not at.history.stopped:
             _freeze(network, rules, at.epoch)
             for image, target in batches.epoch(at.epoch, steps, at.done):
                 number = at.epoch * steps + at.done
-                progress, stop = fabric.broadcast(
-                    (clock.progress(number), asked.is_set() or cancelled())
-                )
+                progress, stop = fabric.broadcast((clock.progress(number), is_asked()))
                 loss = step(image, target, number, progress)
                 missteps = 0 if math.isfinite(loss) else missteps + 1
                 if missteps == MISSTEPS:
@@ -219,8 +217,8 @@ class _Saver:
 
 
 @contextmanager
-def _asked_to_stop() -> Generator[threading.Event]:
-    """An event that SIGTERM and SIGUSR1 set meanwhile, where signals can be caught."""
+def _asked_to_stop(cancelled: Callable[[], bool]) -> Generator[Callable[[], bool]]:
+    """Whether SIGTERM or SIGUSR1 came meanwhile, where they can be caught, or it was cancelled."""
     asked = threading.Event()
     names = [name for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
@@ -231,7 +229,7 @@ def _asked_to_stop() -> Generator[threading.Event]:
 
     before = {name: signal.signal(getattr(signal, name), ask) for name in names}
     try:
-        yield asked
+        yield lambda: asked.is_set() or cancelled()
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
