@@ -14,7 +14,9 @@ from condyle.config.requests import TrainRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import open_dataset, write_nnunet
-from condyle.workflows.training.plan import plan
+from condyle.jobs.job import Job
+from condyle.prepare.splits import fold_of
+from condyle.workflows.training.plan import plan_training
 from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"tibia": 1, "femur": 2})
@@ -27,6 +29,12 @@ OF_EACH = [
 ]  # fmt: skip
 REST = [case for case in CASES if case not in OF_EACH]
 BUILT = {str(read_preset(case[0]).settings_of(case[1])["network"]): case for case in CASES}
+
+
+def planned(experiment, dataset, plane=None):
+    """The plan of a training on the experiment's fold."""
+    fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    return plan_training(experiment, dataset, fold, Job(), plane=plane)
 
 
 def settings(name, variant="", **sections):
@@ -120,14 +128,14 @@ def test_each_variant_trains(name, variant, dataset, tmp_path, quick):
 @pytest.mark.parametrize(("plane", "through"), [("sagittal", 0), ("coronal", 1), ("axial", 2)])
 def test_the_plane_can_be_chosen_for_a_preset(plane, through, dataset, quick):
     experiment = Experiment.parse({"dataset": str(dataset), **settings("plain-2d")})
-    made = plan(experiment, open_dataset(dataset), plane=plane).experiment
+    made = planned(experiment, open_dataset(dataset), plane=plane).experiment
     assert made.preparation.plane == plane
     assert made.preparation.size == 256
     assert made.training.patch[through] == 1
     assert min(side for axis, side in enumerate(made.training.patch) if axis != through) > 1
     other = "axial" if plane != "axial" else "coronal"
     with pytest.raises(ConfigError, match=f"not 1 voxel thick across {other} slices"):
-        plan(made, open_dataset(dataset), plane=other)
+        planned(made, open_dataset(dataset), plane=other)
 
 
 def test_the_lower_limbs_rate_falls_by_a_millionth_an_epoch():
@@ -141,9 +149,9 @@ def test_hard_slices_are_for_networks_that_see_slices(dataset, quick):
     with pytest.raises(
         ConfigError, match="3d:unet-nnunet sees volumes: take `network` unet-nnunet"
     ):
-        plan(Experiment.parse({"dataset": str(dataset), **volumes}), open_dataset(dataset))
+        planned(Experiment.parse({"dataset": str(dataset), **volumes}), open_dataset(dataset))
     either = {"dataset": str(dataset), "training": {"hard_slices": 3}}
-    made = plan(Experiment.parse(either), open_dataset(dataset)).experiment
+    made = planned(Experiment.parse(either), open_dataset(dataset)).experiment
     assert not made.network.name.startswith("3d:")
 
 

@@ -14,7 +14,7 @@ def test_the_default_encoder_keeps_its_answers_and_acs_says_that_it_does_not(tmp
             CheckInflationRequest(encoder="efficientnet_lite0", out=tmp_path / "k.png")
         ).rows
     }
-    assert {name for name, row in rows.items() if row["verdict"] == "the same answer"} == {
+    assert {name for name, row in rows.items() if row["verdict"] == "the same output"} == {
         "center", "average", "scale",
     }  # fmt: skip
     assert float(rows["average"]["relative, float64"]) < 1e-12
@@ -29,4 +29,4 @@ def test_thick_slices_and_deeper_kernels_are_proved_too():
     rows = check_inflation(
         CheckInflationRequest(encoder="efficientnet_b0", weights="none", depth=5, keep_depth=2)
     ).rows
-    assert [row["verdict"] for row in rows[:3]] == ["the same answer"] * 3
+    assert [row["verdict"] for row in rows[:3]] == ["the same output"] * 3

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tomli_w
 
 from condyle.config import Comparison
 from condyle.config.requests import CompareRequest
@@ -75,15 +76,15 @@ def compared(asked):
     """A comparison that was interrupted in its third training, and gone on with."""
     out, trained, real = asked.parent / "out", [], workflow.train
 
-    def stop_in_the_third(stage, done, words):
-        if stage.startswith("4/6") and "training" in stage:  # the third model is not here
+    def stop_in_the_third(progress):
+        if len(trained) == 3 and progress.stage.endswith(": training"):
             raise KeyboardInterrupt
 
-    def train(experiment, folder, **more):
-        if "resnet50" in experiment.network.name:
+    def train(request, job):
+        if "resnet50" in request.experiment().network.name:
             raise WeightsError("the ImageNet weights of resnet50 are not on this machine")
-        trained.append(folder.name)
-        return real(experiment, folder, **more)
+        trained.append(request.out.name)
+        return real(request, job)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "train", train)
@@ -142,8 +143,9 @@ def test_a_training_that_fails_counts_as_the_worst_for_its_patients(
     gone = next(trial for trial in planned if trial.model == "learns")
     shutil.rmtree(gone.folder)
 
-    def fail(experiment, folder, **more):
-        kind = WeightsError if "resnet50" in experiment.network.name else TrainingFailed
+    def fail(request, job):
+        missing = "resnet50" in request.experiment().network.name
+        kind = WeightsError if missing else TrainingFailed
         raise kind("the loss became nan")
 
     monkeypatch.setattr(workflow, "train", fail)
@@ -176,12 +178,11 @@ def test_the_same_settings_are_the_same_run_whatever_the_model_is_called(asked):
     ],
 )
 def test_mistakes_are_found_before_anything_is_trained(asked, tmp_path, change, error, said):
+    changed = Comparison.read(asked).changed(**change)
+    file = tmp_path / "models.toml"
+    file.write_text(tomli_w.dumps(changed.model_dump(mode="json")))
     with pytest.raises(error, match=said):
-        compare(
-            CompareRequest(
-                experiment=Comparison.read(asked).changed(**change), out=tmp_path / "out"
-            )
-        )
+        compare(CompareRequest(experiment=file, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

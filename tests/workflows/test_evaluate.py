@@ -60,7 +60,7 @@ def test_summary_json_is_nnunets(folders, tmp_path):
 
 
 def test_a_tolerance_of_nothing_is_refused(folders, tmp_path):
-    with pytest.raises(ConfigError, match="more than 0"):
+    with pytest.raises(ConfigError, match="greater than 0"):
         evaluate(
             EvaluateRequest(
                 predictions=folders[0], labels=folders[1], out=tmp_path / "out", tolerance_mm=0

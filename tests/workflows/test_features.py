@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import condyle
+from condyle.config.requests import FeaturesRequest
 from condyle.core import KNEE, LabelMap, LabelScheme
 from condyle.errors import ConfigError, LabelError
 from condyle.features.maps import FeatureMaps
@@ -47,7 +48,14 @@ def folder(tmp_path, scans):
 
 def one(folder, how=COARSE, out="similarity.csv", **more):
     scan, labels = folder / "scans" / "knee_0.nii.gz", folder / "labels" / "knee_0.nii.gz"
-    return features_of_scans(scan, labels, folder / "out" / out, how, **HERE | more)
+    return compared(scan, labels, folder / "out" / out, how, **more)
+
+
+def compared(scan, labels, out, how, **more):
+    settings = dict(vars(how))
+    request = FeaturesRequest(scan=scan, labelmap=labels, out=out, **settings, **HERE | more)
+    found = features_of_scans(request)
+    return found.done, found.failed
 
 
 def table(path):
@@ -95,9 +103,7 @@ def test_the_table_is_the_same_on_repeat_and_in_any_order_of_regions(folder):
 
 def test_a_cohort_of_folders_and_the_same_as_a_data_set_give_one_table(folder, scans, caplog):
     condyle.write(scans[0][1], folder / "labels" / "stranger.nii.gz")
-    done, failed = features_of_scans(
-        folder / "scans", folder / "labels", folder / "out" / "all.csv", COARSE, **HERE
-    )
+    done, failed = compared(folder / "scans", folder / "labels", folder / "out" / "all.csv", COARSE)
     assert list(done) == ["knee_0", "knee_1"]
     assert not failed
     assert "stranger" in caplog.text
@@ -108,7 +114,7 @@ def test_a_cohort_of_folders_and_the_same_as_a_data_set_give_one_table(folder, s
         assert len(found["image"]) == 6
     pairs = ((f"knee_{n}", (v,), labels) for n, (v, labels) in enumerate(scans))
     root = write_nnunet(folder / "data", "knees", pairs, KNEE, ("CT",))
-    features_of_scans(root, None, folder / "out" / "set.csv", COARSE, **HERE)
+    compared(root, None, folder / "out" / "set.csv", COARSE)
     assert (folder / "out" / "set.csv").read_text() == (folder / "out" / "all.csv").read_text()
 
 
@@ -116,9 +122,7 @@ def test_one_scan_of_a_cohort_that_fails_does_not_stop_the_others(folder, scans)
     labels = scans[1][1]
     alone = labels.with_array(np.where(labels.array == 2, 0, labels.array))
     condyle.write(alone, folder / "labels" / "knee_1.nii.gz")
-    done, failed = features_of_scans(
-        folder / "scans", folder / "labels", folder / "out" / "all.csv", COARSE, **HERE
-    )
+    done, failed = compared(folder / "scans", folder / "labels", folder / "out" / "all.csv", COARSE)
     assert list(done) == ["knee_0"]
     assert failed["knee_1"].startswith("there is no femur in knee_1")
     assert len(table(folder / "out" / "all.csv")) == 3
@@ -159,16 +163,16 @@ def test_what_cannot_be_compared_writes_nothing(folder):
         one(folder)
     with pytest.raises(ConfigError, match=r"must end in \.csv"):
         one(folder, out="similarity.txt")
-    with pytest.raises(ConfigError, match="is no data set"):
-        features_of_scans(folder / "scans", None, folder / "out" / "a.csv", COARSE, **HERE)
+    with pytest.raises(ConfigError, match="is not a data set"):
+        compared(folder / "scans", None, folder / "out" / "a.csv", COARSE)
     with pytest.raises(ConfigError, match="holds 2 scans"):
-        features_of_scans(
+        compared(
             folder / "scans", folder / "labels" / "knee_0.nii.gz", folder / "a.csv", COARSE, **HERE
         )
     (folder / "labels" / "knee_0.nii.gz").rename(folder / "labels" / "x.nii.gz")
     (folder / "labels" / "knee_1.nii.gz").rename(folder / "labels" / "y.nii.gz")
     with pytest.raises(ConfigError, match="no scan in"):
-        features_of_scans(folder / "scans", folder / "labels", folder / "a.csv", COARSE, **HERE)
+        compared(folder / "scans", folder / "labels", folder / "a.csv", COARSE)
     with pytest.raises(ConfigError, match="must not be negative"):
         Comparison(permutations=-1)
     assert not (folder / "out").exists()

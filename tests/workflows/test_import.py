@@ -92,7 +92,7 @@ def test_masks_become_a_folder_that_nnunet_trains_on(tmp_path):
         ImportRequest(
             scans=given[0], masks=given[1], out=out, scheme="lower-limb", split="leave-one-out"
         )
-    ).said
+    ).text
     require_nnunet(out)
     assert said.splitlines() == [
         f"3 scans with tibia, femur, fibula, pelvis written into {out}",
@@ -137,7 +137,7 @@ def test_overlaps_are_counted_in_a_table_and_said(tmp_path):
     out = tmp_path / "out"
     said = import_scans(
         ImportRequest(scans=given[0], masks=given[1], out=out, scheme="knee", overlap="background")
-    ).said
+    ).text
     assert "a, b: tibia and femur share 20 voxels (0.08 cm³): they became background" in said
     rows = (out / "overlaps.csv").read_text().splitlines()
     assert rows == [
@@ -218,7 +218,7 @@ def test_a_mask_of_several_numbers_is_told(tmp_path):
     write(Volume(array, GRID), tmp_path / "masks" / "a" / "R_tibia.nii.gz")
     said = import_scans(
         ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
-    ).said
+    ).text
     assert "a: R_tibia.nii.gz holds 1 to 9: all count as one structure" in said
 
 
@@ -234,7 +234,7 @@ def test_label_maps_that_name_themselves_are_understood_by_name(tmp_path):
             out=tmp_path / "o",
             scheme="knee",
         )
-    ).said
+    ).text
     labels = labels_in(tmp_path / "o", "a")
     assert [labels[0, 0, k] for k in (0, 3, 6)] == [2, 1, 0]
     assert "labels that are not in the scheme became background: patella" in said
@@ -247,7 +247,7 @@ def test_numbers_with_gaps_are_closed_and_that_is_said(tmp_path):
     out = tmp_path / "out"
     said = import_scans(
         ImportRequest(scans=[tmp_path / "scans"], masks=[tmp_path / "maps"], out=out)
-    ).said
+    ).text
     assert "nnU-Net counts labels from 1 on: label_3 was 3 and is 1, label_7 was 7 and is 2" in said
     require_nnunet(out)
     assert labels_in(out, "a")[0, 0, 3] == 2
@@ -259,13 +259,13 @@ def test_a_name_that_nnunet_does_not_know_is_told(tmp_path):
         "Dataset042_my_legs"
         in import_scans(
             ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "my legs")
-        ).said
+        ).text
     )
     assert (
         "nnU-Net"
         not in import_scans(
             ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "Dataset007_Legs")
-        ).said
+        ).text
     )
 
 
@@ -345,7 +345,7 @@ def test_who_is_left_out_of_a_split_is_counted(tmp_path):
         "the split 1/1/1 leaves out 1 of the patients"
         in import_scans(
             ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", split="1/1/1")
-        ).said
+        ).text
     )
 
 
@@ -371,7 +371,7 @@ def test_the_labelled_slices_are_cut_out_and_stay_in_their_place(tmp_path, orien
     out = tmp_path / "out"
     said = import_scans(
         ImportRequest(scans=given[0], masks=given[1], out=out, scheme="knee", area="labelled")
-    ).said
+    ).text
     assert "12 of 30 axial slices kept" in said
     (volume,), labels = open_dataset(out)["a"].pair()
     assert volume.grid.orientation == orientation
@@ -402,7 +402,7 @@ def test_scans_of_one_name_and_masks_of_no_scan_are_told(tmp_path):
     write(scan(), tmp_path / "scans" / "b.nii.gz")
     (tmp_path / "scans" / "c.nii.gz").unlink()
     write(mask(0, 3), tmp_path / "masks" / "z" / "tibia.nii.gz")
-    said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).said
+    said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).text
     assert "masks of no scan were passed over: z" in said
     with pytest.raises(DatasetError, match="more than one scan is called a"):
         import_scans(
@@ -473,7 +473,7 @@ def test_mixed_modalities_are_not_called_ct(tmp_path):
     ct[0, 0, -5:] = 800
     for name, array in (("a", grey), ("b", ct)):
         write(Volume(array, GRID), tmp_path / "scans" / f"{name}.nii.gz")
-    said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).said
+    said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).text
     assert "1 of 2 scans look like CT" in said
     assert open_dataset(tmp_path / "out").channel_names == ("image",)
 
@@ -497,7 +497,7 @@ def test_decathlon_becomes_nnunet_with_its_splits_patients_and_channels(tmp_path
     folds = (Fold(("a", "b"), ("c",)), Fold(("c",), ("a", "b")))
     write_splits(root / "splits_final.json", folds)
     out = tmp_path / "new"
-    said = import_scans(ImportRequest(scans=[root], masks=[], out=out)).said
+    said = import_scans(ImportRequest(scans=[root], masks=[], out=out)).text
     require_nnunet(out)
     assert "bone was 4 and is 1" in said
     dataset = open_dataset(out)
@@ -523,7 +523,7 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
     out = tmp_path / "new"
     said = import_scans(
         ImportRequest(scans=[root], masks=[], out=out, scheme="lower-limb", overlap="priority")
-    ).said
+    ).text
     require_nnunet(out)
     assert "s1, s2: no structure of the scheme, passed over: aorta.nii.gz" in said
     assert "s2,femur,pelvis,20,0.08" in (out / "overlaps.csv").read_text()
@@ -580,7 +580,7 @@ def test_voxels_that_nobody_labelled_stay_so_and_get_the_last_number(tmp_path, s
     (tmp_path / "given" / "labels.json").write_text(json.dumps(named.to_dict()))
     said = import_scans(
         ImportRequest(scans=[tmp_path / "given"], masks=[], out=tmp_path / "o", scheme=scheme)
-    ).said
+    ).text
     found = open_dataset(tmp_path / "o")
     numbers = {"": {"femur": 1, "patella": 2}, "knee": {"tibia": 1, "femur": 2}}[scheme]
     assert found.scheme.to_dict() == {**numbers, "ignore": 3}

@@ -86,9 +86,9 @@ def test_an_nnunet_checkpoint_comes_through(tmp_path, zipped):
 def test_a_pickle_is_refused_without_the_flag_and_the_risk_is_told(tmp_path):
     path, out = tmp_path / "foreign.pth", tmp_path / "new" / "out.safetensors"
     torch.save({"state_dict": {"w": torch.ones(1)}, "trainer": Trainer()}, path)
-    with pytest.raises(WeightsError, match="run anything with your rights") as caught:
+    with pytest.raises(WeightsError, match="run anything with your user permissions") as caught:
         import_weights(ImportWeightsRequest(files=[path], out=out))
-    for words in (str(path), "--unsafe-pickle", "cannot cut off from network"):
+    for words in (str(path), "`unsafe_pickle`", "cannot cut off from network"):
         assert words in str(caught.value)
     assert not out.parent.exists()
 

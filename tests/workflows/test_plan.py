@@ -6,10 +6,18 @@ import pytest
 from condyle.config import Experiment
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.io import open_dataset, write_nnunet
+from condyle.jobs.job import Job
+from condyle.prepare.splits import fold_of
 from condyle.workflows.training import plan as planning
-from condyle.workflows.training.plan import plan
+from condyle.workflows.training.plan import plan_training
 
 SCHEME = LabelScheme.of({"ball": 1})
+
+
+def planned(experiment, dataset, plane=None):
+    """The plan of a training on the experiment's fold."""
+    fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    return plan_training(experiment, dataset, fold, Job(), plane=plane)
 
 
 def dataset(folder, shape, spacing=(1.0, 1.0, 1.0)):
@@ -43,11 +51,11 @@ def experiment(data, **settings):
 def test_scans_that_are_seen_whole_get_a_3d_network_if_there_is_time(tmp_path, step_takes):
     data = dataset(tmp_path, (36, 50, 36))
     step_takes(0.1)
-    made = plan(experiment(data, training={"budget": 300}), data)
+    made = planned(experiment(data, training={"budget": 300}), data)
     assert made.experiment.network.name == "3d:unet-plain"
     assert made.experiment.training.patch == (32, 48, 32)
     step_takes(10.0)
-    made = plan(experiment(data, training={"budget": 300}), data)
+    made = planned(experiment(data, training={"budget": 300}), data)
     assert made.experiment.network.name == "unet-efficientnet_lite0"
     assert any("too slow" in reason for reason in made.reasons)
 
@@ -55,7 +63,7 @@ def test_scans_that_are_seen_whole_get_a_3d_network_if_there_is_time(tmp_path, s
 def test_large_scans_go_slice_by_slice(tmp_path, step_takes):
     step_takes(0.1)
     data = dataset(tmp_path, (128, 128, 72))
-    made = plan(experiment(data), data, plane="coronal").experiment
+    made = planned(experiment(data), data, plane="coronal").experiment
     assert made.network.name == "unet-efficientnet_lite0"
     assert made.preparation.plane == "coronal"
     assert made.training.patch[1] == 1
@@ -64,7 +72,7 @@ def test_large_scans_go_slice_by_slice(tmp_path, step_takes):
 def test_who_asks_for_a_plane_gets_slices(tmp_path, step_takes):
     step_takes(0.1)
     data = dataset(tmp_path, (36, 50, 36))
-    made = plan(experiment(data), data, plane="coronal").experiment
+    made = planned(experiment(data), data, plane="coronal").experiment
     assert (made.network.name, made.preparation.plane) == ("unet-efficientnet_lite0", "coronal")
 
 
@@ -77,23 +85,23 @@ def test_what_is_given_is_kept(tmp_path, step_takes):
         preparation={"size": 64, "plane": "sagittal"},
         training={"batch": 3, "patch": (1, 32, 64), "budget": 60},
     )
-    assert plan(given, data).experiment == given
+    assert planned(given, data).experiment == given
 
 
 def test_the_batch_fits_into_memory_and_into_the_time(tmp_path, step_takes):
     data = dataset(tmp_path, (36, 50, 36))
     asked = experiment(data, network={"name": "3d:unet-plain"}, training={"budget": 600})
     step_takes(0.2)
-    usual = plan(asked, data).experiment.training.batch
+    usual = planned(asked, data).experiment.training.batch
     step_takes(0.2, free_gib=0.05)
-    assert plan(asked, data).experiment.training.batch == usual // 2
+    assert planned(asked, data).experiment.training.batch == usual // 2
     step_takes(0.02)
-    assert plan(asked, data).experiment.training.batch == 2 * usual
+    assert planned(asked, data).experiment.training.batch == 2 * usual
 
 
 def test_a_plan_says_seconds_and_memory_and_reads_back_as_itself(tmp_path):
     data = dataset(tmp_path, (24, 24, 24))
-    made = plan(experiment(data, training={"epochs": 1}), data)
+    made = planned(experiment(data, training={"epochs": 1}), data)
     assert any(" s and " in reason and "GiB" in reason for reason in made.reasons)
     file = tmp_path / "plan.toml"
     file.write_text(made.experiment.to_toml())

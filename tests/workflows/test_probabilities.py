@@ -9,10 +9,12 @@ import torch
 
 from condyle.config import Preparation
 from condyle.core import Case, Grid, LabelMap, LabelScheme, Volume
+from condyle.jobs.job import Job
 from condyle.predict import RecipePreprocessing, Segmenter
+from condyle.runs.folder import RunFolder
 from condyle.workflows.training.probabilities import (
     MOST_CASES,
-    count_likelihood,
+    count_probabilities,
     evenly,
     read_likelihood,
 )
@@ -58,7 +60,7 @@ def segmenter():
 
 
 def test_a_network_that_knows_all_has_the_best_curve_and_its_counts_come_back(segmenter, tmp_path):
-    counts = count_likelihood(segmenter, [case("a"), case("b")], tmp_path)
+    counts = count_probabilities(segmenter, [case("a"), case("b")], RunFolder(tmp_path), Job())
     assert list(counts) == ["shell", "core"]
     for count, voxels in zip(counts.values(), (7 * 6 * 4 - 24, 24), strict=True):
         assert count.average_precision == 1
@@ -72,13 +74,13 @@ def test_a_network_that_knows_all_has_the_best_curve_and_its_counts_come_back(se
 
 
 def test_what_is_missed_lowers_the_curve_of_its_structure_alone(segmenter, tmp_path):
-    counts = count_likelihood(segmenter, [case("a", wrong=6)], tmp_path)
+    counts = count_probabilities(segmenter, [case("a", wrong=6)], RunFolder(tmp_path), Job())
     assert 0.7 < counts["core"].average_precision < 0.8  # 18 of 24 found, the rest with all else
     assert counts["shell"].average_precision == 1
 
 
 def test_voxels_that_nobody_labelled_are_not_counted(segmenter, tmp_path):
-    counts = count_likelihood(segmenter, [case("a", ignore=9)], tmp_path)
+    counts = count_probabilities(segmenter, [case("a", ignore=9)], RunFolder(tmp_path), Job())
     assert counts["core"].voxels == np.prod(SHAPE) * 7 // 12
     assert counts["core"].inside.sum() == 2 * 4 * 2
     assert counts["core"].average_precision == 1
@@ -87,7 +89,7 @@ def test_voxels_that_nobody_labelled_are_not_counted(segmenter, tmp_path):
 def test_a_case_that_fails_is_left_out_and_named(segmenter, tmp_path, caplog):
     lame = case("lame")
     lame = Case(lame.id, lame.images, None, lame.patient, lame.read_images, lame.read_label)
-    counts = count_likelihood(segmenter, [lame, case("b")], tmp_path)
+    counts = count_probabilities(segmenter, [lame, case("b")], RunFolder(tmp_path), Job())
     assert counts["core"].inside.sum() == 24
     assert "lame" in caplog.text
 
@@ -95,17 +97,19 @@ def test_a_case_that_fails_is_left_out_and_named(segmenter, tmp_path, caplog):
 def test_of_many_cases_a_few_are_chosen_evenly(segmenter, tmp_path):
     assert evenly(range(30), 4) == [0, 10, 19, 29]
     assert evenly(range(3), 8) == [0, 1, 2]
-    counts = count_likelihood(segmenter, [case(str(n)) for n in range(20)], tmp_path)
+    counts = count_probabilities(
+        segmenter, [case(str(n)) for n in range(20)], RunFolder(tmp_path), Job()
+    )
     assert counts["core"].inside.sum() == 24 * MOST_CASES
 
 
 def test_without_a_case_nothing_is_written(segmenter, tmp_path):
-    assert count_likelihood(segmenter, [], tmp_path)["core"].voxels == 0
+    assert count_probabilities(segmenter, [], RunFolder(tmp_path), Job())["core"].voxels == 0
     assert read_likelihood(tmp_path) == {}
 
 
 def test_the_file_is_a_table_that_others_can_read(segmenter, tmp_path):
-    count_likelihood(segmenter, [case("a")], tmp_path)
+    count_probabilities(segmenter, [case("a")], RunFolder(tmp_path), Job())
     rows = list(csv.DictReader((tmp_path / "likelihood.csv").read_text("utf-8").splitlines()))
     assert set(rows[0]) == {"structure", "above", "inside", "outside", "total"}
     assert sum(int(row["inside"]) for row in rows if row["structure"] == "core") == 24

@@ -95,7 +95,7 @@ def test_steps_chosen_before_are_forgotten_when_none_helps(run, dataset, seen, m
     choose(RefineRequest(choose=run, labelmaps=(dataset,)))
     perfect = LabelMap(truth(), GRID, SCHEME)
     monkeypatch.setattr(Predictor, "predict", lambda *rest: Prediction(perfect))
-    rows = choose(run, dataset)
+    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
     assert {row["kept"] for row in rows} == {"no"}
     assert Segmenter.load(run).refinement == {}
 
@@ -107,7 +107,7 @@ def test_a_rise_in_one_case_that_costs_the_others_is_not_taken(run, dataset, mon
     array[16, 8, 7] = 1
     found = LabelMap(array, GRID, SCHEME)
     monkeypatch.setattr(Predictor, "predict", lambda *rest: Prediction(found))
-    rows = choose(run, dataset)
+    rows = choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
     [largest] = [r for r in rows if (r["structure"], r["step"]) == ("tibia", "keep_largest 1")]
     assert largest["dice_after"] < largest["dice_before"]
     assert (largest["kept"], largest["worse"]) == ("no", 4)
@@ -119,7 +119,9 @@ def test_a_structure_that_is_nowhere_is_left_out(run, dataset, monkeypatch, capl
         write(LabelMap(array, GRID, SCHEME), file)
     found = Prediction(LabelMap(array, GRID, SCHEME))
     monkeypatch.setattr(Predictor, "predict", lambda *rest: found)
-    assert {row["structure"] for row in choose(run, dataset)} == {"tibia"}
+    assert {
+        row["structure"] for row in choose(RefineRequest(choose=run, labelmaps=(dataset,))).rows
+    } == {"tibia"}
     assert "femur is in 0 validation cases" in caplog.text
 
 
@@ -173,7 +175,7 @@ def test_a_file_gives_a_structure_its_own_steps(labelmap, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{leg}", "--keep-largest", "1"], "--out DIR"),
+        (["{leg}", "--keep-largest", "1"], "give --out"),
         (["{leg}", "--out", "{out}", "--steps", "{steps}", "--fill-holes"], "not both"),
         (["--choose", "run", "{leg}", "--out", "{out}"], "--choose RUN DATASET"),
         (["--choose", "run", "{leg}", "{leg}"], "--choose RUN DATASET"),

@@ -11,6 +11,7 @@ from condyle.config import Experiment
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.io import open_dataset, write, write_nnunet
 from condyle.networks import build
+from condyle.runs.folder import RunFolder
 from condyle.runs.record import read_csv
 from condyle.workflows.training.run_figures import outline, write_beginning, write_slices
 
@@ -42,7 +43,7 @@ def predictions(dataset, tmp_path_factory):
 def test_slices_are_drawn_by_lot_and_the_seed_says_which(dataset, predictions, tmp_path):
     drawn = [
         write_slices(
-            dataset.cases, predictions, ASKED.changed(training={"seed": seed}), tmp_path
+            dataset.cases, predictions, ASKED.changed(training={"seed": seed}), RunFolder(tmp_path)
         ).read_bytes()
         for seed in (0, 0, 1)
     ]
@@ -53,14 +54,14 @@ def test_slices_are_drawn_by_lot_and_the_seed_says_which(dataset, predictions, t
 
 
 def test_where_no_case_is_held_out_there_is_nothing_to_draw(tmp_path):
-    assert write_slices([], {}, ASKED, tmp_path) is None
+    assert write_slices([], {}, ASKED, RunFolder(tmp_path)) is None
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_says_who_was_trained_on_and_what_the_network_is(dataset, tmp_path):
     network, _ = build("3d:unet-plain", 1, 2, "none")
     fold = Fold(("bar_0",), ("bar_1",), ("bar_2",))
-    write_beginning("3d:unet-plain", network, dataset, fold, tmp_path)
+    write_beginning("3d:unet-plain", network, dataset, fold, RunFolder(tmp_path))
     parts = {row["case"]: row["part"] for row in read_csv(tmp_path / "cases.csv")}
     assert parts == {"bar_0": "train", "bar_1": "validation", "bar_2": "test"}
     text = (tmp_path / "network.txt").read_text()

@@ -12,7 +12,7 @@ from condyle.config import Experiment
 from condyle.config.requests import TrainRequest
 from condyle.errors import ConfigError, MissingFile
 from condyle.jobs.job import Job
-from condyle.workflows.runs import differences, runs
+from condyle.workflows.runs import differences, list_runs
 from condyle.workflows.training.train import train
 
 
@@ -22,8 +22,8 @@ def folder(tmp_path_factory):
     top = tmp_path_factory.mktemp("runs")
     dataset = balls(top / "data")
 
-    def interrupted(stage, done, words):
-        if stage == "training" and done > 0.55:
+    def interrupted(progress):
+        if progress.stage == "training" and progress.done > 0.55:
             raise KeyboardInterrupt
 
     for name, loss, epochs in (("b", "dice", 1), ("deep/a", "ce", 2), ("c", "dice", 4)):
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 def test_runs_are_listed_with_what_they_were_made_from_and_reached(folder):
-    rows = {row["run"]: row for row in runs([folder])}
+    rows = {row["run"]: row for row in list_runs([folder])}
     assert list(rows) == [str(folder / name) for name in ("b", "c", "deep/a")]
     done = rows[str(folder / "b")]
     assert done["state"] == "finished"
@@ -55,16 +55,16 @@ def test_runs_are_listed_with_what_they_were_made_from_and_reached(folder):
 
 
 def test_an_unfinished_run_says_how_far_it_is_and_has_no_scores(folder):
-    [row] = (row for row in runs([folder]) if row["run"].endswith("c"))
+    [row] = (row for row in list_runs([folder]) if row["run"].endswith("c"))
     assert (row["state"], row["epochs"], row["dice"]) == ("unfinished", 2, None)
     assert row["train"] + row["validation"] + row["test"] == 5
 
 
 def test_runs_are_sorted_by_dice_and_by_time_with_what_has_none_last(folder):
-    by_dice = [row["dice"] for row in runs([folder], sort="dice")]
+    by_dice = [row["dice"] for row in list_runs([folder], sort="dice")]
     assert by_dice[-1] is None
     assert by_dice[0] >= by_dice[1]
-    by_time = [row["seconds"] for row in runs([folder], sort="time")]
+    by_time = [row["seconds"] for row in list_runs([folder], sort="time")]
     assert by_time == sorted(by_time)
 
 
@@ -73,7 +73,7 @@ def test_differences_are_the_settings_that_differ_and_all_scores(folder):
     rows = {row.pop("what"): row for row in differences([one, other])}
     assert rows["training.loss"] == {str(one): "dice", str(other): "ce"}
     assert "training.batch" not in rows
-    assert rows["dice, ball"][str(one)] == pytest.approx(runs([one])[0]["dice_ball"])
+    assert rows["dice, ball"][str(one)] == pytest.approx(list_runs([one])[0]["dice_ball"])
     assert {"seconds", "dice, mean", "hd95_mm, mean"} <= set(rows)
     with pytest.raises(ConfigError, match="two runs or more"):
         differences([one])
@@ -90,7 +90,7 @@ def test_what_is_no_run_or_is_damaged_is_said_and_passed_over(folder, tmp_path, 
     shutil.copy(folder / "b" / "config.toml", tmp_path / "begun")
     (tmp_path / "begun" / "checkpoints").mkdir()
     (tmp_path / "begun" / "checkpoints" / "last.safetensors").write_bytes(b"not tensors at all")
-    assert [row["run"] for row in runs([tmp_path])] == [str(tmp_path / "ours")]
+    assert [row["run"] for row in list_runs([tmp_path])] == [str(tmp_path / "ours")]
     for name in ("begun", "cut", "hurt", "strange"):
         assert f"{tmp_path / name} is passed over" in caplog.text
     assert len(caplog.records) == 4
@@ -99,14 +99,14 @@ def test_what_is_no_run_or_is_damaged_is_said_and_passed_over(folder, tmp_path, 
 def test_a_run_whose_record_was_changed_is_not_finished(folder, tmp_path):
     shutil.copytree(folder / "b", tmp_path / "b")
     (tmp_path / "b" / "run.json").write_text("{}")
-    assert runs([tmp_path])[0]["state"] == "unfinished"
+    assert list_runs([tmp_path])[0]["state"] == "unfinished"
 
 
 def test_folders_without_runs_are_refused(tmp_path):
     with pytest.raises(MissingFile, match="no run in"):
-        runs([tmp_path])
+        list_runs([tmp_path])
     with pytest.raises(MissingFile, match="not there"):
-        runs([tmp_path / "nowhere"])
+        list_runs([tmp_path / "nowhere"])
 
 
 def spoken(*words):
@@ -124,7 +124,7 @@ def test_the_command_line_lists_compares_and_writes(folder, tmp_path, capsys):
     assert "training.loss" in capsys.readouterr().out
     for name in ("runs.csv", "runs.json", "runs.md"):
         assert spoken("runs", folder, "--out", tmp_path / name) == 0
-    rows = runs([folder])
+    rows = list_runs([folder])
     with (tmp_path / "runs.csv").open() as stream:
         assert [row["run"] for row in csv.DictReader(stream)] == [row["run"] for row in rows]
     assert json.loads((tmp_path / "runs.json").read_text()) == rows

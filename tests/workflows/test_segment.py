@@ -191,7 +191,7 @@ def test_mirror_images_that_were_not_learnt_are_said_to_be_left_out(
     assert not caplog.text
     workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "all", flips="all"))
     assert (
-        "was trained on left-right mirror images alone: --flips all predicts no others"
+        "was trained on left-right mirror images alone: `flips` = all predicts no others"
         in caplog.text
     )
 

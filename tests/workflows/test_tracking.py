@@ -43,8 +43,8 @@ def run(dataset):
     """A run interrupted in its third epoch, and gone on with."""
     out = dataset.parent / "first"
 
-    def interrupted(stage, done, words):
-        if stage == "training" and done > 2.2 / EPOCHS:
+    def interrupted(progress):
+        if progress.stage == "training" and progress.done > 2.2 / EPOCHS:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

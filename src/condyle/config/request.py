@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
-from condyle.config.section import Section
+from condyle.config.section import Section, first_complaint
 from condyle.errors import ConfigError
 
 __all__ = ["BatchRequest", "Request"]
@@ -24,6 +24,21 @@ class Request(Section):
     """Fields for Python and TOML alone."""
     ELSEWHERE: ClassVar[tuple[str, ...]] = ("out", "on", "resume")
     """Fields that say where and how the work is done, and do not decide its results."""
+
+    def __init__(self, **fields: Any):
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise self.complaint(error) from error
+
+    @classmethod
+    def complaint(cls, error: ValidationError) -> ConfigError:
+        """The sentence for a field that is wrong: its value, what it must be, what it means."""
+        name = str(error.errors()[0]["loc"][0]) if error.errors()[0]["loc"] else ""
+        said = first_complaint(error, cls).replace(name, f"`{name}`", 1) if name else str(error)
+        field = cls.model_fields.get(name)
+        means = " ".join((field.description or "").split()) if field else ""
+        return ConfigError(f"{said}; {means}" if means else said, setting=name)
 
     def signature(self) -> dict[str, Any]:
         """All that decides the results, as JSON values; paths as they are from the root."""

@@ -286,13 +286,14 @@ class SegmentRequest(BatchRequest):
     backends: dict[str, str] = Field(default_factory=dict)
     """What computes each network, by the hash of its weights; chosen where it is not given."""
     NO_FLAG = ("backends",)
-    ELSEWHERE = ("out", "on", "resume", "backends")
+    ELSEWHERE = ("out", "on", "resume", "scans", "backends")
 
 
 class RefineRequest(BatchRequest):
     """Clean label maps, structure by structure; or choose the cleaning for a segmenter."""
 
     POSITIONAL = ("labelmaps",)
+    ELSEWHERE = ("out", "on", "resume", "labelmaps")
     labelmaps: Annotated[Paths, Field(min_length=1)]
     """Files, or folders of them; with `choose`, the data set of the training."""
     out: Out | None = None
@@ -352,6 +353,7 @@ class MeshRequest(BatchRequest):
     """Turn label maps into surfaces in millimetres: one file a structure, and one of all."""
 
     POSITIONAL = ("labelmaps",)
+    ELSEWHERE = ("out", "on", "resume", "labelmaps")
     labelmaps: Annotated[Paths, Field(min_length=1)]
     """Files, or folders of them."""
     out: Out

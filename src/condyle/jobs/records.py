@@ -144,6 +144,8 @@ class OutputFolder:
         ConfigError
             If a batch is to go on that was begun in another way.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"{self.path} could not be written: it is not a folder")
         begun = _Begun(settings=json.loads(json.dumps(settings, default=str)))
         fresh = [path for path in (self.home, self.home.parent, self.path, *self.path.parents)
                  if not path.exists()]  # fmt: skip
@@ -219,7 +221,7 @@ class OutputFolder:
 
     def _vanish(self, fresh: Sequence[Path]) -> None:
         """After a failure: remove folders that were made for nothing."""
-        if any(map(self._is_done, (self.home / "records").glob("*.json"))):
+        if any(record.outputs for record in self.records()):
             return
         if self.home in fresh:
             shutil.rmtree(self.home, ignore_errors=True)
@@ -238,6 +240,14 @@ class OutputFolder:
         with suppress(CondyleError):
             return read_json(path, Record) if path.is_file() else None
         return None
+
+    def records(self, but: Iterable[str] = ()) -> list[Record]:
+        """All records that there are, by key, but for those of some keys."""
+        left_out, found = set(but), list[Record]()
+        for file in (self.home / "records").glob("*.json"):
+            with suppress(CondyleError):
+                found.append(read_json(file, Record))
+        return sorted((x for x in found if x.key not in left_out), key=lambda x: x.key)
 
     def finished(self, key: str, made_of: str) -> Record | None:
         """The record of a task that has failed in this batch, or is done and made of the same."""

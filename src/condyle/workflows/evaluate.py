@@ -181,14 +181,11 @@ def _tasks(request: EvaluateRequest, job: Job) -> list[Task]:
         )
     if strangers:
         warn(f"predictions of no case here are passed over: {_some(strangers)}")
-    return [
-        Task(
-            name,
-            tuple(path for path in (truth, files.get(name)) if path),
-            given=(read, name in files),
-        )
-        for name, (truth, read) in truths.items()
-    ]
+    tasks: list[Task] = []
+    for name, (truth, read) in truths.items():
+        inputs = tuple(path for path in (truth, files.get(name)) if path)
+        tasks.append(Task(name, inputs, given=(read, files.get(name))))
+    return tasks
 
 
 def _compute(request: EvaluateRequest, task: Task, _: None, job: Job) -> Done:

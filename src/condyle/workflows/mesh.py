@@ -78,16 +78,20 @@ def _write(request: MeshRequest, task: Task, found: list[Mesh], job: Job) -> Don
 
 def _gather(request: MeshRequest, records: Sequence[Record], folder: OutputFolder) -> Surfaces:
     done = [record for record in records if record.state == "done"]
+    if len(records) == 1:
+        records[0].raise_failure()
     failed = {record.key: record.reason for record in records if record.state == "failed"}
     files = [name for record in done for name in record.outputs]
     if twice := repeated(name.lower() for name in files):
         raise LabelError(f"two surfaces would be the file {twice[0]}: rename the label maps")
-    rows = [row for record in done for row in record.data["rows"]]
+    others = folder.records(but=[record.key for record in records])
+    whole = [*done, *(record for record in others if record.state == "done")]
+    rows = [row for record in whole for row in record.data["rows"]]
     if not rows and not failed:
         paths = ", ".join(map(str, request.labelmaps))
         raise LabelError(f"there is no structure in {paths}: no surface to make")
     tables = [write_csv(folder.path / "surfaces.csv", rows)] if rows else []
-    folder.write_manifest(done, tables)
+    folder.write_manifest(whole, tables)
     ending = f".{request.format}"
     return Surfaces([folder.path / name for name in files if name.endswith(ending)], failed)
 

@@ -91,12 +91,16 @@ def _write(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> Do
 
 
 def _gather(request: RefineRequest, records: Sequence[Record], folder: OutputFolder) -> Refined:
+    if len(records) == 1:
+        records[0].raise_failure()
     done = [record for record in records if record.state == "done"]
+    others = folder.records(but=[record.key for record in records])
+    whole = [*done, *(record for record in others if record.state == "done")]
     names: dict[str, int] = {}
-    for record in done:
+    for record in whole:
         names |= record.data["scheme"]
-    tables = [write_names(folder.path, names)] if done else []
-    folder.write_manifest(done, tables)
+    tables = [write_names(folder.path, names)] if whole else []
+    folder.write_manifest(whole, tables)
     return Refined(
         {record.key: folder.path / next(iter(record.outputs)) for record in done},
         {record.key: record.reason for record in records if record.state == "failed"},

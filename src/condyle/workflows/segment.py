@@ -266,13 +266,15 @@ def _write(
 def _gather(request: SegmentRequest, records: Sequence[Record], folder: OutputFolder) -> Segmented:
     """Write the names of the labels, quality.csv and the manifest; say what became of all scans."""
     done = [record for record in records if record.state == "done"]
+    others = folder.records(but=[record.key for record in records])  # of processes beside this one
+    whole = [*done, *(record for record in others if record.state == "done")]
     tables: list[Path] = []
-    rows = [{"scan": r.key, **row} for r in done for row in r.data["quality"]]
-    if done:
-        tables.append(write_names(folder.path, done[0].data["scheme"]))
+    rows = [{"scan": r.key, **row} for r in whole for row in r.data["quality"]]
+    if whole:
+        tables.append(write_names(folder.path, whole[0].data["scheme"]))
     if rows:
         tables.append(write_csv(folder.path / "quality.csv", rows))
-    folder.write_manifest(done, tables)
+    folder.write_manifest(whole, tables)
     doubtful = {record.key: sentence(record.key, record.data["quality"]) for record in done}
     return Segmented(
         {record.key: folder.path / next(iter(record.outputs)) for record in done},

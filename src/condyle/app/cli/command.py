@@ -19,7 +19,6 @@ from pydantic_core import PydanticUndefined
 
 from condyle.app.cli.show import bars, hushed
 from condyle.config.requests import Request
-from condyle.config.section import first_complaint
 from condyle.errors import CondyleError, ConfigError
 from condyle.jobs.job import Job
 
@@ -52,8 +51,7 @@ def command_of(
         try:
             made = prepare(request.model_validate(asked))
         except ValidationError as error:
-            said = first_complaint(error, request).replace(" =", "` =", 1)
-            raise ConfigError(as_flags(f"`{said}", names)) from error
+            raise ConfigError(as_flags(str(request.complaint(error)), names)) from error
         module, _, name = work.partition(":")
         try:
             with bars() as (on_progress, on_warning):

@@ -52,6 +52,11 @@ class ImportedDataset:
     folder: Path
     said: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """What was done, in lines."""
+        return "\n".join(self.said)
+
 
 @verb
 def import_scans(request: ImportRequest, job: Job) -> ImportedDataset:
