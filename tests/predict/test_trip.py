@@ -1,8 +1,5 @@
 """The way of one scan, from its file to the file of its label map."""
 
-import sys
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 
@@ -12,23 +9,7 @@ from condyle.io import read, write
 from condyle.networks import build
 from condyle.predict import RecipePreprocessing, Segmenter
 from condyle.refine import refined
-
-
-@contextmanager
-def modules_entered(into):
-    """Notes the modules of Condyle whose functions are called, in their order."""
-
-    def note(frame, event, argument):
-        name = frame.f_globals.get("__name__", "")
-        if event == "call" and name.startswith("condyle.") and name not in into:
-            into.append(name)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
+from trip import modules_entered
 
 
 def test_a_scan_goes_through_25_modules_at_the_most(tmp_path):
