@@ -32,7 +32,7 @@ def dataset(shared, tmp_path_factory):
             out=folder / "data",
             scheme=str(folder / "bones.json"),
         )
-    ).said
+    ).text
     assert "labels that are not in the scheme became background" in said
     return folder / "data"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -85,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(given: list[str], debug: bool) -> int:
     """The exit code of a command."""
     from condyle.app.cli.show import complain
+
+    # what a job warns of is shown by its own listener: Python's logging must not say it again
+    logging.getLogger("condyle").addHandler(logging.NullHandler())
 
     try:
         done = app(given, exit_on_error=False, print_error=False, result_action="return_value")

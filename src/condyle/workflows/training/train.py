@@ -61,9 +61,9 @@ __all__ = ["Run", "train"]
 
 T = TypeVar("T")
 
-FACTOR_FOR_SCORING = 2.0
+FACTOR_FOR_SCORING = 1.5
 """What predicting and scoring a case takes as a multiple of the network's own time."""
-SECONDS_A_CASE = 0.3
+SECONDS_A_CASE = 0.2
 """Of reading, scoring and writing a small case."""
 SHARE_FOR_THE_END = 0.04
 """Part of a budget kept for writing the report, beside the time that judging is seen to take."""
