@@ -65,7 +65,9 @@ def test_a_class_counts_for_the_structure_that_it_fits_best(toy, tmp_path, names
 
 
 def test_names_that_are_unknown_there_are_said(toy, tmp_path):
-    with pytest.raises(ConfigError, match=r"finds none of ball, box.*totalsegmentator\.json"):
+    with pytest.raises(
+        ConfigError, match=r"has no classes called ball, box.*totalsegmentator\.json"
+    ):
         mapping(open_dataset(toy), CLASSES)
     with pytest.raises(UnknownName, match=r"unknown class in .*'skul': did you mean 'skull'"):
         mapping(named(toy, tmp_path, ["ball", "box"], {"ball": "skul"}), CLASSES)
@@ -189,9 +191,9 @@ def test_fine_tuning(installed, toy, tmp_path):
     job = json.loads((out / "engine" / "train.json").read_text())
     assert job["start"]["mirror"]  # a ball and a box have no sides
     rows = list(csv.DictReader((out / "tensors.csv").read_text().splitlines()))
-    fates = {row["fate"] for row in rows}
-    assert fates == {"kept", "adapted"}
-    assert all(("seg_layers" in row["tensor"]) == (row["fate"] == "adapted") for row in rows)
+    tensors = {row["outcome"] for row in rows}
+    assert tensors == {"kept", "adapted"}
+    assert all(("seg_layers" in row["tensor"]) == (row["outcome"] == "adapted") for row in rows)
     report = (out / "report.html").read_text()
     assert "adapted" in report
     assert "validation Dice before fine-tuning" in report

@@ -177,7 +177,9 @@ def test_a_lone_mask_of_another_structure_is_no_label_map(tmp_path):
     for file in (tmp_path / "masks" / "b").iterdir():
         file.unlink()
     write(mask(0, 3, value=1), tmp_path / "masks" / "b" / "patella.nii.gz")
-    with pytest.raises(DatasetError, match="b: none of its masks is called after tibia, femur"):
+    with pytest.raises(
+        DatasetError, match="b: none of its masks has the name of one of tibia, femur"
+    ):
         import_scans(
             ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
         )
@@ -248,7 +250,7 @@ def test_numbers_with_gaps_are_closed_and_that_is_said(tmp_path):
     said = import_scans(
         ImportRequest(scans=[tmp_path / "scans"], masks=[tmp_path / "maps"], out=out)
     ).text
-    assert "nnU-Net counts labels from 1 on: label_3 was 3 and is 1, label_7 was 7 and is 2" in said
+    assert "nnU-Net numbers labels from 1: label_3 was 3 and is 1, label_7 was 7 and is 2" in said
     require_nnunet(out)
     assert labels_in(out, "a")[0, 0, 3] == 2
 
@@ -318,7 +320,7 @@ def test_what_cannot_be_is_one_sentence_and_nothing_is_written(tmp_path, options
 def test_a_table_must_name_every_case(tmp_path):
     given = cohort(tmp_path, ["a", "b"])
     (tmp_path / "t.csv").write_text("case,patient\na,x\n")
-    with pytest.raises(DatasetError, match="names no patient for b"):
+    with pytest.raises(DatasetError, match="has no patient for b"):
         import_scans(
             ImportRequest(
                 scans=given[0],
@@ -403,7 +405,7 @@ def test_scans_of_one_name_and_masks_of_no_scan_are_told(tmp_path):
     (tmp_path / "scans" / "c.nii.gz").unlink()
     write(mask(0, 3), tmp_path / "masks" / "z" / "tibia.nii.gz")
     said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).text
-    assert "masks of no scan were passed over: z" in said
+    assert "masks without a scan were ignored: z" in said
     with pytest.raises(DatasetError, match="more than one scan is called a"):
         import_scans(
             ImportRequest(
@@ -525,7 +527,7 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
         ImportRequest(scans=[root], masks=[], out=out, scheme="lower-limb", overlap="priority")
     ).text
     require_nnunet(out)
-    assert "s1, s2: no structure of the scheme, passed over: aorta.nii.gz" in said
+    assert "s1, s2: not in the scheme, ignored: aorta.nii.gz" in said
     assert "s2,femur,pelvis,20,0.08" in (out / "overlaps.csv").read_text()
     assert labels_in(out, "s1")[0, 0, [3, 8, 9, 20]].tolist() == [2, 2, 4, 0]
     assert open_dataset(out).channel_names == ("CT",)
@@ -689,6 +691,6 @@ def test_warnings_are_kept_without_paths(tmp_path):
     )
     text = (tmp_path / "out" / "import.json").read_text()
     (facts,) = json.loads(text)
-    assert any("leg says nothing of where the body lies" in said for said in facts["warnings"])
+    assert any("leg does not say how the scan is oriented" in said for said in facts["warnings"])
     assert "Smith" not in text
     assert str(tmp_path) not in text

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.audit.alignment import FLIPS, Borders, Fit, fits
+from condyle.audit.alignment import FLIPS, Alignment, Borders, alignments
 from condyle.audit.findings import Finding
 
 __all__ = ["misfits"]
@@ -16,7 +16,7 @@ __all__ = ["misfits"]
 FEWEST = 4
 """Cases from which it can be learned what inside and outside look like."""
 CLEAR, STEADY = 0.3, 4.0
-"""The usual fit, and how many standard deviations it is, from which masks are judged by it.
+"""The usual fit, and how many standard deviations it is, from which masks are checked by it.
 
 Hippocampi: 1.4 and 8.6; phantom bones: 3 and 14; soft-tissue tumours, which look like anything,
 0.08 and 1.2: of these nothing can be said.
@@ -65,7 +65,7 @@ def misfits(cases: Sequence[Borders], structures: int) -> list[Finding]:
 
 
 def _of_one_kind(cases: Sequence[Borders], structures: int) -> list[Finding]:
-    found = fits(cases, structures)
+    found = alignments(cases, structures)
     heights = np.array([fit.fit for fit in found])
     usual = float(np.median(heights))
     if usual < max(CLEAR, STEADY * 1.4826 * float(np.median(np.abs(heights - usual)))):
@@ -83,22 +83,25 @@ def _of_one_kind(cases: Sequence[Borders], structures: int) -> list[Finding]:
     return findings
 
 
-def _flipped(fit: Fit, usual: float) -> list[Finding]:
+def _flipped(fit: Alignment, usual: float) -> list[Finding]:
     best = int(np.argmax(fit.flips))
     if fit.flips[best] - fit.fit < BETTER * usual or fit.flips[best] < GOOD * usual:
         return []
     axes = [name for name, flip in zip(AXES, FLIPS[best], strict=True) if flip]
     what = f"the mask fits the scan better when flipped {' and '.join(axes)}"
-    remedy = "export the mask again; look whether a tool flipped it, or its header, on the way"
+    remedy = "export the mask again; check whether a program flipped it, or its header, in between"
     return [Finding(fit.case, "error", what, remedy, "flip")]
 
 
-def _strange(fit: Fit, usual: float) -> list[Finding]:
+def _strange(fit: Alignment, usual: float) -> list[Finding]:
     if fit.fit >= POOR * usual:
         return []
     part = max(0, round(100 * fit.fit / usual))
-    what = f"the mask's borders are not in the scan: they fit {part} % as well as is usual here"
-    remedy = "see whether the mask is of another scan, or far displaced"
+    what = (
+        f"the mask's borders do not match edges in the scan: they fit {part} % as well as is "
+        "usual here"
+    )
+    remedy = "check whether the mask belongs to another scan, or is far displaced"
     return [Finding(fit.case, "error", what, remedy, "misfit")]
 
 

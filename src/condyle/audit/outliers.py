@@ -13,7 +13,7 @@ from condyle.audit.findings import Finding
 from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.prepare.intensity import sample
 
-__all__ = ["Portrait", "outliers", "portrait", "with_labels"]
+__all__ = ["CaseSummary", "outliers", "case_summary", "with_labels"]
 
 AIR_HU = -900.0
 """Below this a CT voxel is air; the lungs, which may be labelled, lie above."""
@@ -31,12 +31,12 @@ FEW = 8
 RARE = 0.1
 """Part of the other cases: what as many have is nothing strange."""
 FAR_VOLUME, FAR_INTENSITY = 5.0, 6.0
-"""Standard deviations (by the median's) from the median that are told."""
+"""Standard deviations (by the median's) from the median that are reported."""
 SIDES = ("left", "right", "back", "front", "feet", "head")
 
 
 @dataclass(frozen=True)
-class Portrait:
+class CaseSummary:
     """What one case is like.
 
     Parameters
@@ -60,15 +60,15 @@ class Portrait:
     dark: dict[int, tuple[float, bool]] = field(default_factory=dict[int, tuple[float, bool]])
 
 
-def portrait(case: str, volume: Volume, is_ct: bool) -> Portrait:
+def case_summary(case: str, volume: Volume, is_ct: bool) -> CaseSummary:
     """What a scan is like, by itself; it holds no NaN."""
     some = sample(volume.array)
     low, middle, high = (float(v) for v in np.percentile(some, (5, 50, 95)))
     spacing = tuple(volume.reoriented("RAS").spacing)
-    return Portrait(case, spacing, is_ct, float(volume.array.min()), (low, middle, high))
+    return CaseSummary(case, spacing, is_ct, float(volume.array.min()), (low, middle, high))
 
 
-def with_labels(scan: Portrait, volume: Volume, labels: LabelMap) -> Portrait:
+def with_labels(scan: CaseSummary, volume: Volume, labels: LabelMap) -> CaseSummary:
     """What a scan and its label map, on one grid, are like."""
     from scipy.ndimage import find_objects
 
@@ -89,7 +89,7 @@ def with_labels(scan: Portrait, volume: Volume, labels: LabelMap) -> Portrait:
             wide = tuple(slice(max(0, s.start - AROUND), s.stop + AROUND) for s in box)
             about = values[wide][array[wide] == 0]
             dark[number] = value, not scan.is_ct or not about.size or np.median(about) < level
-    return Portrait(
+    return CaseSummary(
         scan.case, scan.spacing, scan.is_ct, scan.lowest, scan.percentiles,
         volumes, frozenset(cut), dark,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def _cut(mask: NDArray[np.bool_], box: tuple[slice, ...], shape: Sequence[int]) 
     return sides
 
 
-def outliers(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def outliers(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Findings on cases that differ from the others of their data set."""
     parts: tuple[Callable[[], list[Finding]], ...] = (
         lambda: _in_air(cases, scheme),
@@ -123,7 +123,7 @@ def outliers(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
     return [finding for part in parts for finding in part()]
 
 
-def _in_air(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def _in_air(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Structures in air, but for those that are air in most cases, or in one case in tissue."""
     findings: list[Finding] = []
     for case in cases:
@@ -140,7 +140,7 @@ def _in_air(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
     return findings
 
 
-def _spacings(cases: Sequence[Portrait]) -> list[Finding]:
+def _spacings(cases: Sequence[CaseSummary]) -> list[Finding]:
     """Scans whose spacing is three times the usual, or a third of it."""
     if len(cases) < 3:
         return []
@@ -151,17 +151,17 @@ def _spacings(cases: Sequence[Portrait]) -> list[Finding]:
         if ratio.max() > 3 or ratio.min() < 1 / 3:
             shown, usual = ("x".join(f"{s:.3g}" for s in v) for v in (case.spacing, median))
             what = f"its spacing is {shown} mm, where {usual} mm is usual"
-            remedy = "see whether the file says the truth"
+            remedy = "check whether the file's header is right"
             findings.append(Finding(case.case, "warning", what, remedy, "spacing"))
     return findings
 
 
-def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
+def _not_hounsfield(cases: Sequence[CaseSummary]) -> list[Finding]:
     """CT whose numbers are not Hounsfield units: nothing below water, or nothing above fat."""
     wrong = [c for c in cases if c.is_ct and (c.lowest >= 0 or c.percentiles[2] < -500)]
     remedy = "export the scan again with its rescale slope and intercept applied"
 
-    def said(case: Portrait) -> str:
+    def said(case: CaseSummary) -> str:
         low, middle, high = case.percentiles
         return (
             f"its numbers are not Hounsfield units: the lowest is {case.lowest:.4g}, half lie "
@@ -170,16 +170,17 @@ def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
 
     if len(wrong) > len(cases) / 2 and len(wrong) > 1:
         what = (
-            f"most of these CT scans hold no Hounsfield units; in {wrong[0].case}, {said(wrong[0])}"
+            f"most of these CT scans do not hold Hounsfield units; in {wrong[0].case}, "
+            f"{said(wrong[0])}"
         )
         return [Finding("all cases", "warning", what, remedy, "intensity")]
     return [Finding(case.case, "warning", said(case), remedy, "intensity") for case in wrong]
 
 
-def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
+def _intensities(cases: Sequence[CaseSummary]) -> list[Finding]:
     """Scans that are of another kind than nearly all others.
 
-    CT is told by the brightness of its brightest 5 %; other scans, whose scale means nothing, by
+    CT is compared by its brightest 5 %; other scans, whose scale is arbitrary, by
     where the median lies between the percentiles 5 and 95.
     """
     findings: list[Finding] = []
@@ -195,14 +196,14 @@ def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
         for n in np.flatnonzero(far):
             what = (
                 f"its intensities (5 % below {low[n]:.4g}, half below {middle[n]:.4g}, 5 % above "
-                f"{high[n]:.4g}) are not spread as those of the others"
+                f"{high[n]:.4g}) are distributed differently from those of the others"
             )
-            remedy = "see whether it is the same kind of scan"
+            remedy = "check whether it is the same kind of scan"
             findings.append(Finding(alike[n].case, "warning", what, remedy, "intensity"))
     return findings
 
 
-def _volumes(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def _volumes(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Structures far larger or smaller than in the other cases."""
     findings: list[Finding] = []
     for label in scheme.labels:
@@ -215,7 +216,7 @@ def _volumes(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
                 f"{label.name} has {volumes[n]:.3g} cm³, where {np.median(volumes):.3g} cm³ "
                 "is usual"
             )
-            remedy = "look whether a part is missing, or too much is labelled"
+            remedy = "check whether a part is missing, or too much is labelled"
             findings.append(Finding(having[n].case, "warning", what, remedy, "volume"))
     return findings
 
@@ -226,7 +227,7 @@ def _far(values: NDArray[Any], least: float, far: float) -> NDArray[np.bool_]:
     return off > far * max(1.4826 * float(np.median(off)), least)
 
 
-def _cuts(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def _cuts(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Structures that end at the border of a scan and hardly ever do in the others."""
     findings: list[Finding] = []
     for case in cases:
@@ -236,6 +237,6 @@ def _cuts(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
             if len(others) + 1 >= FEW and same <= RARE * len(others):
                 name = scheme[number].name
                 what = f"{name} is cut by the border of the scan towards the {side}"
-                remedy = "see whether slices are missing; volumes and lengths will be too small"
+                remedy = "check whether slices are missing; volumes and lengths will be too small"
                 findings.append(Finding(case.case, "warning", what, remedy, "cut"))
     return findings

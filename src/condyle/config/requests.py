@@ -1,4 +1,4 @@
-"""What can be asked of each verb: one frozen model a verb.
+"""The settings of each verb: one frozen model per verb.
 
 The command line, Python, and whatever sends work elsewhere use the same requests. A field's
 description is the help of its flag. `POSITIONAL` fields need no flag.
@@ -64,16 +64,16 @@ Paths = tuple[Path, ...]
 
 
 class DemoRequest(Request):
-    """The whole road on phantoms, in minutes: data, training, test scores, surfaces."""
+    """Run every step on phantoms, in minutes: data, training, test scores, surfaces."""
 
     out: Out = Path("demo")
     """Folder for the results."""
     budget: str = "5m"
-    """Time for the training."""
+    """Time for the training, such as 5m."""
 
 
 class ImportRequest(BatchRequest):
-    """Turn scans and their masks, or a data set of another layout, into one to train on."""
+    """Make a training data set of scans and masks, or of a data set in another layout."""
 
     POSITIONAL = ("scans",)
     scans: Annotated[Paths, Field(min_length=1)]
@@ -93,7 +93,7 @@ class ImportRequest(BatchRequest):
     split: str = ""
     """24/8/8, 5-fold or leave-one-out, by patient."""
     seed: int = 0
-    """Of the split."""
+    """Random seed of the split."""
     area: ImportArea = "whole"
     """labelled: keep only the axial slices that carry labels, and a few more."""
     volume: int | None = None
@@ -115,33 +115,33 @@ class CheckRequest(Request):
 
 
 class SettingsRequest(Request):
-    """Settings of a training: a preset or TOML file, and the flags that win over it."""
+    """Settings of a training: a preset or TOML file, and the flags that override it."""
 
     POSITIONAL = ("dataset",)
     NO_FLAG = ("settings",)
     dataset: Path | None = None
     """The data set's folder."""
     config: str = ""
-    """A TOML file with any of the settings, or a preset of `condyle presets`; flags win over it."""
+    """A TOML file with any of the settings, or a preset of `condyle presets`; flags override it."""
     variant: str = ""
     """One of the preset's variants."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Any settings of `config.toml`, nested; they win over `config`."""
+    """Any settings of `config.toml`, nested; they override `config`."""
     network: str | None = None
-    """decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out: what suits
-    the scans and the time (`condyle plan` says what, and why). Or another program's: nnunet:2d,
-    nnunet:3d_fullres, nnunet:resenc-m, totalsegmentator[:TASK] as it is, or
+    """decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out:
+    chosen by the scans and the time (`condyle plan` shows it, with reasons). Or an engine:
+    nnunet:2d, nnunet:3d_fullres, nnunet:resenc-m, totalsegmentator[:TASK] as it is, or
     totalsegmentator:finetune[:TASK]."""
     budget: str | None = None
     """Time for everything, such as 15m or 2h, instead of epochs."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Rounds of training, instead of a budget."""
+    """Epochs of training, instead of a budget."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Which fold of the data set's splits is trained on; 0 if left out."""
     seed: Annotated[int, Field(ge=0)] | None = None
-    """Of all random numbers."""
+    """Random seed."""
     batch: Annotated[int, Field(ge=1)] | None = None
-    """Samples a step; left out: as many as suit the time and the memory."""
+    """Samples per step; left out: chosen by the time and the memory."""
     rate: Annotated[float, Field(gt=0)] | None = None
     """Learning rate."""
     weights: str | None = None
@@ -201,7 +201,7 @@ class SettingsRequest(Request):
         """
         settings = self.asked()
         if "dataset" not in settings:
-            raise ConfigError("give a data set: its folder, or `dataset` in the settings")
+            raise ConfigError("no data set given: set `dataset` to its folder")
         made = Experiment.parse(settings, self.config or "the settings")
         if made.training.epochs and made.training.budget:
             raise ConfigError("give either `budget` or `epochs`, not both", setting="budget")
@@ -254,7 +254,7 @@ class SegmentRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of a data set."""
     format: LabelFormat = "nifti"
-    """Of the label maps. DICOM-SEG is for DICOM scans, and carries the patient's identification."""
+    """Format of the label maps. DICOM-SEG is for DICOM scans, and names the patient."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     volume: Annotated[int, Field(ge=0)] | None = None
@@ -273,7 +273,7 @@ class SegmentRequest(BatchRequest):
     flips: Flips = "none"
     """Predict on mirror images of the scan as well, and average."""
     runtime: Runtime = "auto"
-    """What computes; auto: the fastest whose labels are those of PyTorch in float32."""
+    """Runtime of the networks; auto: the fastest whose labels are those of PyTorch in float32."""
     also: Paths = ()
     """Ensemble with these runs (probabilities are averaged): their run folders."""
     specialist: Path | None = None
@@ -284,13 +284,13 @@ class SegmentRequest(BatchRequest):
     quality: bool = False
     """Write quality.csv: how far to trust each result (`condyle quality RUN` comes first)."""
     backends: dict[str, str] = Field(default_factory=dict)
-    """What computes each network, by the hash of its weights; chosen where it is not given."""
+    """Runtime of each network, by the hash of its weights; chosen where it is not given."""
     NO_FLAG = ("backends",)
     ELSEWHERE = ("out", "on", "resume", "scans", "backends")
 
 
 class RefineRequest(BatchRequest):
-    """Clean label maps, structure by structure; or choose the cleaning for a segmenter."""
+    """Clean label maps, structure by structure; or choose the steps for a segmenter."""
 
     POSITIONAL = ("labelmaps",)
     ELSEWHERE = ("out", "on", "resume", "labelmaps")
@@ -299,19 +299,19 @@ class RefineRequest(BatchRequest):
     out: Out | None = None
     """Folder for the cleaned label maps."""
     keep_largest: Annotated[int, Field(ge=0)] = 0
-    """Keep only so many connected parts of each structure; 0 keeps all."""
+    """Keep only this many connected components of each structure; 0 keeps all."""
     min_mm3: Annotated[float, Field(ge=0)] = 0.0
-    """Drop parts smaller than this volume in mm³."""
+    """Remove connected components smaller than this volume in mm³."""
     fill_holes: bool = False
-    """Fill what a structure encloses."""
+    """Fill the holes that a structure encloses."""
     slice_ratio: Annotated[float, Field(ge=0)] = 0.0
-    """Slice by slice: fill holes, and drop specks below this part of the structure's
+    """In each slice: fill holes, and remove components below this fraction of the structure's
     pixels there."""
     smooth_mm: Annotated[float, Field(ge=0)] = 0.0
     """Smooth structures by a Gaussian of this standard deviation in mm."""
     steps: Path | None = None
-    """Instead of flags: a TOML file of such settings, and tables [structures.NAME] of those that
-    a structure gets instead."""
+    """Instead of flags: a TOML file of these settings, with a table [structures.NAME] for each
+    structure that needs other ones."""
     choose: Path | None = None
     """The run folder of a training: its validation cases decide which steps raise Dice, and its
     segmenter keeps them."""
@@ -332,11 +332,11 @@ class EvaluateRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
-    """How far apart surfaces may lie to agree, for the normalised surface Dice (NSD)."""
+    """Tolerance of the normalised surface Dice (NSD), in mm."""
 
 
 class CompareRequest(BatchRequest):
-    """Train several networks on the same folds; rank them, and test whether they truly differ."""
+    """Train several networks on the same folds; rank them, and test the differences."""
 
     POSITIONAL = ("experiment",)
     experiment: Path
@@ -364,19 +364,19 @@ class MeshRequest(BatchRequest):
     """Axes of the coordinates: to the right, front and head (ras), or to the left, back and head
     (lps), as in DICOM and ITK. The files say which."""
     smooth: bool = True
-    """Smooth the voxels' stairs; the volume stays."""
+    """Smooth the voxel staircase; the volume is kept."""
     error_mm: Annotated[float, Field(ge=0, le=10)] = 0.1
-    """How far a surface may move to need fewer triangles, 0 to 10 mm; 0 keeps all triangles."""
+    """How far a surface may move to save triangles, 0 to 10 mm; 0 keeps all triangles."""
 
 
 class FeaturesRequest(BatchRequest):
-    """Compare the regions of scans by the features of a network of photographs, inflated to 3D."""
+    """Compare the regions of scans by the features of a pretrained network, inflated to 3D."""
 
     POSITIONAL = ("scan", "labelmap")
     scan: Path
     """A scan; a folder of scans; or a data set, which has its label maps in it."""
     labelmap: Path | None = None
-    """The scan's label map; or a folder of label maps that are called as the scans."""
+    """The scan's label map; or a folder of label maps with the scans' names."""
     out: Out
     """The table to write, NAME.csv. Beside it: how it was made (.json), the features (.npz), a
     heat map (.png), how alike random regions are (_random.csv), and a page of all (.html)."""
@@ -393,17 +393,17 @@ class FeaturesRequest(BatchRequest):
     pool: FeaturePool = "volume"
     """Average the maps over the volume, or over the region."""
     spacing: Annotated[float, Field(ge=0)] = 1.5
-    """Of the voxels that the network sees, in mm; 0 keeps the scan's own."""
+    """Voxel size for the network, in mm; 0 keeps the scan's own."""
     window: tuple[float, float] | None = None
-    """What becomes black and white; -1000 2000 (HU) for CT, percentiles 0.5 and 99.5 for others."""
+    """Intensities that become 0 and 1; -1000 2000 (HU) for CT, percentiles 0.5 and 99.5 else."""
     permutations: Annotated[int, Field(ge=0)] = 20
     """How often the regions are put at random places of the scan, for comparison."""
     seed: int = 0
-    """Of the random places."""
+    """Random seed of the places."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     runtime: Runtime = "auto"
-    """What computes; auto: the faster of PyTorch and OpenVINO."""
+    """Runtime of the network; auto: the faster of PyTorch and OpenVINO."""
 
     def place(self) -> tuple[Path, str]:
         """The table's folder and name."""
@@ -411,7 +411,7 @@ class FeaturesRequest(BatchRequest):
 
 
 class QualityRequest(Request):
-    """Learn on test cases how far to trust a segmenter, for `condyle segment --quality`."""
+    """Calibrate on test cases how far to trust a segmenter, for `condyle segment --quality`."""
 
     POSITIONAL = ("run", "dataset")
     run: Path
@@ -425,7 +425,7 @@ class QualityRequest(Request):
     """How many damaged copies of each case are used too (noise, blur, crop, flip, scale, metal),
     0 to 6."""
     planes: Planes | None = None
-    """Compare the predictions in these planes; `condyle segment --quality` then wants the same.
+    """Compare the predictions in these planes; `condyle segment --quality` then needs the same.
     Without `planes`, `flips` and `also`: those for the scan and for its mirror image."""
     flips: Flips = "none"
     """Compare the predictions for mirror images."""
@@ -434,7 +434,7 @@ class QualityRequest(Request):
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     seed: int = 0
-    """Of the damaged copies."""
+    """Random seed of the damaged copies."""
 
 
 class RunsRequest(Request):
@@ -442,7 +442,7 @@ class RunsRequest(Request):
 
     POSITIONAL = ("folders",)
     folders: Annotated[Paths, Field(min_length=1)]
-    """Run folders, or folders that hold some."""
+    """Run folders, or folders that contain some."""
     sort: RunSort = "name"
     """name; dice, the best first; time of training, the shortest first."""
     differences: bool = False
@@ -452,7 +452,7 @@ class RunsRequest(Request):
 
 
 class CheckInflationRequest(Request):
-    """Run an encoder and its 3D inflations side by side, and say how far their outputs differ."""
+    """Compare the outputs of a 2D encoder and its 3D inflations."""
 
     POSITIONAL = ("encoder",)
     encoder: str
@@ -460,15 +460,15 @@ class CheckInflationRequest(Request):
     weights: str = "imagenet"
     """imagenet, none, or a file."""
     depth: Annotated[int, Field(ge=0)] = 3
-    """Of the kernels: odd; 0 as deep as wide."""
+    """Depth of the kernels: odd; 0: as deep as wide."""
     keep_depth: Annotated[int, Field(ge=0)] = 0
-    """How many of the first halvings of the plane leave the depth alone."""
+    """How many of the first downsampling steps keep the depth."""
     out: Out | None = None
     """A PNG file for a picture of kernels before and after."""
 
 
 class ImportWeightsRequest(Request):
-    """Take the tensors out of a checkpoint into a safetensors file, with a table as .csv beside it.
+    """Convert a checkpoint to a safetensors file, with a table of its tensors as .csv beside it.
 
     A trained nnU-Net becomes a run folder that `condyle segment` takes.
     """
@@ -480,10 +480,10 @@ class ImportWeightsRequest(Request):
     out: Out
     """The file to write, NAME.safetensors; of an nnU-Net, the run folder."""
     network: str = ""
-    """Also list what each tensor would become in this network, unet-resnet34 say."""
+    """Also list what each tensor would become in this network, such as unet-resnet34."""
     unsafe_pickle: bool = False
-    """Read a pickle that holds more than tensors, in a process of its own with limits. A pickle
-    is a program: only those of people you trust."""
+    """Read a pickle that holds more than tensors, in a separate process with limits. A pickle is a
+    program: use only those of people you trust."""
     model: str = ""
     """Which of an nnU-Net's configurations: nnUNetTrainer__nnUNetPlans__3d_fullres."""
     fold: str = ""
@@ -499,15 +499,15 @@ class ExportRequest(Request):
     to: ExportFormat
     """The format."""
     precision: ExportPrecision = "fp32"
-    """int8 is faster and changes a few labels; `segment` takes it if they are few."""
+    """int8 is faster and changes a few labels; `segment` uses it only if they are few."""
     calibrate: Path | None = None
-    """The data set whose scans int8 is fitted to; the run's own, if left out."""
+    """The data set whose scans int8 is calibrated on; the run's own, if left out."""
     out: Out | None = None
     """Folder for the results; beside the run's weights, if left out."""
 
 
 class NetworksRequest(Request):
-    """List the networks that can be built, and whether their weights are here."""
+    """List the available networks, and whether their weights are on this machine."""
 
     cost: bool = False
     """Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels."""
@@ -518,4 +518,4 @@ class PresetsRequest(Request):
 
 
 class DoctorRequest(Request):
-    """Show what this machine has: processor, versions, weights, what runs fast."""
+    """Show this machine's processor, versions, weights and fast precisions."""

@@ -2,7 +2,7 @@
 
 The one axis rule: arrays are indexed (i, j, k), and the affine takes (i, j, k, 1) to RAS+
 millimetres: x grows to the patient's right, y to the front, z to the head.
-DICOM and ITK count LPS; they are converted at the door, in `condyle.io`, and nowhere else.
+DICOM and ITK count LPS; they are converted when read or written, in `condyle.io`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Grid:
             raise GeometryError(f"the affine's last row must be 0 0 0 1, got {affine[3]}")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         if lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-            raise GeometryError(f"the affine flattens space (spacing {lengths} mm): no such scan")
+            raise GeometryError(f"the affine is singular (spacing {lengths} mm)")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)

@@ -66,7 +66,7 @@ class OverlapReport:
 
     def __str__(self) -> str:
         if not self.pairs:
-            return "no voxel is claimed twice"
+            return "no overlaps"
         return f"{'; '.join(map(str, self.pairs))}: they {POLICIES[self.policy]}"
 
 
@@ -131,7 +131,7 @@ def merge(
     )
     if overlap == "error" and pairs:
         raise OverlapError(
-            f"{'; '.join(map(str, pairs))}: mend the masks, or choose what becomes of them with "
+            f"{'; '.join(map(str, pairs))}: correct the masks, or choose what becomes of them with "
             "overlap 'background' or 'priority'"
         )
     if overlap == "background":

@@ -10,17 +10,17 @@ __all__ = ["NNUNET", "EngineName", "is_engine", "names"]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What nnU-Net is told: which of its planners, and which of the planner's configurations."""
+class NnunetPreset:
+    """Which of nnU-Net's planners, and which of the planner's configurations."""
 
     planner: str
     configuration: str
 
 
 NNUNET = {
-    "2d": Plan("ExperimentPlanner", "2d"),
-    "3d_fullres": Plan("ExperimentPlanner", "3d_fullres"),
-    "resenc-m": Plan("nnUNetPlannerResEncM", "3d_fullres"),
+    "2d": NnunetPreset("ExperimentPlanner", "2d"),
+    "3d_fullres": NnunetPreset("ExperimentPlanner", "3d_fullres"),
+    "resenc-m": NnunetPreset("nnUNetPlannerResEncM", "3d_fullres"),
 }
 """What stands after `nnunet:` -> the plan."""
 

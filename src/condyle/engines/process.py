@@ -69,7 +69,8 @@ def versions(interpreter: str) -> Mapping[str, str]:
         return cast(Mapping[str, str], json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise ConfigError(
-            f"CONDYLE_ENGINES_PYTHON = {interpreter} is no Python that runs ({error})"
+            f"CONDYLE_ENGINES_PYTHON = {interpreter} is not a Python interpreter that runs "
+            f"({error})"
         ) from error
 
 
@@ -112,7 +113,7 @@ def fitted(given: Mapping[str, str], device: str = "auto") -> dict[str, str]:
 
 
 def memory_gib() -> float:
-    """Memory of this machine that is free for programs, in GiB; 8 where nobody says."""
+    """Memory of this machine that is free for programs, in GiB; 8 where that is unknown."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable")) / 2**20
@@ -211,7 +212,7 @@ class Child:
                         busy, used = now, seconds
                     if now - max(spoken, busy) > self.idle or now - spoken > self.silent:
                         minutes = (now - spoken) / 60
-                        self.reason = f"hung: it has said nothing for {minutes:.3g} min"
+                        self.reason = f"hung: it printed nothing for {minutes:.3g} min"
                         return
                     continue
                 if line is None:
@@ -228,11 +229,13 @@ class Child:
             self.lines = [*self.lines[1 - TAIL :], line] if line.strip() else self.lines
             return
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            told: dict[str, Any] = json.loads(line.removeprefix(MARK))
-            if "failed" in told:
-                self.reason = str(told["failed"])
+            message: dict[str, Any] = json.loads(line.removeprefix(MARK))
+            if "failed" in message:
+                self.reason = str(message["failed"])
             else:
-                job.say(Progress(told["stage"], float(told["done"]), words=str(told["words"])))
+                job.say(
+                    Progress(message["stage"], float(message["done"]), words=str(message["words"]))
+                )
 
     def _failure(self, code: int) -> EngineFailed | OutOfMemory | ConfigError:
         """The error of a child that did not come to its end."""
@@ -240,8 +243,7 @@ class Child:
         error: EngineFailed | OutOfMemory | ConfigError
         if reason.startswith("hung"):
             error = EngineFailed(
-                f"{self.engine} {reason}, and was stopped; what it said before is "
-                f"{self._last_words()}"
+                f"{self.engine} {reason}, and was stopped; its last output was {self._last_words()}"
             )
         elif code < 0:
             error = EngineFailed(f"{self.engine} {self._killed(-code)}")
@@ -260,7 +262,7 @@ class Child:
             if name != "SIGKILL":
                 return f"was ended by {name}: {self._last_words()}"
         return (
-            f"was killed from outside, as a system does when memory runs out ({self._held()}): "
+            f"was killed by the system, probably because memory ran out ({self._held()}): "
             "close other programs, or take a machine with more memory"
         )
 
@@ -277,7 +279,7 @@ KNOWN = {
         "found too little memory on the GPU: take `device` cpu, or a smaller configuration"
     ),
     r"background workers? (are|is)|6 feet under|[Ww]orkers? .*(died|no longer alive)": (
-        "lost one of its worker processes, as happens when memory runs out: close other programs, "
+        "lost one of its worker processes, probably because memory ran out: close other programs, "
         "or set nnUNet_n_proc_DA=0 and nnUNet_def_n_proc=1"
     ),
     r"MemoryError|Cannot allocate memory|can't allocate memory|bad_alloc": (

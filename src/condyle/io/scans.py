@@ -20,7 +20,7 @@ from condyle.io.dicom.frames import Header
 from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
 from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark
-from condyle.io.safety import HELD, sane, the_door
+from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.outputs import atomic_write
 
 __all__ = ["read", "read_channels", "read_labels", "sources", "write"]
@@ -57,10 +57,10 @@ def _format_of(path: Path) -> str:
 
 def _load(path: Path, series: str = "") -> Loaded:
     """Array, grid and modality, the grid being one that a scan can have."""
-    with the_door(path):
+    with reading(path):
         kind = _format_of(path)
         if series and kind not in ("dicom", "zip"):
-            raise ConfigError(f"{path} is no DICOM: it has no series {series} to choose")
+            raise ConfigError(f"{path} is not DICOM: it has no series {series} to choose")
         array, grid, modality = LOADERS[kind](path, series)
         return array, sane(grid, path), modality
 
@@ -116,10 +116,10 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
     Raises
     ------
     LabelError
-        If a value is no whole number from 0 to 65535, or segments overlap.
+        If a value is not a whole number from 0 to 65535, or segments overlap.
     """
     path = Path(path)
-    with the_door(path):
+    with reading(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):
             numbers, grid, scheme = _load_dicomseg(path, kind, scheme)
@@ -153,7 +153,7 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
         If there is no DICOM, or its images are not the scan's slices (4D, or tilted).
     """
     path = Path(path)
-    with the_door(path):
+    with reading(path):
         kind = _format_of(path)
         if kind == "dicom":
             return dicom.sources(path, series)
@@ -161,7 +161,7 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
             with archive.unpacked(path) as folder:
                 return dicom.sources(folder, series, called=path)
         raise ConfigError(
-            f"{path} is no DICOM, so DICOM-SEG cannot refer to it: choose `format` nifti"
+            f"{path} is not DICOM, so DICOM-SEG cannot refer to it: choose `format` nifti"
         )
 
 
@@ -190,7 +190,8 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
         raise ConfigError(f"cannot write {path.name}: a .seg.nrrd holds a label map, not a scan")
     if thing.array.dtype.name not in HELD:
         raise ConfigError(
-            f"cannot write {path.name}: no format holds {thing.array.dtype}; convert the array to "
+            f"cannot write {path.name}: no file format stores {thing.array.dtype}; convert the "
+            "array to "
             f"one of {', '.join(HELD)}"
         )
     thing = thing.with_array(thing.array.astype(thing.array.dtype.newbyteorder("="), copy=False))
@@ -217,7 +218,7 @@ SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
 
 def _require_equal(written: Path, thing: Volume | LabelMap) -> None:
     """Raise unless a file just written holds the very same numbers on the same grid."""
-    with the_door(written):
+    with reading(written):
         array, grid, _ = LOADERS[_format_of(written)](written, "")
         may_be_nan = np.issubdtype(array.dtype, np.floating)
         # slice by slice: comparing all at once takes half as much memory again

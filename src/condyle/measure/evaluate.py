@@ -5,12 +5,12 @@ What an empty mask, or a mask of which a part is unknown, does, throughout:
 - absent from truth and prediction: every metric is nan; left out of means, counted in `n_absent`;
 - missed (there, not predicted) or invented (predicted, not there): overlaps are 0 and distances
   infinite; counted in `n_failed`;
-- voxels that the truth marks as labelled by nobody (its scheme's `ignore`) are background in
+- voxels that the truth marks as unlabelled (its scheme's `ignore`) are background in
   both masks: whatever is predicted there is neither right nor wrong, volumes are those of the
   rest, and surfaces close where nobody labelled further;
 - a case without any prediction (`failed_case`) has the worst figures for each structure of the
-  scheme, there or not, as nobody knows what would have been predicted;
-- in means all three count as the worst (`counted`): nobody gains by failing.
+  scheme, present or not, since the prediction is unknown;
+- in means all three count as the worst (`counted`): a failure never improves a mean.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     ('label_1', 1.0, 0.0)
     """
     known = truth.known()
-    judged = truth.array.size if known is None else int(np.count_nonzero(known))
+    labelled = truth.array.size if known is None else int(np.count_nonzero(known))
     return [
-        _row(one.name, truth.grid, judged, count(one.truth, one.predicted),
+        _row(one.name, truth.grid, labelled, count(one.truth, one.predicted),
              surface_distances(one.truth, one.predicted, truth.spacing), tolerance_mm)
         for one in pairs(truth, predicted)
     ]  # fmt: skip
@@ -181,10 +181,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def _row(
-    name: str, grid: Grid, judged: int, counts: Counts, distances: SurfaceDistances,
+    name: str, grid: Grid, labelled: int, counts: Counts, distances: SurfaceDistances,
     tolerance_mm: float,
 ) -> Row:  # fmt: skip
-    """A row of `score_case`; so many voxels of the grid are judged."""
+    """A row of `score_case`; so many voxels of the grid are labelled."""
     cm3 = grid.voxel_volume / 1000.0
     error = (counts.predicted - counts.truth) * cm3
     there = bool(counts.truth), bool(counts.predicted)
@@ -196,7 +196,7 @@ def _row(
         "iou": counts.iou,
         "precision": counts.precision,
         "recall": counts.recall,
-        "accuracy": 1 - wrong / judged if any(there) else math.nan,
+        "accuracy": 1 - wrong / labelled if any(there) else math.nan,
         "volume_similarity": similarity,
         "abs_volume_similarity": 1 - abs(1 - similarity),
         "volume_truth_cm3": counts.truth * cm3,
@@ -209,7 +209,7 @@ def _row(
         "tp": counts.both,
         "fp": counts.predicted - counts.both,
         "fn": counts.truth - counts.both,
-        "tn": judged - counts.truth - counts.predicted + counts.both,
+        "tn": labelled - counts.truth - counts.predicted + counts.both,
         "diagonal_mm": float(np.linalg.norm(np.array(grid.shape) * grid.spacing)),
         "scan_cm3": math.prod(grid.shape) * cm3,
         "note": NOTES[there],

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
     """Both masks of each structure of the truth's scheme, matched by name.
 
-    Voxels that the truth marks as labelled by nobody are in neither. Where a structure is in
+    Voxels that the truth marks as unlabelled are in neither. Where a structure is in
     neither map, its masks have no voxels.
 
     Raises
@@ -51,7 +51,7 @@ def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
     lacking = [name for name in truth.scheme.names if name not in predicted.scheme.names]
     if lacking:
         raise LabelError(
-            f"the prediction knows no {', '.join(lacking)} (it knows "
+            f"the prediction has no {', '.join(lacking)} (it has "
             f"{', '.join(predicted.scheme.names)}); read it with the truth's scheme"
         )
     mine, others = boxes(truth.array), boxes(predicted.array)

@@ -209,14 +209,14 @@ class Segmenter:
         """
         if isinstance(self.preprocessor, NnunetPreprocessing):
             raise ConfigError(
-                f"{self.name} is a network of nnU-Net's: it segments, and does nothing else here"
+                f"{self.name} is a network of nnU-Net's: it can only be used to segment"
             )
         return self.preprocessor
 
     def inflated(
         self, inflation: Inflation | None = None, window: tuple[int, int, int] | None = None
     ) -> Segmenter:
-        """The 3D segmenter that knows of volumes what this one learnt on slices.
+        """The 3D segmenter that begins with the weights that this one learned on slices.
 
         It keeps the recipe and the labels. On a scan that is alike in all slices it gives the
         same labels; then it is fine-tuned on volumes.

@@ -154,9 +154,9 @@ def most_likely(
     parts = [(probabilities, 1.0)] if isinstance(probabilities, np.ndarray) else probabilities
     classes, depth = parts[0][0].shape[0], target_shape[2]
     if classes > 256:
-        raise LabelError(f"{classes} classes do not fit; 256 with background are the most")
+        raise LabelError(f"{classes} classes are too many; 256 with background are the most")
     enlarged = [_Enlarged(array, weight, target_shape) for array, weight in parts]
-    answer = np.empty(target_shape, np.uint8)
+    result = np.empty(target_shape, np.uint8)
     step = max(1, BLOCK_BYTES // (4 * target_shape[0] * target_shape[1]))
     for start in range(0, depth, step):
         stop = min(start + step, depth)
@@ -172,8 +172,8 @@ def most_likely(
             else:
                 winner.masked_fill_(full > best, number)
                 best = torch.maximum(best, full)
-        answer[:, :, start:stop] = winner.permute(1, 2, 0).numpy()
-    return answer
+        result[:, :, start:stop] = winner.permute(1, 2, 0).numpy()
+    return result
 
 
 class _Enlarged:
@@ -225,7 +225,7 @@ def resample_labels(
         the largest share of it, and of equal shares the larger number; slower, smoother.
     names : of the labels, for the message.
     allow_loss : whether a structure may vanish.
-    ignore : the number of voxels nobody labelled, which is no structure: it may vanish.
+    ignore : the number of voxels nobody labelled, which is not a structure: it may vanish.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def resample_labels(
     if lost and not allow_loss:
         called = ", ".join((names or {}).get(i, str(i)) for i in sorted(lost))
         raise LabelError(
-            f"{called} would vanish between voxels when {labels.shape} become {target_shape}: "
+            f"{called} would be lost when {labels.shape} become {target_shape}: "
             "choose a smaller preparation.spacing or a larger preparation.size"
         )
     return np.ascontiguousarray(result)

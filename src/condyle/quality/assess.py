@@ -1,4 +1,4 @@
-"""How far to trust each result: learnt on held-out cases, estimated for scans without a truth."""
+"""How far to trust each result: calibrated on test cases, estimated for new scans."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Quality:
     anatomy : the rules of the training labels.
     embeddings : of the training scans.
     predictions : how many of each scan were compared.
-    cases : the held-out cases that it was learnt on.
+    cases : the held-out cases that it was calibrated on.
     signature : which predictions were compared: see `condyle.predict.Ensemble.signature`.
     """
 
@@ -89,8 +89,8 @@ def compared_predictions(
     turned = predictor.predict(mirrored, progress=share_of(progress, 1, 2)).labels
     other = np.flip(turned.array, axis)
     swap = np.arange(max(labels.scheme.ids) + 1, dtype=other.dtype)
-    for one, twin in labels.scheme.mirrored().items():
-        swap[one] = twin
+    for one, opposite in labels.scheme.mirrored().items():
+        swap[one] = opposite
     return labels, [labels, labels.with_array(np.ascontiguousarray(swap[other]))]
 
 
@@ -124,7 +124,7 @@ def assess(
     """
     if len(predictions) != quality.predictions:
         raise ConfigError(
-            f"quality was calibrated with {quality.predictions} predictions a scan, here are "
+            f"quality was calibrated on {quality.predictions} predictions per scan, here are "
             f"{len(predictions)}: segment in the same way, or run condyle quality again"
         )
     evidence = evidence_of(

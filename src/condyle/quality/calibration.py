@@ -1,4 +1,4 @@
-"""The Dice that a label map may be expected to have, learnt on cases whose truth is known.
+"""The Dice that a label map may be expected to have, estimated from cases whose truth is known.
 
 A logistic curve per structure goes from what is known without the truth (`Signs`) to the Dice;
 each sign can only move it one way. About it lies an interval by the jackknife+ of Barber, Candès,
@@ -148,7 +148,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, observations: Iterable[Observation]) -> Self:
-        """The calibration of scans whose truth is known; those without a Dice are passed over.
+        """The calibration of scans whose truth is known; those without a Dice are ignored.
 
         Raises
         ------
@@ -172,8 +172,8 @@ class Calibration:
         for name, groups in by_structure.items():
             if len(groups) < FEWEST:
                 warn(
-                    f"{name} was found in {len(groups)} held-out patients: it takes {FEWEST} to "
-                    "expect its Dice"
+                    f"{name} was found in {len(groups)} held-out patients only: estimating "
+                    f"its Dice takes {FEWEST}"
                 )
                 continue
             curves[name], leaving[name] = _fitted(list(groups.values()))

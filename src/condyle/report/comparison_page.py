@@ -24,7 +24,8 @@ NOTES = {
     "scans and seeds averaged first. The interval holds the mean with 95 % confidence, the "
     "bracket the rank, both from 10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice "
     "against the best model on the same patients, adjusted by Holm for all pairs. What was "
-    "missed, invented or never answered counts as the worst, and is counted under Failed. A volume "
+    "missed, invented or without a prediction counts as the worst, and is counted under Failed. "
+    "A volume "
     "similarity above 1 is too large.",
     "2d": "Every axial slice in which the structure is or was predicted is scored by itself; a "
     "patient's slices are averaged first.",
@@ -92,7 +93,7 @@ def _headline(found: Compared, patients: int) -> str:
         tile(str(len(found.models)), "models compared"),
         tile(str(patients), "patients" if patients > 1 else "patient"),
     ]
-    tiles += [tile(str(len(found.absent)), "models not here")] if found.absent else []
+    tiles += [tile(str(len(found.absent)), "models not available")] if found.absent else []
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
@@ -114,7 +115,7 @@ def _said(found: Compared, patients: int) -> str:
         else:
             said += (
                 f" The difference is significant against {sure} of the other {len(others)}; where "
-                "it is not, these patients cannot tell the two apart."
+                "it is not, no difference was shown on these patients."
             )
     absent = ", ".join(model.name for model in found.absent)
     return said + (f" Not on this machine (see Warnings): {absent}." if absent else "")
@@ -208,10 +209,10 @@ def _curves(found: Compared) -> Iterator[str]:
 
 def _probabilities(found: Compared) -> Iterator[str]:
     """How good probabilities are of the models that have any; engines give label maps alone."""
-    known = {m.name: m.likelihood for m in found.models if m.likelihood.voxels}
+    known = {m.name: m.histogram for m in found.models if m.histogram.voxels}
     if known:
         precision = "Precision over recall, all structures' voxels together"
-        calibration = "How often a structure is there, over how often it is expected"
+        calibration = "Observed frequency of a structure over its predicted probability"
         yield _pair(
             image(probability.precision_recall(known), precision, "chart"),
             image(probability.calibration(known), calibration, "chart"),
@@ -219,7 +220,7 @@ def _probabilities(found: Compared) -> Iterator[str]:
 
 
 def _overlays(found: Compared, place: Place) -> Iterator[str]:
-    """The worst and the best case, as the first, the last and a model between answered."""
+    """The worst and the best case, as the first, the last and a model between predicted."""
     able = [model for model in found.models if model.predictions]
     names = [name for name in found.of_cases() if all(name in m.predictions for m in able)]
     if not able or not names:
@@ -230,13 +231,13 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
         case = place.cases[name]
         truth, scan = case.labels(), case.image()
         for model in drawn:
-            answer = read_labels(model.predictions[name], truth.scheme)
+            predicted = read_labels(model.predictions[name], truth.scheme)
             caption = (
                 f"{word} over all models: {name}, by {model.name}, mean Dice "
                 f"{scores[model.name][name]:.3f}; filled: predicted, outlined: true"
             )
-            yield image(figures.overlay(scan, truth, answer), caption, "cases")
-            if word == "worst" and answer.present() and truth.present():
-                shown = figures.distances(surfaces(answer), surfaces(truth))
+            yield image(figures.overlay(scan, truth, predicted), caption, "cases")
+            if word == "worst" and predicted.present() and truth.present():
+                shown = figures.distances(surfaces(predicted), surfaces(truth))
                 caption = f"{name}, by {model.name}: distance of its surface from the true one"
                 yield image(shown, caption, "surfaces")

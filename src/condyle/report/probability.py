@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import tables
 from condyle.report.charts import FAINT, INK, QUIET, as_written, encoded, narrow, plain, style
 
@@ -22,13 +22,13 @@ ROW_IN = 0.21
 """Height of a name in the key."""
 
 
-def precision_recall(counts: Mapping[str, Likelihood]) -> bytes:
+def precision_recall(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     """A PNG of precision over recall, a line a name, with the average precision of each.
 
     Parameters
     ----------
     counts : name (of a structure, or of a model) -> its voxels by probability. Where there is
-        nothing to find no line is drawn. The axes begin where the curves can be told apart.
+        nothing to find no line is drawn. The axes begin where the curves differ.
     """
     figure, axes = _square("Precision and recall", len(counts))
     shown = {name: c for name, c in counts.items() if c.inside.any()}
@@ -39,13 +39,13 @@ def precision_recall(counts: Mapping[str, Likelihood]) -> bytes:
         corners.append(float(np.minimum(precision, recall).max()))
     low = max(0.0, math.floor(min(corners) * 10 - 1e-9) / 10 - 0.2)  # where curves bend, and more
     axes.set(xlim=(low, 1 + 0.02 * (1 - low)), ylim=(low, 1 + 0.02 * (1 - low)))
-    axes.set_xlabel("recall: part of the truth that is found", color=QUIET)
-    axes.set_ylabel("precision: part of the found that is true", color=QUIET)
+    axes.set_xlabel("recall: part of the truth that is predicted", color=QUIET)
+    axes.set_ylabel("precision: part of the prediction that is true", color=QUIET)
     _key(figure, axes, {n: f"AP {c.average_precision:.3f}" for n, c in shown.items()})
     return encoded(figure)
 
 
-def calibration(counts: Mapping[str, Likelihood]) -> bytes:
+def calibration(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     """A PNG of how often a structure is there over how often it is expected, a line a name.
 
     Parameters
@@ -67,8 +67,8 @@ def calibration(counts: Mapping[str, Likelihood]) -> bytes:
         size = 8 + 10 * np.log10(voxels)
         axes.scatter(expected, observed, s=size, color=colour, zorder=3, edgecolors="white")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_xlabel("expected: what the network says", color=QUIET)
-    axes.set_ylabel("observed: how often it is so", color=QUIET)
+    axes.set_xlabel("expected: the predicted probability", color=QUIET)
+    axes.set_ylabel("observed: the structure's frequency", color=QUIET)
     _key(figure, axes, {n: f"ECE {c.calibration_error:.3f}" for n, c in shown.items()})
     return encoded(figure)
 

@@ -1,4 +1,4 @@
-"""Several networks trained on the same folds, judged on the same patients, and set side by side."""
+"""Several networks trained on the same folds, scored on the same patients and compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from condyle.jobs.job import Job, Progress, verb, warn
 from condyle.jobs.outputs import write_text
 from condyle.jobs.records import OutputFolder, Record
 from condyle.measure.evaluate import failed_case
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import score_slices
 from condyle.networks import NetworkName
 from condyle.prepare.splits import fold_of
@@ -31,7 +31,7 @@ from condyle.report.comparison_page import write_comparison
 from condyle.report.comparison_tables import Model, Place
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment, read_csv
-from condyle.workflows.training.probabilities import read_likelihood
+from condyle.workflows.training.probabilities import read_histograms
 from condyle.workflows.training.support import require_supported, without_unused
 from condyle.workflows.training.train import train
 
@@ -76,9 +76,9 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
                 require_supported(experiment)
                 fold = fold_of(dataset, number, experiment.training.seed)
                 settings = experiment.model_dump(mode="json", exclude={"device", "dataset", "log"})
-                told = json.dumps([settings, fold.train, fold.validation, fold.test])
+                text = json.dumps([settings, fold.train, fold.validation, fold.test])
                 name = re.sub(r"[^\w.-]+", "-", experiment.network.name)
-                digest = hashlib.sha256(told.encode()).hexdigest()[:10]
+                digest = hashlib.sha256(text.encode()).hexdigest()[:10]
                 folder = out / "runs" / f"{name}_fold{number}_seed{seed}_{digest}"
                 found.append(Trial(model, experiment, folder, dataset.select(fold.test)))
     return found
@@ -106,7 +106,7 @@ def compare(request: CompareRequest, job: Job) -> Compared:
     out, comparison = request.out, Comparison.read(request.experiment)
     before = out / "comparison.json"
     if out.exists() and any(out.iterdir()) and not before.exists():
-        raise OutputError(f"{out} holds something else: choose another `out`")
+        raise OutputError(f"{out} holds other files: choose another `out`")
     _planned(request, job)
     write_text(before, comparison.model_dump_json(indent=2) + "\n")
     with job.logged(RunFolder(out).log):
@@ -162,8 +162,8 @@ def _gather(request: CompareRequest, records: Sequence[Record], folder: OutputFo
         elif record.state == "failed":
             failed[trial.folder] = record.reason
             warnings.append(
-                f"{trial.model} failed on fold {trial.experiment.fold}, which counts as the worst "
-                f"for its patients: {record.reason}"
+                f"{trial.model} failed on fold {trial.experiment.fold} and is scored with the "
+                f"worst values for its patients: {record.reason}"
             )
     models = [
         Model(name, absent=absent[name])
@@ -195,20 +195,18 @@ BATCH = Batch(
 
 
 def _require_patients(planned: list[Trial]) -> None:
-    """Refuse folds that judge nobody, or somebody twice."""
-    judged: dict[tuple[str, int], list[str]] = {}
+    """Refuse folds that have no test cases, or a patient twice."""
+    tested: dict[tuple[str, int], list[str]] = {}
     for trial in planned:
         if not trial.held_out:
-            raise ConfigError(
-                f"fold {trial.experiment.fold} holds no case out: there is nobody to compare on"
-            )
+            raise ConfigError(f"fold {trial.experiment.fold} has no test cases to compare on")
         key = trial.model, trial.experiment.training.seed
-        judged.setdefault(key, []).extend(case.id for case in trial.held_out)
-    twice = sorted({name for names in judged.values() for name in names if names.count(name) > 1})
+        tested.setdefault(key, []).extend(case.id for case in trial.held_out)
+    twice = sorted({name for names in tested.values() for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"case {twice[0]} is held out in more than one of the folds: a patient counts once; "
-            "give folds that share no held-out case"
+            f"case {twice[0]} is a test case in more than one of the folds, and each patient may "
+            "count only once: give folds with different test cases"
         )
 
 
@@ -222,7 +220,7 @@ def _require_known(name: str) -> None:
 
 def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model:
     """A model with the figures of all its trainings."""
-    model, likelihood = Model(name), Likelihood.none()
+    model, histogram = Model(name), ProbabilityHistogram.none()
     for trial in trials:
         folder = RunFolder(trial.folder)
         patients = {case.id: case.patient for case in trial.held_out}
@@ -235,8 +233,8 @@ def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model
             rows, slices = (read_csv(one) for one in (folder.metrics, folder.slice_metrics))
             if folder.history.is_file():
                 model.histories.append(read_csv(folder.history))
-            for count in read_likelihood(trial.folder).values():
-                likelihood += count
+            for count in read_histograms(trial.folder).values():
+                histogram += count
             found = folder.predictions
             model.predictions.update(
                 {case: p for case in patients if (p := found / f"{case}.nii.gz").is_file()}
@@ -244,7 +242,7 @@ def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model
         model.runs.append(run)
         for known, new in ((model.rows, rows), (model.slices, slices)):
             known.extend({**key, "patient": patients[row["case"]], **row} for row in new)
-    return replace(model, likelihood=likelihood)
+    return replace(model, histogram=histogram)
 
 
 def _worst(cases: tuple[Case, ...]) -> tuple[list[Row], list[Row]]:

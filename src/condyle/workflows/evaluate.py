@@ -26,7 +26,7 @@ from condyle.prepare.splits import held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
-from condyle.workflows.training.probabilities import read_likelihood
+from condyle.workflows.training.probabilities import read_histograms
 
 __all__ = ["BATCH", "Evaluated", "Scores", "TrainingSummary", "evaluate", "evaluate_run"]
 
@@ -45,7 +45,7 @@ class TrainingSummary:
     ----------
     data : names and values: cases of each part of the fold, where the weights came from, ...
     history : a row an epoch, as in history.csv.
-    parameters : how many numbers of the network are learnt; None where nobody can say.
+    parameters : how many trainable parameters the network has; None where that is not known.
     seconds : of fitting and choosing, over all the times that the training was gone on with.
     seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
     """
@@ -62,7 +62,7 @@ def evaluate_run(
     predictions: Mapping[str, Path],
     run: RunFolder,
     experiment: Experiment,
-    learnt: TrainingSummary,
+    training: TrainingSummary,
     job: Job,
 ) -> list[Row]:
     """Score what a run predicted for test cases, into its folder; gives the summary's rows.
@@ -74,23 +74,23 @@ def evaluate_run(
     scores = Scores.of(found)
     with written_together():
         _write_scores(scores, run.path)
-        write_bytes(run.curves, figures.curves(learnt.history))
+        write_bytes(run.curves, figures.curves(training.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
-        data=learnt.data,
+        data=training.data,
         rows=scores.rows,
         summary=scores.summary,
-        history=learnt.history,
+        history=training.history,
         pictures=_pictures(cases, scores.rows, predictions, job),
-        likelihood=read_likelihood(run.path),
+        histograms=read_histograms(run.path),
         environment=environment(),
         warnings=[warned.sentence for warned in job.warnings],
         files={file.name: file.name for file in run.linked},
     )
     write_report(report, run.report)
-    cost = {key: value for key, value in vars(learnt).items() if key not in ("data", "history")}
+    cost = {key: value for key, value in vars(training).items() if key not in ("data", "history")}
     run.finish(cost | {"warnings": list(report.warnings)})
     return scores.summary
 
@@ -124,7 +124,7 @@ def _score(
     truth = truth_of()
     try:
         if predicted is None:
-            raise CondyleError("there is no prediction")
+            raise CondyleError("the prediction is missing")
         labels = read_labels(predicted, truth.scheme)
         found = score_case(truth, labels, tolerance_mm)
     except CondyleError as error:
@@ -180,7 +180,7 @@ def _tasks(request: EvaluateRequest, job: Job) -> list[Task]:
             f"predictions are called {_some(files)}, cases {_some(truths)}"
         )
     if strangers:
-        warn(f"predictions of no case here are passed over: {_some(strangers)}")
+        warn(f"predictions without a case are ignored: {_some(strangers)}")
     tasks: list[Task] = []
     for name, (truth, read) in truths.items():
         inputs = tuple(path for path in (truth, files.get(name)) if path)
@@ -223,7 +223,7 @@ def _truths(labels: Path, fold: int | None) -> Truths:
         return {case.id: (case.label, case.labels) for case in cases}
     files = {scan_name(path): path for path in find_scans(labels)}
     if not files:
-        raise DatasetError(f"there is no label map in {labels}")
+        raise DatasetError(f"no label maps found in {labels}")
     return {name: (path, partial(read_named, path)) for name, path in files.items()}
 
 

@@ -32,7 +32,7 @@ from condyle.quality.embedding import TrainingEmbeddings, embed
 from condyle.refine import refined
 from condyle.runs.folder import RunFolder
 
-__all__ = ["Learnt", "observed", "quality", "trained_on", "variants"]
+__all__ = ["CalibrationSummary", "observed", "quality", "trained_on", "variants"]
 
 
 POINTS = 100
@@ -42,17 +42,17 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What was learnt: a row a structure."""
+class CalibrationSummary:
+    """How well expected and true Dice agree: a row a structure."""
 
     rows: list[Row]
 
 
 @verb
-def quality(request: QualityRequest, job: Job) -> Learnt:
-    """Learn on test cases how far to trust a run's segmenter, and store it with its weights.
+def quality(request: QualityRequest, job: Job) -> CalibrationSummary:
+    """Calibrate on test cases how far to trust a run's segmenter, and store it with its weights.
 
-    Cases and patients that were trained on are passed over. Each case is also damaged in several
+    Cases and patients that were trained on are ignored. Each case is also damaged in several
     ways. What is compared (planes, mirror images, runs) `segment --quality` then wants as well.
 
     Returns
@@ -88,7 +88,7 @@ def quality(request: QualityRequest, job: Job) -> Learnt:
             labels, predictions = refined(labels, segmenter.refinement), len(compared)
             found = evidence_of(segmenter, anatomy, embeddings, channels, labels, compared, device)
             seen += observed(case.patient, truth, labels, found.signs)
-    learnt = Quality(
+    made = Quality(
         Calibration.fit(seen),
         anatomy,
         embeddings,
@@ -96,8 +96,8 @@ def quality(request: QualityRequest, job: Job) -> Learnt:
         tuple(case.id for case in cases),
         ensemble.signature(predictor.options),
     )
-    store_quality(run, segmenter, learnt)
-    return Learnt(_summary(learnt, seen))
+    store_quality(run, segmenter, made)
+    return CalibrationSummary(_summary(made, seen))
 
 
 def variants(
@@ -147,7 +147,7 @@ def _held_out(
 ) -> tuple[Case, ...]:
     """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
     trained = {case for one in members for case in one.training.train}
-    learnt = [case for case in home.cases if case.id in trained]
+    training = [case for case in home.cases if case.id in trained]
     if given is None:
         if fold is not None:
             raise ConfigError("`fold` needs a `dataset`, whose fold it is")
@@ -155,13 +155,16 @@ def _held_out(
     else:
         dataset = open_dataset(given)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
-    known = {case.id for case in learnt}
-    patients = {case.patient for case in learnt}
+    known = {case.id for case in training}
+    patients = {case.patient for case in training}
     if dataset.root.resolve() != home.root.resolve():
         patients = set[str]()  # another data set may call its own patients so
     left = tuple(x for x in cases if x.id not in known and x.patient not in patients)
     if len(left) < len(cases):
-        warn(f"{len(cases) - len(left)} cases of {given or home.root} were trained on: passed over")
+        warn(
+            f"{len(cases) - len(left)} cases of {given or home.root} were trained on and are left "
+            "out"
+        )
     return left
 
 

@@ -21,24 +21,24 @@ from condyle.errors import (
 __all__ = ["EXIT_CODES", "VERBS", "app", "main"]
 
 VERBS = {
-    "demo": "The whole road on phantoms, in minutes: data, training, test scores, surfaces.",
-    "import": "Turn scans and their masks, or a data set of another layout, into one to train on.",
+    "demo": "Run every step on phantoms, in minutes: data, training, test scores, surfaces.",
+    "import": "Make a training data set of scans and masks, or of a data set in another layout.",
     "check": "Check a data set for problems before training.",
     "plan": "Show the network, patch and batch size that `train` would choose, with reasons.",
     "train": "Train a segmenter on a data set's fold, and score it on the test cases.",
     "segment": "Segment scans; each result lies on its scan's own grid.",
-    "refine": "Clean label maps; or choose the cleaning for a segmenter.",
+    "refine": "Clean label maps; or choose the steps for a segmenter.",
     "evaluate": "Score predictions against the truth, case by case and structure by structure.",
     "compare": "Train several networks on the same folds; rank them, and test the differences.",
     "mesh": "Turn label maps into surfaces in millimetres.",
     "features": "Compare the regions of scans by deep features.",
-    "quality": "Learn on test cases how far to trust a segmenter.",
+    "quality": "Calibrate on test cases how far to trust a segmenter.",
     "runs": "List the runs below folders: settings, patients, training time, Dice.",
-    "networks": "List the networks that can be built, and whether their weights are here.",
+    "networks": "List the available networks, and whether their weights are on this machine.",
     "presets": "List the presets: the studies whose settings are built in.",
-    "doctor": "Show what this machine has: processor, versions, weights, what runs fast.",
+    "doctor": "Show this machine's processor, versions, weights and fast precisions.",
     "export": "Write a trained network for other programs.",
-    "import-weights": "Take the tensors out of a checkpoint; or import a trained nnU-Net.",
+    "import-weights": "Convert a checkpoint to safetensors; or import a trained nnU-Net.",
 }
 """Verb -> what it does, in the order of the work; a file of this folder each."""
 
@@ -48,7 +48,7 @@ HUNGRY = {"plan", "train", "compare", "segment", "quality", "demo"}
 EXIT_CODES: dict[type[Exception], int] = {
     TrainingPaused: 0, Cancelled: 130, EngineFailed: 1, TrainingFailed: 1, WorkerDied: 1,
 }  # fmt: skip
-"""Of the errors that the user cannot mend; all others are 2."""
+"""Of the errors that the user cannot fix; all others are 2."""
 
 
 def _app() -> App:
@@ -62,7 +62,7 @@ def _app() -> App:
     for name, does in VERBS.items():
         file = name.replace("-", "_") + ("_" if name == "import" else "")
         made.command(f"condyle.app.cli.{file}:command", name=name, help=does)
-    inflate = App(name="inflate", help="From 2D networks to 3D ones, proved.")
+    inflate = App(name="inflate", help="Check networks that are inflated from 2D to 3D.")
     inflate.command("condyle.app.cli.check_inflation:command", name="check")
     made.command(inflate)
     return made
@@ -72,7 +72,7 @@ app = _app()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 the user can mend it, 1 we must, 130 interrupted."""
+    """Run one command and exit: 0 done, 2 the user can fix it, 1 our bug, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
@@ -105,7 +105,8 @@ def _run(given: list[str], debug: bool) -> int:
         if debug:
             raise
         complain(
-            f"this is a mistake in Condyle, not in your data ({type(error).__name__}: {error}); "
+            f"this is a bug in Condyle, not a problem of your data ({type(error).__name__}: "
+            f"{error}); "
             "run it again with --debug and send us what it prints"
         )
         return 1

@@ -9,14 +9,14 @@ from condyle.app.cli.show import say, show_table
 from condyle.config.requests import QualityRequest
 
 if TYPE_CHECKING:
-    from condyle.workflows.quality import Learnt
+    from condyle.workflows.quality import CalibrationSummary
 
 __all__ = ["command"]
 
 
-def show(request: QualityRequest, done: Learnt) -> None:
-    """Print what was learnt."""
-    show_table("expected Dice, as learnt on test cases and on damaged copies of them", done.rows)
+def show(request: QualityRequest, done: CalibrationSummary) -> None:
+    """Print the calibration."""
+    show_table("expected Dice, from test cases and damaged copies of them", done.rows)
     say(f"stored with the segmenter of {request.run}: `condyle segment --quality` uses it")
 
 

@@ -148,12 +148,12 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)
     if rows:
-        show_table("held-out cases, mean ± standard deviation", rows)
+        show_table("test cases, mean ± standard deviation", rows)
     say(f"more in {where}")
 
 
 def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
-    """Print what a check found; 2 if there is an error that no copy was mended of, else 0."""
+    """Print what a check found; 2 if an error was found and not repaired in a copy, else 0."""
     rows: list[dict[str, Any]] = []
     for finding in findings:
         row = {"": finding.severity, "case": finding.case, "what": finding.what}
@@ -166,7 +166,7 @@ def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
         say(f"{dataset}: nothing wrong found")
     else:
         say(f"{dataset}: {len(errors)} errors, {len(findings) - len(errors)} warnings")
-    for outcome in ("mended", "left out", "left"):
+    for outcome in ("repaired", "left out", "left"):
         count = sum(finding.outcome == outcome for finding in findings)
         if count:
             say(f"{outcome}: {count}")
@@ -178,7 +178,7 @@ def show_segmented(done: Segmented, out: Path) -> int:
     by = f", computed by {' and '.join(done.computed_by)}" if done.computed_by else ""
     say(f"{len(done.written)} label maps written into {out}{by}")
     for reasons in done.doubtful.values():
-        say(f"look at {reasons}")
+        say(f"check {reasons}")
     for name, reason in done.failed.items():
         complain(f"{name} failed: {reason}")
     return 2 if done.failed else 0

@@ -84,19 +84,19 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         Path(f"{filename}.part").replace(filename)
 
     def go_on(self, latest):
-        """Be as an interrupted training was after its last epoch; what was told of it."""
+        """Be as an interrupted training was after its last epoch; the stored state."""
         self.load_checkpoint(str(latest))
-        told = json.loads(latest.with_name(PROGRESS).read_text())
-        self.rows = told["rows"][: self.current_epoch]
-        self.steps, self.seconds = self.rows[-1]["step"], told["seconds"]
-        return told
+        state = json.loads(latest.with_name(PROGRESS).read_text())
+        self.rows = state["rows"][: self.current_epoch]
+        self.steps, self.seconds = self.rows[-1]["step"], state["seconds"]
+        return state
 
-    def run_training(self, **told):
+    def run_training(self, **state):
         """Train until the epochs, or the seconds, are over.
 
         Parameters
         ----------
-        told : what an interrupted training shall find again.
+        state : what an interrupted training shall find again.
         """
         plot, self.logger.plot_progress_png = self.logger.plot_progress_png, lambda *_: None
         self.started = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
@@ -113,7 +113,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
                 looks = max(2, len(losses) // (5 if self.seconds is None else 20))
                 seen = [self.validation_step(next(self.dataloader_val)) for _ in range(looks)]
                 self.on_validation_epoch_end(seen)
-            self.note(told)
+            self.note(state)
             self.on_epoch_end()
         self.num_epochs = self.current_epoch
         plot(self.output_folder)
@@ -142,7 +142,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
             return steps >= self.num_iterations_per_epoch
         return steps > 0 and self.used() >= min((self.current_epoch + 1) / ROUNDS, 1.0)
 
-    def note(self, told):
+    def note(self, state):
         """Add what the epoch gave to the history."""
         values = {name: float(self.logger.get_value(key, step=-1)) for name, key in LOGGED.items()}
         values["rate"] = self.optimizer.param_groups[0]["lr"]
@@ -150,8 +150,8 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         row = {"epoch": self.current_epoch, "step": self.steps, "seconds": round(seconds, 2)}
         self.rows.append(row | values)
         file = Path(self.output_folder) / PROGRESS
-        told = {**told, "rows": self.rows, "seconds": self.seconds}
-        file.with_suffix(".part").write_text(json.dumps(told))
+        state = {**state, "rows": self.rows, "seconds": self.seconds}
+        file.with_suffix(".part").write_text(json.dumps(state))
         file.with_suffix(".part").replace(file)
 
 
@@ -196,7 +196,7 @@ def trained(job, device):
     trainer.num_epochs = job["epochs"] or trainer.num_epochs
     trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
     trainer.on_train_start()
-    fates = take(trainer.network, base["network_weights"], start["classes"]) if base else []
+    tensors = take(trainer.network, base["network_weights"], start["classes"]) if base else []
     chosen = {}
     if latest:
         chosen = trainer.go_on(latest)
@@ -217,7 +217,7 @@ def trained(job, device):
         "mirror": mirror,
         "model": str(home.parent),
         "history": rows,
-        "fates": fates,
+        "tensors": tensors,
         "parameters": parameters,
         "seconds": rows[-1]["seconds"],
         **found,
@@ -232,7 +232,7 @@ def prepared(job, raw, folder):
     )
 
     number, workers = job["dataset"], job["workers"]
-    say("looking at the scans")
+    say("reading the scans")
     extract_fingerprints([number], num_processes=workers)
     if job.get("start"):
         plans = json.loads((Path(job["start"]["model"]) / "plans.json").read_text())
@@ -274,24 +274,26 @@ def take(network, given, classes):
     ----------
     classes : new class -> the old ones that make it; those of none start from random numbers.
     """
-    new, fates = network.state_dict(), []
+    new, tensors = network.state_dict(), []
     for name, tensor in new.items():
         old = given.get(name)
-        fate = "kept"
+        outcome = "kept"
         if old is None or old.shape[1:] != tensor.shape[1:]:
-            fate = "anew"
+            outcome = "new"
         elif LAST in name:
-            fate = "adapted"
+            outcome = "adapted"
             tensor[0] = old[0]
             for number, others in classes.items():
                 tensor[int(number)] = old[list(others)].mean(dim=0)
         elif old.shape != tensor.shape:
-            fate = "anew"
+            outcome = "new"
         else:
             tensor.copy_(old)
-        fates.append({"tensor": name, "shape": "x".join(map(str, tensor.shape)), "fate": fate})
+        tensors.append(
+            {"tensor": name, "shape": "x".join(map(str, tensor.shape)), "outcome": outcome}
+        )
     network.load_state_dict(new)
-    return fates
+    return tensors
 
 
 def seconds_for_fitting(trainer, job):

@@ -61,7 +61,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
     Raises
     ------
     UnreadableFile, GeometryError
-        If there is no or more than one segmentation, or its frames are no even stack.
+        If there is no or more than one segmentation, or its frames do not form an even stack.
     OverlapError, LabelError
         If segments overlap or share a name, or are fractions that are not probabilities.
     """
@@ -81,7 +81,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
             {s.name: s.id for s in segments}, {s.name: s.colour for s in segments}
         )
         if data.SegmentationType == "FRACTIONAL":
-            warn(f"{file} holds probabilities: what is above one half was taken")
+            warn(f"{file} holds probabilities: voxels above 0.5 were taken")
         for grid in _grids(path, data, frames):
             planes = _planes(grid, frames)
             if planes is not None:
@@ -220,8 +220,8 @@ def _painted(
     if shared.any():
         raise OverlapError(
             f"{file} holds segments that overlap in {np.count_nonzero(shared)} voxels, and a label "
-            "map gives a voxel one label: mend them in 3D Slicer, or export one mask a segment and "
-            "merge those with an overlap policy"
+            "map gives a voxel one label: separate them in 3D Slicer, or export one mask a segment "
+            "and merge those with an overlap policy"
         )
     return whole_numbers(numbers, str(file))
 

@@ -7,7 +7,7 @@ A kernel W of a 2D layer becomes a deeper one, the slices of which are
 - ``scale``: a_t W with weights a_t that are positive and sum to 1 (triangular, Gaussian, given),
 - ``acs``: a third of the kernels each in the axial, coronal and sagittal plane (arXiv:1911.10477).
 
-On an input that does not change along the depth, the first three give the 2D network's answer in
+On an input that does not change along the depth, the first three give the 2D network's output in
 every slice, at the ends too, since the depth is padded by its ends; `networks.proof` measures it.
 """
 
@@ -328,7 +328,7 @@ def _adaptive_pool(kind: type[nn.Module], layer: Any, rule: Rule) -> nn.Module:
 
 def _squeeze(layer: nn.Module, rule: Rule) -> nn.Module:
     if getattr(layer, "add_maxpool", False):
-        raise ConfigError("a squeeze that also takes the maximum cannot be inflated")
+        raise ConfigError("squeeze-and-excitation with max pooling cannot be inflated")
     inner = {
         n: _inflated(child, n, lambda _name, _enlarges: rule) for n, child in layer.named_children()
     }

@@ -1,4 +1,4 @@
-"""Inflated networks that answer the same with a third of the work, for weights that stay.
+"""Inflated networks that give the same output with a third of the work, for weights that stay.
 
 A kernel inflated by `average`, `scale` or `center` is one plane times a number a slice. So its
 convolution is that plane's, slice by slice, and a weighted sum of neighbouring slices; the two
@@ -46,7 +46,7 @@ def separated(module: nn.Module) -> nn.Module:
 
 
 def _split(layer: DeepConv3d) -> nn.Module:
-    """The layer in two parts, or itself where its kernel is no product."""
+    """The layer in two parts, or itself where its kernel is not a product."""
     slices = layer.weight.detach().movedim(2 + layer.at, 0)
     if len(slices) == 1:
         return layer

@@ -127,7 +127,7 @@ def plan_training(
         reasons += [why, pace]
         if steps is None or steps >= FEWEST_STEPS or name == candidates[-1][0]:
             break
-        reasons.append(f"that is too slow: {name} needs {FEWEST_STEPS} steps to be worth its time")
+        reasons.append(f"too slow: {name} needs {FEWEST_STEPS} steps to pay off")
     assert network is not None
     for reason in reasons:
         job.note(f"plan: {reason}")
@@ -168,25 +168,25 @@ def _candidates(
                 f"training.hard_slices is for networks that see slices, and {name} sees volumes: "
                 f"take `network` {name.removeprefix('3d:')}, or leave hard_slices out"
             )
-        return [(name, f"network {name}, as asked")]
+        return [(name, f"network {name}, as set")]
     if weights.is_dir():
         name = Segmenter.load(weights).name
         return [(name, f"network {name}, as in {weights}")]
     shape = scans.seen.shape
     size = "x".join(f"{side:.0f}" for side in shape)
-    flat = f"network {FLAT}: pretrained on photographs, it learns slices from few scans"
+    flat = f"network {FLAT}: pretrained on photographs, it needs few scans"
     if experiment.training.hard_slices or plane:
-        return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} asks for slices")]
+        return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} needs slices")]
     if math.prod(shape) > LARGEST_PATCH[3]:
-        return [(FLAT, f"{flat}; scans of {size} voxels are too large to be seen whole in 3D")]
-    return [(DEEP, f"network {DEEP}: scans of {size} voxels are seen whole"), (FLAT, flat)]
+        return [(FLAT, f"{flat}; scans of {size} voxels do not fit whole into a 3D sample")]
+    return [(DEEP, f"network {DEEP}: scans of {size} voxels fit whole into a sample"), (FLAT, flat)]
 
 
 def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | None) -> Experiment:
     """With a preparation that suits the scans, or the one that earlier weights were fitted to."""
     if (given := experiment.preparation) is not None:
         return experiment.changed(preparation=given.changed(plane=plane or given.plane))
-    if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
+    if Path(experiment.network.weights).is_dir():  # its weights belong to their own recipe
         earlier = Segmenter.load(Path(experiment.network.weights))
         return experiment.changed(preparation=earlier.by_recipe.settings)
     spatial = NetworkName.parse(experiment.network.name).spatial
@@ -263,7 +263,7 @@ def _with_batch(
         share, seconds, steps = 2 * share, 2 * seconds, steps / 2
     batch = training.batch or share * processes
     pace = (
-        f"a step of {batch} samples of {'x'.join(map(str, sides))} takes some {seconds:.2g} s and "
+        f"a step of {batch} samples of {'x'.join(map(str, sides))} takes about {seconds:.2g} s and "
         f"{(fixed + a_sample * share) / 2**30:.1f} GiB of {free / 2**30:.0f}"
     )
     if steps is not None:

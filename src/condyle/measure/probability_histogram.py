@@ -3,7 +3,7 @@
 All voxels of all cases are counted together, each as much as any other, into bins of probability;
 curves and figures come from these counts, so cases, folds and processes can be counted apart and
 added. Voxels that nobody labelled are not counted. Probabilities are taken in half precision, in
-which networks' answers are kept.
+which networks' probabilities are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from condyle.errors import ConfigError, GridMismatch
 
-__all__ = ["EDGES", "Likelihood", "PrecisionRecall", "Reliability"]
+__all__ = ["EDGES", "ProbabilityHistogram", "PrecisionRecall", "Reliability"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,7 +53,7 @@ class Reliability(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Likelihood:
+class ProbabilityHistogram:
     """Voxels of a structure, and others, by the probability that a network gave to it.
 
     Parameters
@@ -64,7 +64,7 @@ class Likelihood:
 
     Examples
     --------
-    >>> counts = Likelihood.count([True, True, False, False], [0.9, 0.4, 0.6, 0.0])
+    >>> counts = ProbabilityHistogram.count([True, True, False, False], [0.9, 0.4, 0.6, 0.0])
     >>> round(counts.average_precision, 3)
     0.833
     >>> (counts + counts).voxels
@@ -104,7 +104,8 @@ class Likelihood:
         seen = np.ones_like(there) if known is None else np.asarray(known, bool)
         if not there.shape == given.shape == seen.shape:
             raise GridMismatch(
-                f"truth, probabilities and what is known have shapes {there.shape}, {given.shape} "
+                f"truth, probabilities and labelled voxels have shapes {there.shape}, "
+                f"{given.shape} "
                 f"and {seen.shape}; bring them to one grid first"
             )
         every, inside = np.zeros(len(HALVES), np.int64), np.zeros(len(HALVES), np.int64)
@@ -113,7 +114,9 @@ class Likelihood:
             mask, p, kept = (array[at : at + AT_ONCE] for array in flat)
             bits = np.abs(p[kept].astype(np.float16)).view(np.uint16)  # abs: -0 is 0 too
             if bits.size and (bits.max() >= len(HALVES) or p[kept].min() < 0):
-                raise ConfigError("a probability is a number from 0 to 1, not below, above or nan")
+                raise ConfigError(
+                    "a probability is a number from 0 to 1, got a value below 0, above 1 or nan"
+                )
             every += np.bincount(bits, minlength=len(HALVES))
             inside += np.bincount(bits[mask[kept]], minlength=len(HALVES))
         n = len(EDGES) - 1
@@ -122,8 +125,8 @@ class Likelihood:
         )
         return cls(binned[0].astype(np.int64), binned[1].astype(np.int64), binned[2])
 
-    def __add__(self, other: Likelihood) -> Likelihood:
-        return Likelihood(
+    def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
+        return ProbabilityHistogram(
             self.inside + other.inside, self.outside + other.outside, self.total + other.total
         )
 
@@ -152,7 +155,7 @@ class Likelihood:
         """Mean precision, 0 to 1, weighted by the recall that each threshold adds.
 
         The area under the curve of precision over recall as steps (scikit-learn's definition), of
-        all voxels together; within a bin voxels are not told apart, which changes it by less than
+        all voxels together; voxels of one bin are not distinguished, which changes it by less than
         0.002. nan where the structure is nowhere.
         """
         if not self.inside.any():
