@@ -353,7 +353,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(two_bones, tmp_pat
     with pytest.raises(LabelError, match="no surface to write"):
         write([], tmp_path / "knee.ply")
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write(two_bones, tmp_path / "file" / "knee.ply")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

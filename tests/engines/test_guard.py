@@ -10,7 +10,9 @@ from condyle.engines.names import EngineName
 from condyle.engines.nnunet import Trained
 from condyle.engines.totalsegmentator import Part, Task
 from condyle.io import open_dataset, read_labels, write
+from condyle.jobs.job import Job
 from condyle.prepare.splits import fold_of
+from condyle.runs.folder import RunFolder
 from condyle.workflows.training import train_engine as engines
 
 CLASSES = {1: "ball", 2: "box"}
@@ -35,7 +37,7 @@ def test_fine_tuning_counts_where_it_is_better_on_validation_cases(
     name, out = "totalsegmentator:finetune:trunk_cavities", tmp_path / "run"
     experiment = Experiment.parse({"dataset": str(toy), "network": {"name": name}})
     dataset = open_dataset(toy)
-    fold = fold_of(dataset, experiment)
+    fold = fold_of(dataset, 0)
     part = Part(tmp_path, "", True, "nnUNetTrainer", "3d_fullres", {})
     task = Task("trunk_cavities", CLASSES, (part,), ())
 
@@ -52,7 +54,7 @@ def test_fine_tuning_counts_where_it_is_better_on_validation_cases(
     monkeypatch.setattr(engines.totalsegmentator, "model_of", lambda part: part.folder)
     monkeypatch.setattr(engines._Work, "trained", learnt)
     work = engines._Work(
-        experiment, EngineName.parse(name), dataset, fold, out, 0.0, lambda *_: None, task
+        experiment, EngineName.parse(name), dataset, fold, RunFolder(out), 0.0, Job(), task
     )
     outcome = engines.by_totalsegmentator(work)
     assert outcome.data["predictions"] == ("fine-tuned" if better else "zero-shot")

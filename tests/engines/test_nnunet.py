@@ -36,7 +36,7 @@ def run(request, nnunet, toy, tmp_path_factory):
          "training": {"epochs": 3, "steps": 12}}
     )  # fmt: skip
     heard = []
-    train(TrainRequest.of(experiment, out), Job(on_progress=lambda *said: heard.append(said)))
+    train(TrainRequest.of(experiment, out), Job(on_progress=heard.append))
     assert {"planning", "preprocessing", "training", "segmenting"} <= {said[0] for said in heard}
     return out
 
@@ -141,7 +141,7 @@ def test_a_training_that_is_killed_goes_on_from_its_last_epoch(nnunet, toy, tmp_
     heard = []
     train(
         TrainRequest.of(experiment, out, resume=True),
-        Job(on_progress=lambda *said: heard.append(said[0])),
+        Job(on_progress=lambda progress: heard.append(progress.stage)),
     )
     assert not {"planning", "preprocessing", "writing for nnU-Net"} & set(heard)
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from condyle.app.cli.main import EXIT_CODES
 from condyle.engines import process
 from condyle.engines.process import CHILDREN, Child, fitted, require, versions
 from condyle.errors import ConfigError, EngineFailed, MissingExtra, OutOfMemory
+from condyle.jobs.job import Job, Progress
 
 START = f"import os, signal, subprocess, sys, time\nsys.path.insert(0, {str(CHILDREN)!r})\n"
 START += "from speech import run, say\n"
@@ -33,7 +35,7 @@ def child(tmp_path, monkeypatch):
 
 def told_by(child, job=None):
     heard = []
-    return child.run(job or {}, lambda *said: heard.append(said)), heard
+    return child.run(job or {}, Job(on_progress=heard.append)), heard
 
 
 def is_alive(pid, seconds=10.0):
@@ -55,7 +57,7 @@ def test_a_child_gets_its_job_and_gives_its_result(child):
         child("say('step', 0.5, 'half')\nreturn {'twice': 2 * job['n']}"), {"n": 4}
     )
     assert done == {"twice": 8}
-    assert heard == [("step", 0.5, "half")]
+    assert heard == [Progress("step", 0.5, words="half")]
 
 
 def test_what_it_says_besides_is_kept_in_its_log(child, tmp_path):
@@ -66,7 +68,7 @@ def test_what_it_says_besides_is_kept_in_its_log(child, tmp_path):
 def test_a_crash_gives_its_reason_in_one_sentence(child):
     with pytest.raises(EngineFailed, match="Engine failed: ValueError: no such plan") as caught:
         told_by(child("print('before')\nraise ValueError('no such plan')"))
-    assert caught.value.exit_code == 1
+    assert EXIT_CODES[type(caught.value)] == 1
     assert "before" in caught.value.__notes__[0]
     assert "\n" not in str(caught.value)
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from condyle.app.cli.main import EXIT_CODES
 from condyle.config import Experiment
 from condyle.config.requests import TrainRequest
 from condyle.engines import process
@@ -35,7 +36,7 @@ def test_an_engine_that_crashes_leaves_nothing_behind(toy, tmp_path, monkeypatch
     monkeypatch.setattr(process, "CHILDREN", tmp_path)
     with pytest.raises(EngineFailed, match="nnU-Net failed: RuntimeError: no such luck") as caught:
         train(TrainRequest.of(experiment(toy), tmp_path / "run"))
-    assert caught.value.exit_code == 1
+    assert EXIT_CODES[type(caught.value)] == 1
     assert not (tmp_path / "run").exists()
 
 

@@ -16,6 +16,7 @@ from condyle.engines.names import EngineName
 from condyle.engines.totalsegmentator import Part, fetch, mapping, owners
 from condyle.errors import ConfigError, UnknownName, WeightsError
 from condyle.io import open_dataset, read_labels
+from condyle.jobs.job import Job
 from condyle.workflows.training.train import train
 
 CLASSES = dict(
@@ -102,15 +103,11 @@ def part(home, url):
     return Part(home / "Dataset343_toy", f"{url}/Dataset343_toy.zip", False, "t", "3d_fullres", {})
 
 
-def nobody(*_):
-    pass
-
-
 def test_weights_are_downloaded_whole(server, tmp_path):
     folder, url = server
     with zipfile.ZipFile(folder / "Dataset343_toy.zip", "w") as archive:
         archive.writestr("Dataset343_toy/model/plans.json", "{}")
-    fetch([part(tmp_path / "home", url)], nobody)
+    fetch([part(tmp_path / "home", url)], Job())
     assert (tmp_path / "home" / "Dataset343_toy" / "model" / "plans.json").read_text() == "{}"
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["Dataset343_toy"]
 
@@ -121,7 +118,7 @@ def test_weights_that_cannot_be_had_are_named_with_their_place(server, tmp_path,
     if content:
         (folder / "Dataset343_toy.zip").write_bytes(content)
     with pytest.raises(WeightsError) as caught:
-        fetch([part(tmp_path / "home", url)], nobody)
+        fetch([part(tmp_path / "home", url)], Job())
     for word in (f"{url}/Dataset343_toy.zip", str(tmp_path / "home" / "Dataset343_toy"), "unpack"):
         assert word in str(caught.value)
     assert not list((tmp_path / "home").iterdir())

@@ -37,7 +37,7 @@ def test_the_default_encoder_brings_real_weights_that_know_photographs(no_caches
 def test_missing_weights_are_an_error_that_says_what_to_do(no_caches):
     with pytest.raises(WeightsError) as caught:
         locate("resnet34", download=False)
-    for words in ("resnet34-b627a593.pth", "--weights FILE", "--weights none"):
+    for words in ("resnet34-b627a593.pth", "as `weights`", "`weights` none"):
         assert words in str(caught.value)
 
 

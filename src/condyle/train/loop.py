@@ -133,8 +133,7 @@ def fit(
     at = saver.resumed() if resume else _Place()
     total = None if seconds else (training.epochs or DEFAULT_EPOCHS) * steps
     clock = Clock(total, seconds, at.seconds)
-    looking = _Looking(fabric, clock)
-    missteps = 0
+    looking, missteps = _Looking(fabric, clock), 0
 
     with _asked_to_stop(cancelled) as is_asked:
         while not at.history.stopped:
