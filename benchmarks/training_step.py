@@ -98,8 +98,8 @@ def by_condyle(course):
     yield scores_of(network, course)
     fabric = fabric_for("cpu")
     network.train().to(memory_format=network.memory_format)
-    rules = Network(name=course.network)
-    step = Step(fabric, network, copy.deepcopy(network), Training(), rules)
+    settings = Network(name=course.network)
+    step = Step(fabric, network, copy.deepcopy(network), Training(), settings)
     image, target = course.sample()
     for number in numbers():
         started = time.perf_counter()

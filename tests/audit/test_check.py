@@ -228,12 +228,12 @@ def test_intensities_far_from_the_others(make_case, make_dataset):
     assert check(make_dataset(knees(make_case, two_scanners))) == []
 
 
-def test_a_near_twin_and_its_sides(cases, make_case, make_dataset):
+def test_a_near_duplicate_and_its_sides(cases, make_case, make_dataset):
     array, labels = scan(1)
     wide = np.pad(array, ((0, 0), (0, 0), (0, 1)), mode="edge") * 2.0
     cases[4] = make_case("knee_4", wide, np.pad(labels, ((0, 0), (0, 0), (0, 1))))
     folds = [Fold(("knee_1", "knee_0"), ("knee_4",)), Fold(("knee_1", "knee_4"), ("knee_0",))]
-    found = [f for f in check(make_dataset(cases, folds)) if f.kind in ("twin", "folds")]
+    found = [f for f in check(make_dataset(cases, folds)) if f.kind in ("duplicate", "folds")]
     assert [(f.case, f.severity) for f in found] == [("knee_4", "error"), ("fold 0", "error")]
     assert "knee_1, saved otherwise and cropped" in found[0].what
     assert "one scan is on two sides" in found[1].what

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from condyle.audit import duplicates as twins
+from condyle.audit import duplicates
 from condyle.core import Grid, Volume
 from condyle.io import open_dataset
 
@@ -22,11 +22,11 @@ def scan(seed=0, noise=1.0):
 
 
 def found(one, other):
-    """How the second is a twin of the first; None if it is none."""
+    """How the second duplicates the first; None if it does not."""
     both = [volume(one), volume(other)]
-    pairs = list(twins.candidates([twins.thumbnail(v) for v in both]))
+    pairs = list(duplicates.candidates([duplicates.thumbnail(v) for v in both]))
     assert len(pairs) <= 1
-    return next((flip for _, _, flip in pairs if twins.same_scan(*both, flip)), None)
+    return next((flip for _, _, flip in pairs if duplicates.same_scan(*both, flip)), None)
 
 
 NONE = (False, False, False)
@@ -54,18 +54,20 @@ def test_two_scans_of_one_body_are_two_scans():
 
 
 def test_few_or_empty_scans():
-    assert list(twins.candidates([])) == []
-    assert list(twins.candidates([twins.thumbnail(volume(scan()))])) == []
+    assert list(duplicates.candidates([])) == []
+    assert list(duplicates.candidates([duplicates.thumbnail(volume(scan()))])) == []
     tiny = volume(np.zeros((2, 3, 1)))
-    assert not twins.thumbnail(tiny).any()
-    assert not twins.same_scan(tiny, tiny, NONE)
+    assert not duplicates.thumbnail(tiny).any()
+    assert not duplicates.same_scan(tiny, tiny, NONE)
 
 
 def test_thumbnails_are_means_of_cells():
     array = np.arange(32 * 16 * 48, dtype=float).reshape(32, 16, 48)
     cells = array.reshape(16, 2, 16, 1, 16, 3).mean(axis=(1, 3, 5))
     cells -= cells.mean()
-    assert np.allclose(twins.thumbnail(volume(array)), cells / np.linalg.norm(cells), atol=1e-6)
+    assert np.allclose(
+        duplicates.thumbnail(volume(array)), cells / np.linalg.norm(cells), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,10 +83,10 @@ def test_thumbnails_are_means_of_cells():
     ],
 )
 def test_names_that_tell_of_one_patient(make_case, names, groups):
-    assert twins.same_patient_names([make_case(name) for name in names]) == groups
-    assert twins.same_patient_names([make_case(n, patient="someone") for n in names]) == []
+    assert duplicates.same_patient_names([make_case(name) for name in names]) == groups
+    assert duplicates.same_patient_names([make_case(n, patient="someone") for n in names]) == []
 
 
-def test_no_two_real_scans_are_called_twins(shared):
+def test_no_two_real_scans_are_called_duplicates(shared):
     cases = open_dataset(shared / "msd_task04_hippocampus").cases[:60]
-    assert list(twins.candidates([twins.thumbnail(case.image()) for case in cases])) == []
+    assert list(duplicates.candidates([duplicates.thumbnail(case.image()) for case in cases])) == []

@@ -8,7 +8,7 @@ from condyle.errors import GeometryError, LabelError, UnknownName
 from strategies import grids
 
 
-def test_mirror_twins_are_found_by_name_in_the_ways_people_write_sides():
+def test_mirrored_sides_are_found_by_name_in_the_ways_people_write_sides():
     scheme = LabelScheme.of(
         {"R_tibia": 1, "L_tibia": 2, "femur_left": 3, "femur_right": 4, "Left Hip": 5,
          "Right Hip": 6, "sacrum": 7, "rib_left_1": 8}
@@ -16,7 +16,7 @@ def test_mirror_twins_are_found_by_name_in_the_ways_people_write_sides():
     assert scheme.mirrored() == {1: 2, 2: 1, 3: 4, 4: 3, 5: 6, 6: 5, 7: 7, 8: 8}
 
 
-def test_names_without_sides_have_no_twin():
+def test_names_without_sides_have_no_opposite():
     assert not LOWER_LIMB.is_sided()
     assert LOWER_LIMB.mirrored() == {1: 1, 2: 2, 3: 3, 4: 4}
 

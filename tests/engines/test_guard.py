@@ -45,8 +45,8 @@ def test_fine_tuning_counts_where_it_is_better_on_validation_cases(
     def learnt(work, start, deadline):
         (out / "segmenter").mkdir()
         found = answers(dataset, (*fold.test, *fold.validation), out / "predictions", better)
-        fates = [{"tensor": "x", "shape": "1", "fate": "kept"}]
-        return Trained(Path("model"), [], found, {}, 1, 1.0, 1.0, fates, True)
+        tensors = [{"tensor": "x", "shape": "1", "outcome": "kept"}]
+        return Trained(Path("model"), [], found, {}, 1, 1.0, 1.0, tensors, True)
 
     monkeypatch.setattr(engines.totalsegmentator, "predict", zero_shot)
     monkeypatch.setattr(engines.totalsegmentator, "model_of", lambda part: part.folder)
@@ -55,7 +55,7 @@ def test_fine_tuning_counts_where_it_is_better_on_validation_cases(
         experiment, EngineName.parse(name), dataset, fold, out, 0.0, lambda *_: None, task
     )
     outcome = engines.by_totalsegmentator(work)
-    assert outcome.data["answers"] == ("fine-tuned" if better else "zero-shot")
+    assert outcome.data["predictions"] == ("fine-tuned" if better else "zero-shot")
     assert (out / "segmenter").exists() == better
     assert (out / "engine.json").is_file() != better
     assert sorted(outcome.predictions) == sorted(fold.test)

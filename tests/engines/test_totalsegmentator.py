@@ -189,9 +189,9 @@ def test_fine_tuning(installed, toy, tmp_path):
     job = json.loads((out / "engine" / "train.json").read_text())
     assert job["start"]["mirror"]  # a ball and a box have no sides
     rows = list(csv.DictReader((out / "tensors.csv").read_text().splitlines()))
-    fates = {row["fate"] for row in rows}
-    assert fates == {"kept", "adapted"}
-    assert all(("seg_layers" in row["tensor"]) == (row["fate"] == "adapted") for row in rows)
+    tensors = {row["outcome"] for row in rows}
+    assert tensors == {"kept", "adapted"}
+    assert all(("seg_layers" in row["tensor"]) == (row["outcome"] == "adapted") for row in rows)
     report = (out / "report.html").read_text()
     assert "adapted" in report
     assert "validation Dice before fine-tuning" in report

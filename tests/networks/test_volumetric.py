@@ -67,17 +67,19 @@ def test_every_tensor_of_medicalnet_is_accounted_for(shortcut):
     target = target_of()
     source = medicalnet(shortcut)
     new, report = adapt(source, target)
-    assert [f.tensor for f in report.fates if f.tensor] == list(target)
-    assert {f.source for f in report.fates} - {""} == set(source)
-    assert [f.source for f in report.fates if f.fate == "unused"] == ["module.conv_seg.0.weight"]
-    counters = [f.tensor for f in report.fates if f.fate == "left"]
+    assert [f.tensor for f in report.tensors if f.tensor] == list(target)
+    assert {f.source for f in report.tensors} - {""} == set(source)
+    assert [f.source for f in report.tensors if f.outcome == "unused"] == [
+        "module.conv_seg.0.weight"
+    ]
+    counters = [f.tensor for f in report.tensors if f.outcome == "left"]
     assert all(name.endswith("num_batches_tracked") for name in counters)
     assert {k: v.shape for k, v in new.items()} == {k: v.shape for k, v in target.items()}
-    fate = {f.tensor: f for f in report.fates}
-    assert fate["conv1.weight"].how == "axes reversed, depth 7 folded into 3"
-    assert fate["layer1.0.conv1.weight"].how == "axes reversed"
-    assert fate["bn1.weight"].fate == "kept"
-    shortcut_how = fate["layer2.0.downsample.0.weight"].how
+    outcome = {f.tensor: f for f in report.tensors}
+    assert outcome["conv1.weight"].how == "axes reversed, depth 7 folded into 3"
+    assert outcome["layer1.0.conv1.weight"].how == "axes reversed"
+    assert outcome["bn1.weight"].outcome == "kept"
+    shortcut_how = outcome["layer2.0.downsample.0.weight"].how
     assert shortcut_how == (
         "" if shortcut == "B" else "shortcut without weights (type A), as a convolution"
     )
@@ -126,7 +128,7 @@ def test_colours_are_summed_for_scans_of_one_channel():
     new, report = adapt(source, target)
     expected = source["module.conv1.weight"].float().sum(1, keepdim=True).permute(0, 1, 4, 3, 2)
     torch.testing.assert_close(new["conv1.weight"], expected)
-    assert report.fates[0].how == "axes reversed, input channels 3 to 1"
+    assert report.tensors[0].how == "axes reversed, input channels 3 to 1"
 
 
 def test_our_own_kernels_keep_their_depth_last():

@@ -158,7 +158,7 @@ def test_other_classes_leave_the_head_and_the_report_says_why():
     reference = smp_network("Unet", "resnet18")
     ours, _ = build("unet-resnet18", 1, 3, "none")
     report = load_network(ours, reference.state_dict(), HERE)
-    left = [row for row in report.fates if row.fate == "left"]
+    left = [row for row in report.tensors if row.outcome == "left"]
     assert {row.tensor for row in left} == {
         "segmentation_head.0.weight",
         "segmentation_head.0.bias",
@@ -182,7 +182,7 @@ def test_other_classes_leave_the_head_and_the_report_says_why():
 def test_decoders_trained_on_other_features_than_ours_are_left(ours, theirs, encoder, words):
     network, _ = build(ours, 1, 5, "none")
     report = load_network(network, smp_network(theirs, encoder).state_dict(), HERE)
-    left = [f for f in report.fates if f.fate == "left" and f.tensor.startswith("decoder.")]
+    left = [f for f in report.tensors if f.outcome == "left" and f.tensor.startswith("decoder.")]
     assert len(left) == len(network.decoder.state_dict())
     assert words in left[0].how
     assert report.count("kept") >= len(network.encoder.state_dict())

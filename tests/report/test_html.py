@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from condyle.errors import OutputError
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import Picture, Report, figures, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -156,9 +156,9 @@ def test_the_page_is_whole_or_absent(tmp_path, monkeypatch):
 
 
 def test_probabilities_and_refinement_are_told_where_they_are_known(tmp_path):
-    counts = Likelihood.count([True, True, False, False], [0.9, 0.6, 0.3, 0.0])
+    counts = ProbabilityHistogram.count([True, True, False, False], [0.9, 0.6, 0.3, 0.0])
     steps = {"fill_holes": True, "structures": {HOSTILE: {"keep_largest": 2, "min_mm3": 20.0}}}
-    report = replace(REPORT, likelihood={"femur": counts, HOSTILE: counts}, refined=steps)
+    report = replace(REPORT, histograms={"femur": counts, HOSTILE: counts}, refined=steps)
     page = Page(written(report, tmp_path))
     text = " ".join(page.text)
     words = ["Training", "Probabilities", "average precision", "Surfaces", "Refined labels",
@@ -171,5 +171,5 @@ def test_probabilities_and_refinement_are_told_where_they_are_known(tmp_path):
     plain = " ".join(Page(written(REPORT, tmp_path)).text)
     assert "Probabilities" not in plain
     assert "Refined" not in plain
-    nothing = replace(REPORT, likelihood={"femur": Likelihood.none()})
+    nothing = replace(REPORT, histograms={"femur": ProbabilityHistogram.none()})
     assert "Probabilities" not in " ".join(Page(written(nothing, tmp_path)).text)

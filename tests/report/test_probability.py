@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import figures
 from condyle.report.charts import NARROW, style
 
@@ -18,7 +18,9 @@ def pixels(png: bytes) -> np.ndarray:
 def counts(seed, sure=4.0, n=20_000):
     rng = np.random.default_rng(seed)
     truth = rng.random(n) < 0.2
-    return Likelihood.count(truth, 1 / (1 + np.exp(-sure * (truth * 2 - 1) - rng.normal(0, 2, n))))
+    return ProbabilityHistogram.count(
+        truth, 1 / (1 + np.exp(-sure * (truth * 2 - 1) - rng.normal(0, 2, n)))
+    )
 
 
 DRAW = [figures.precision_recall, figures.calibration]
@@ -34,9 +36,9 @@ def test_a_phone_shows_the_chart_whole_and_each_name_has_its_line_of_the_key(dra
 
 @pytest.mark.parametrize("draw", DRAW)
 def test_nothing_absent_structures_and_any_name_are_drawn(draw):
-    absent = Likelihood.count(np.zeros(50, bool), np.linspace(0, 0.2, 50))
+    absent = ProbabilityHistogram.count(np.zeros(50, bool), np.linspace(0, 0.2, 50))
     names = {"$x_1$ \\frac": counts(0), "骨_<b>": absent, "a name that has no end " * 9: counts(1)}
-    for shown in (names, {}, {"femur": Likelihood.none()}):
+    for shown in (names, {}, {"femur": ProbabilityHistogram.none()}):
         assert pixels(draw(shown)).shape[1] == NARROW
 
 

@@ -154,8 +154,8 @@ def test_no_label_comes_out_that_did_not_go_in(given_, patch, seed, epoch, class
     assert changed.shape == (1, 2, *patch)
     assert changed.isfinite().all()
     assert truth.shape == (1, *patch)
-    twin = {1: 2, 2: 1} if drawn.mirrored else {}
-    assert set(truth.unique().tolist()) <= {0, *(twin.get(c, c) for c in classes)}
+    swap = {1: 2, 2: 1} if drawn.mirrored else {}
+    assert set(truth.unique().tolist()) <= {0, *(swap.get(c, c) for c in classes)}
 
 
 @given(given_=settings(), patch=PATCHES, seed=st.integers(0, 9))

@@ -136,8 +136,16 @@ def test_a_frozen_encoder_stays_bit_for_bit_until_its_epoch(tmp_path):
     for after, still in ((None, True), (1, False)):
         network, batches, training = setting(ema=0)
         before = weights(network.encoder).clone()
-        rules = Network(freeze="encoder", unfreeze_after=after)
-        fit(network, batches, training, rules, steps=2, seconds=None, folder=tmp_path / str(after))
+        settings = Network(freeze="encoder", unfreeze_after=after)
+        fit(
+            network,
+            batches,
+            training,
+            settings,
+            steps=2,
+            seconds=None,
+            folder=tmp_path / str(after),
+        )
         assert torch.equal(before, weights(network.encoder)) is still
 
 

@@ -1,4 +1,4 @@
-"""A spoiled copy of a data set is told from a clean one, drawn on a page, and mended."""
+"""A spoiled copy of a data set is told from a clean one, drawn on a page, and repaired."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from condyle.audit.repair import mended_numbers
+from condyle.audit.repair import repaired_numbers
 from condyle.config.requests import CheckRequest
 from condyle.core import LabelScheme
 from condyle.errors import LabelError, OutputError
@@ -38,20 +38,20 @@ def write_facts(root, cases, patients):
 def spoil(root, cases, seed):
     """Spoil random cases in six ways; gives back kind -> case."""
     rng = np.random.default_rng(seed)
-    *chosen, twin, partner, other = [cases[i] for i in rng.permutation(len(cases))[:7]]
+    *chosen, duplicate, partner, other = [cases[i] for i in rng.permutation(len(cases))[:7]]
     spoilt = dict(zip(SPOILS, chosen, strict=True))
     for kind, case in spoilt.items():
         path = root / "labelsTr" / f"{case}.nii.gz"
         image = nib.load(path)
         array = SPOILS[kind](np.asarray(image.dataobj), int(rng.integers(3)))
         nib.save(nib.Nifti1Image(array, image.affine), path)
-    image = nib.load(root / "imagesTr" / f"{twin}_0000.nii.gz")
+    image = nib.load(root / "imagesTr" / f"{duplicate}_0000.nii.gz")
     again = nib.Nifti1Image(np.asarray(image.dataobj).astype(np.float64), image.affine)
     nib.save(again, root / "imagesTr" / "zz_again_0000.nii.gz")
-    shutil.copy(root / "labelsTr" / f"{twin}.nii.gz", root / "labelsTr" / "zz_again.nii.gz")
+    shutil.copy(root / "labelsTr" / f"{duplicate}.nii.gz", root / "labelsTr" / "zz_again.nii.gz")
     apart = next(c for c in cases if cases.index(c) % 4 != cases.index(partner) % 4 and c != other)
     write_facts(root, cases, {partner: "one", apart: "one"})
-    return spoilt | {"twin": "zz_again"}
+    return spoilt | {"duplicate": "zz_again"}
 
 
 def hippocampi(root, shared, seed):
@@ -73,7 +73,7 @@ def require_all_found(found, spoilt):
     """Each spoil is told of its case, and nothing is told of any other."""
     assert {(f.kind, f.case) for f in found if f.kind != "folds"} == set(spoilt.items())
     severe = {f.kind for f in found if f.severity == "error"}
-    assert severe >= {"flip", "labels", "empty", "twin", "folds"}
+    assert severe >= {"flip", "labels", "empty", "duplicate", "folds"}
     assert "left-right" in next(f.what for f in found if f.kind == "flip")
     assert "1 voxel" in next(f.what for f in found if f.kind == "shift")
     assert any("patient one on two sides" in f.what for f in found)
@@ -111,8 +111,8 @@ def test_six_spoils_of_phantoms_are_found_drawn_and_mended(legs, tmp_path):
 
     outcomes = {f.kind: f.outcome for f in found}
     assert outcomes == {
-        "flip": "left out", "shift": "left out", "empty": "left out", "twin": "left out",
-        "labels": "mended", "folds": "mended",
+        "flip": "left out", "shift": "left out", "empty": "left out", "duplicate": "left out",
+        "labels": "repaired", "folds": "repaired",
     }  # fmt: skip
     assert check(CheckRequest(dataset=tmp_path / "fixed")) == []
     fixed = open_dataset(tmp_path / "fixed")
@@ -140,7 +140,7 @@ def test_a_rounded_header_is_mended_and_a_wrong_one_is_not(legs, tmp_path):
         affine[:3, 3] += off / np.sqrt(3)
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
     found = check(CheckRequest(dataset=root, fix=tmp_path / "fixed"))
-    assert {f.case: f.outcome for f in found} == {"leg_001": "mended", "leg_002": "left out"}
+    assert {f.case: f.outcome for f in found} == {"leg_001": "repaired", "leg_002": "left out"}
     fixed = open_dataset(tmp_path / "fixed")
     assert read(fixed["leg_001"].label).grid.same_as(fixed["leg_001"].image().grid)
     assert all("leg_002" not in fold.all for fold in fixed.folds)
@@ -169,7 +169,7 @@ SCHEME = LabelScheme.of({"a": 1, "b": 2, "c": 3})
     ],
 )
 def test_numbers_that_a_slope_bent(values, whole):
-    assert mended_numbers(np.array(values), SCHEME).tolist() == whole
+    assert repaired_numbers(np.array(values), SCHEME).tolist() == whole
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_numbers_that_a_slope_bent(values, whole):
 )
 def test_numbers_that_may_have_been_anything(values):
     with pytest.raises(LabelError):
-        mended_numbers(np.array(values), SCHEME)
+        repaired_numbers(np.array(values), SCHEME)

@@ -201,7 +201,7 @@ def test_imported_weights_load_into_a_network_and_the_table_tells_how(tmp_path):
     first, second = done.rows[:2]
     assert list(first.values()) == ["conv1.weight"] * 2 + ["adapted", "input channels 3 to 1"]
     assert list(second.values()) == ["bn1.weight"] * 2 + ["kept", ""]
-    assert {r["source"] for r in done.rows if r["fate"] == "unused"} == {"fc.weight", "fc.bias"}
+    assert {r["source"] for r in done.rows if r["outcome"] == "unused"} == {"fc.weight", "fc.bias"}
     assert "119 tensors kept, 1 adapted, 0 left" in done.summary
     network, _ = build("unet-resnet18", 3, 2, str(tmp_path / "mine.safetensors"))
     assert torch.equal(network.encoder.model.conv1.weight, state["conv1.weight"])

@@ -16,7 +16,7 @@ from condyle.workflows.training.probabilities import (
     MOST_CASES,
     count_probabilities,
     evenly,
-    read_likelihood,
+    read_histograms,
 )
 
 SCHEME = LabelScheme.of({"shell": 3, "core": 7})
@@ -68,7 +68,7 @@ def test_a_network_that_knows_all_has_the_best_curve_and_its_counts_come_back(se
         assert count.voxels == 2 * np.prod(SHAPE)
     said = counts["core"].reliability()
     assert said.expected[-1] == pytest.approx(np.exp(6) / (np.exp(6) + 2), abs=1e-3)
-    read = read_likelihood(tmp_path)
+    read = read_histograms(tmp_path)
     assert {n: c.average_precision for n, c in read.items()} == {"shell": 1, "core": 1}
     assert all(np.array_equal(read[n].outside, counts[n].outside) for n in counts)
 
@@ -105,7 +105,7 @@ def test_of_many_cases_a_few_are_chosen_evenly(segmenter, tmp_path):
 
 def test_without_a_case_nothing_is_written(segmenter, tmp_path):
     assert count_probabilities(segmenter, [], RunFolder(tmp_path), Job())["core"].voxels == 0
-    assert read_likelihood(tmp_path) == {}
+    assert read_histograms(tmp_path) == {}
 
 
 def test_the_file_is_a_table_that_others_can_read(segmenter, tmp_path):

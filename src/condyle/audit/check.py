@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from condyle.audit import duplicates as twins
+from condyle.audit import duplicates
 from condyle.audit.alignment import Borders, borders
 from condyle.audit.alignment_findings import misfits
+from condyle.audit.duplicates import Thumbnail
 from condyle.audit.findings import Finding
 from condyle.audit.outliers import Portrait, outliers, portrait, with_labels
 from condyle.core import Case, Dataset, LabelMap, Volume
@@ -27,7 +28,7 @@ class _Seen:
 
     hashes: dict[str, str] = field(default_factory=dict[str, str])
     pairs: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    thumbnails: dict[str, twins.Thumbnail] = field(default_factory=dict[str, twins.Thumbnail])
+    thumbnails: dict[str, Thumbnail] = field(default_factory=dict[str, Thumbnail])
     portraits: list[Portrait] = field(default_factory=list[Portrait])
     borders: list[Borders] = field(default_factory=list[Borders])
 
@@ -35,7 +36,7 @@ class _Seen:
 def check(
     dataset: Dataset, on_case: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Finding]:
-    """Everything found wrong; one case is in memory at a time, two where they look like twins."""
+    """Everything found wrong; one case in memory at a time, or two that look like duplicates."""
     findings: list[Finding] = []
     seen = _Seen()
     for number, case in enumerate(dataset, 1):
@@ -43,7 +44,7 @@ def check(
         on_case(number, len(dataset))
     findings += outliers(seen.portraits, dataset.scheme)
     findings += misfits(seen.borders, len(dataset.scheme))
-    findings += _twin_findings(dataset, seen)
+    findings += _duplicate_findings(dataset, seen)
     findings += _name_findings(dataset)
     findings += _fold_findings(dataset, seen)
     return findings + _absent_findings(dataset, seen)
@@ -57,7 +58,7 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
         remedy = "replace the scan, or take the case out"
         return [Finding(case.id, "error", _said(error, dataset), remedy, "unreadable")]
     findings = _same_voxels(case, volume, seen)
-    seen.thumbnails[case.id] = twins.thumbnail(volume)
+    seen.thumbnails[case.id] = duplicates.thumbnail(volume)
     is_ct = dataset.channel_names[0].upper() == "CT" or looks_like_ct(volume)
     volume = volume.with_array(finite(volume.array, f"case {case.id}"))
     scan = portrait(case.id, volume, is_ct)
@@ -110,35 +111,35 @@ def _same_voxels(case: Case, volume: Volume, seen: _Seen) -> list[Finding]:
     digest = hashlib.sha256(str(ras.shape).encode())
     for piece in ras:
         digest.update(piece.astype(np.float32).tobytes())
-    twin = seen.hashes.setdefault(digest.hexdigest(), case.id)
-    if twin == case.id:
+    original = seen.hashes.setdefault(digest.hexdigest(), case.id)
+    if original == case.id:
         return []
-    seen.pairs.append((twin, case.id))
-    what = f"is the same scan as {twin}, voxel for voxel"
-    return [Finding(case.id, "error", what, REMEDY, "twin")]
+    seen.pairs.append((original, case.id))
+    what = f"is the same scan as {original}, voxel for voxel"
+    return [Finding(case.id, "error", what, REMEDY, "duplicate")]
 
 
-def _twin_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
+def _duplicate_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
     """Scans that are others rescaled, cropped or mirrored: thumbnails find, voxels prove them."""
     names = list(seen.thumbnails)
     findings: list[Finding] = []
-    for n, m, flip in twins.candidates([seen.thumbnails[name] for name in names]):
+    for n, m, flip in duplicates.candidates([seen.thumbnails[name] for name in names]):
         one, other = names[n], names[m]
         if (one, other) in seen.pairs:
             continue
         first, second = dataset[one].image(), dataset[other].image()
-        if twins.same_scan(first, second, flip):
+        if duplicates.same_scan(first, second, flip):
             seen.pairs.append((one, other))
             how = "mirrored" if any(flip) else "saved otherwise"
             how += " and cropped" if first.grid.shape != second.grid.shape else ""
             what = f"is the same scan as {one}, {how}"
-            findings.append(Finding(other, "error", what, REMEDY, "twin"))
+            findings.append(Finding(other, "error", what, REMEDY, "duplicate"))
     return findings
 
 
 def _name_findings(dataset: Dataset) -> list[Finding]:
     """Cases whose names say that they are of one patient, where nothing else does."""
-    groups = twins.same_patient_names(dataset.cases)
+    groups = duplicates.same_patient_names(dataset.cases)
     if not groups:
         return []
     more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
@@ -148,9 +149,9 @@ def _name_findings(dataset: Dataset) -> list[Finding]:
 
 
 def _fold_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
-    """Folds that leak, by patient or by twins, or that name cases which are not there."""
+    """Folds that leak, by patient or by duplicates, or that name cases which are not there."""
     findings: list[Finding] = []
-    remedy = "mend or delete splits_final.json"
+    remedy = "correct or delete splits_final.json"
     for number, fold in enumerate(dataset.folds):
         try:
             dataset.fold(number)

@@ -9,7 +9,7 @@ __all__ = ["Finding", "Kind"]
 
 Kind = Literal[
     "unreadable", "grid", "labels", "empty", "unlabelled", "air", "flip", "shift",
-    "misfit", "twin", "names", "cut", "volume", "intensity", "spacing", "absent", "folds",
+    "misfit", "duplicate", "names", "cut", "volume", "intensity", "spacing", "absent", "folds",
 ]  # fmt: skip
 """What sort of thing is wrong; `condyle check --fix` goes by it."""
 
@@ -24,7 +24,7 @@ class Finding:
     severity : an error spoils training or its scores; a warning may be as it should.
     what, remedy : a sentence without its end each.
     kind : what sort of thing it is.
-    outcome : what became of it in a mended copy: 'mended', 'left out', 'left', or '' without one.
+    outcome : in a copy: 'repaired', 'left out' or 'left'; '' where no copy was made.
     """
 
     case: str

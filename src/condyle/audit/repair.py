@@ -1,4 +1,4 @@
-"""A copy of a data set without what was found wrong: mended where that is safe, else left out."""
+"""A copy of a data set without what was found wrong: repaired where that is safe, else left out."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from condyle.io.datasets.patients import patients_csv
 from condyle.jobs.job import Job
 from condyle.prepare import splits
 
-__all__ = ["mend", "mended_numbers"]
+__all__ = ["repair", "repaired_numbers"]
 
-OUT = ("unreadable", "empty", "twin", "flip", "misfit", "shift")
+OUT = ("unreadable", "empty", "duplicate", "flip", "misfit", "shift")
 """Kinds of finding whose case is left out of the copy: only a person can say what is right."""
 TRIED = ("labels", "grid")
-"""Kinds that are mended where the answer is plain; else the case is left out."""
+"""Kinds that are repaired where it is plain how; else the case is left out."""
 NEAR = 0.1
 """Voxels by which the corners of a mask's grid may lie off its scan's: the header was rounded."""
 ROUND = 0.05
@@ -33,19 +33,19 @@ SLOPE = 0.1
 """How far the smallest label may lie from a whole number because of such a slope."""
 
 
-def mend(dataset: Dataset, findings: Sequence[Finding], out: Path, job: Job) -> list[Finding]:
-    """Write a mended copy in nnU-Net's raw form; gives back the findings with their outcomes.
+def repair(dataset: Dataset, findings: Sequence[Finding], out: Path, job: Job) -> list[Finding]:
+    """Write a repaired copy in nnU-Net's raw form; gives back the findings with their outcomes.
 
-    Mended are labels within 0.05 of whole numbers (after one slope common to all of them), NaN in
+    Repaired are labels within 0.05 of whole numbers (after one slope common to all of them), NaN in
     the background, grids less than 0.1 voxel off the scan's, and folds that part a patient. Left
-    out are the cases of `OUT`, masks in the air of a CT, and what cannot be mended safely.
+    out are the cases of `OUT`, masks in the air of a CT, and what cannot be repaired safely.
 
     Raises
     ------
     OutputError, DatasetError
         If `out` is not empty, or no case is left to write.
     """
-    work = _Mending(dataset, findings)
+    work = _Repair(dataset, findings)
     write_nnunet(
         out,
         dataset.name,
@@ -58,7 +58,7 @@ def mend(dataset: Dataset, findings: Sequence[Finding], out: Path, job: Job) -> 
 
 
 @dataclass
-class _Mending:
+class _Repair:
     """A copy under way: what was found, and which cases were written so far."""
 
     dataset: Dataset
@@ -70,7 +70,7 @@ class _Mending:
         out = {f.case for f in self.findings if _leaves_out(f)}
         tried = {f.case for f in self.findings if f.kind in TRIED}
         cases = [case for case in self.dataset if case.id not in out]
-        for case in job.track("mending", cases):
+        for case in job.track("repairing", cases):
             channels = case.channels()
             try:
                 labels = self._labels(case, channels[0], case.id in tried)
@@ -82,17 +82,17 @@ class _Mending:
     def _labels(self, case: Case, volume: Volume, tried: bool) -> LabelMap | None:
         if case.label is None:
             return None
-        labels = _mended(case, volume, self.dataset.scheme) if tried else case.labels()
+        labels = _repaired(case, volume, self.dataset.scheme) if tried else case.labels()
         return by_name(labels, self.dataset.scheme, case.id)[0]
 
     def outcome(self, finding: Finding) -> str:
         """What became of a finding in the copy."""
         if finding.kind == "folds":
-            return "mended"
+            return "repaired"
         written = {case.id for case in self.written}
         if any(case.id == finding.case for case in self.dataset) and finding.case not in written:
             return "left out"
-        return "mended" if finding.kind in TRIED else "left"
+        return "repaired" if finding.kind in TRIED else "left"
 
     def texts(self) -> dict[str, str]:
         """File name -> text of what lies beside dataset.json."""
@@ -140,7 +140,7 @@ def _by_patient(fold: Fold, cases: Sequence[Case]) -> Fold:
     return Fold(train, validation, test)
 
 
-def _mended(case: Case, volume: Volume, scheme: LabelScheme) -> LabelMap:
+def _repaired(case: Case, volume: Volume, scheme: LabelScheme) -> LabelMap:
     """A case's label map as whole numbers on its scan's grid, if there is no doubt about either."""
     try:
         labels = case.labels()
@@ -148,13 +148,13 @@ def _mended(case: Case, volume: Volume, scheme: LabelScheme) -> LabelMap:
         if case.label is None or not case.label.is_file():
             raise
         found = read(case.label)
-        labels = LabelMap(mended_numbers(found.array, scheme), found.grid, scheme)
+        labels = LabelMap(repaired_numbers(found.array, scheme), found.grid, scheme)
     near = NEAR * min(volume.spacing)
     volume.grid.require_same(labels.grid, f"scan and labels of case {case.id}", near)
     return LabelMap(labels.array, volume.grid, labels.scheme)
 
 
-def mended_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArray[np.uint16]:
+def repaired_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArray[np.uint16]:
     """Labels that a slope or rounding bent, as the whole numbers that they were.
 
     NaN becomes background. The slope is what the smallest label tells: it must lie within 0.1 of a
@@ -168,7 +168,7 @@ def mended_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArray[
     Examples
     --------
     >>> scheme = LabelScheme.of({"tibia": 1, "femur": 2})
-    >>> mended_numbers(np.array([0.0, np.nan, 0.98, 1.96]), scheme)
+    >>> repaired_numbers(np.array([0.0, np.nan, 0.98, 1.96]), scheme)
     array([0, 0, 1, 2], dtype=uint16)
     """
     values = np.where(np.isnan(array), 0, array).astype(np.float64)

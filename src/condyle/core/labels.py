@@ -119,7 +119,7 @@ class LabelScheme:
     def mirrored(self) -> dict[int, int]:
         """The number that each structure has in a left-right mirror image of the body."""
         by_name = {label.name: label.id for label in self.labels}
-        return {x.id: by_name.get(_twin_name(x.name) or "", x.id) for x in self.labels}
+        return {x.id: by_name.get(_other_side(x.name) or "", x.id) for x in self.labels}
 
     def mirrored_classes(self) -> tuple[int, ...]:
         """The same for class indices: 0 is background, the structures follow in their order.
@@ -134,7 +134,7 @@ class LabelScheme:
 
     def is_sided(self) -> bool:
         """Whether any structure's name says left or right."""
-        return any(_twin_name(name) for name in self.names)
+        return any(_other_side(name) for name in self.names)
 
 
 def default_colour(number: int) -> Colour:
@@ -145,7 +145,7 @@ def default_colour(number: int) -> Colour:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def _twin_name(name: str) -> str | None:
+def _other_side(name: str) -> str | None:
     """The name of the structure on the other side of the body, or None if the name has no side."""
     words = re.split(r"([^A-Za-z]+)", name)
     for at, word in enumerate(words):

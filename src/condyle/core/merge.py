@@ -131,7 +131,7 @@ def merge(
     )
     if overlap == "error" and pairs:
         raise OverlapError(
-            f"{'; '.join(map(str, pairs))}: mend the masks, or choose what becomes of them with "
+            f"{'; '.join(map(str, pairs))}: correct the masks, or choose what becomes of them with "
             "overlap 'background' or 'priority'"
         )
     if overlap == "background":

@@ -148,7 +148,7 @@ class Trained:
     parameters: int
     seconds: float
     seconds_a_case: float
-    fates: list[dict[str, str]]
+    tensors: list[dict[str, str]]
     """A row a tensor of a model that it started from: kept, adapted or anew."""
     mirror: bool
     """Whether mirror images were looked at too, as nnU-Net does; not where a budget forbade it."""
@@ -208,7 +208,7 @@ def train(
         parameters=done["parameters"],
         seconds=done["seconds"],
         seconds_a_case=done["seconds_a_case"],
-        fates=done["fates"],
+        tensors=done["tensors"],
         mirror=done["mirror"],
     )
 

@@ -21,7 +21,7 @@ __all__ = [
     "require_padding",
     "rigid",
     "sane",
-    "the_door",
+    "reading",
     "voxel_bytes",
 ]
 
@@ -52,7 +52,7 @@ Headers in single precision and published scans stay below 6e-5; a gantry tilt o
 
 
 @contextlib.contextmanager
-def the_door(path: Path) -> Generator[None]:
+def reading(path: Path) -> Generator[None]:
     """Whatever goes wrong inside while `path` is read comes out as one of our exceptions."""
     path = Path(path)
     if not path.exists():

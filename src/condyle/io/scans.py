@@ -20,7 +20,7 @@ from condyle.io.dicom.frames import Header
 from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
 from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark
-from condyle.io.safety import HELD, sane, the_door
+from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.outputs import atomic_write
 
 __all__ = ["read", "read_channels", "read_labels", "sources", "write"]
@@ -57,7 +57,7 @@ def _format_of(path: Path) -> str:
 
 def _load(path: Path, series: str = "") -> Loaded:
     """Array, grid and modality, the grid being one that a scan can have."""
-    with the_door(path):
+    with reading(path):
         kind = _format_of(path)
         if series and kind not in ("dicom", "zip"):
             raise ConfigError(f"{path} is no DICOM: it has no series {series} to choose")
@@ -119,7 +119,7 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
         If a value is no whole number from 0 to 65535, or segments overlap.
     """
     path = Path(path)
-    with the_door(path):
+    with reading(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):
             numbers, grid, scheme = _load_dicomseg(path, kind, scheme)
@@ -153,7 +153,7 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
         If there is no DICOM, or its images are not the scan's slices (4D, or tilted).
     """
     path = Path(path)
-    with the_door(path):
+    with reading(path):
         kind = _format_of(path)
         if kind == "dicom":
             return dicom.sources(path, series)
@@ -217,7 +217,7 @@ SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
 
 def _require_equal(written: Path, thing: Volume | LabelMap) -> None:
     """Raise unless a file just written holds the very same numbers on the same grid."""
-    with the_door(written):
+    with reading(written):
         array, grid, _ = LOADERS[_format_of(written)](written, "")
         may_be_nan = np.issubdtype(array.dtype, np.floating)
         # slice by slice: comparing all at once takes half as much memory again

@@ -144,9 +144,11 @@ def torn(faces: Ints, n: int) -> NDArray[np.bool_]:
     if len(open_):
         found[open_ // n] = found[open_ % n] = True
         return found
-    twin = np.empty_like(order)
-    twin[order[0::2]], twin[order[1::2]] = order[1::2], order[0::2]
-    fan = _cycles(np.where(twin % 3 == 2, twin - 2, twin + 1))  # the vertex's next corner
+    opposite = np.empty_like(order)
+    opposite[order[0::2]], opposite[order[1::2]] = order[1::2], order[0::2]
+    fan = _cycles(
+        np.where(opposite % 3 == 2, opposite - 2, opposite + 1)
+    )  # the vertex's next corner
     vertex = np.empty(fan.max(initial=-1) + 1, np.int64)
     vertex[fan] = start
     fans, corners = np.bincount(vertex, minlength=n), np.bincount(start, minlength=n)

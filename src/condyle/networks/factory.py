@@ -270,7 +270,7 @@ def _take(network: SegmentationNetwork, state: Mapping[str, Tensor], found: Foun
     if holds_network(state):
         report = load_network(network, state, found.path)
         note(f"{found.path}: {report}")
-        return any(f.fate == "left" and f.tensor.startswith("decoder.") for f in report.fates)
+        return any(f.outcome == "left" and f.tensor.startswith("decoder.") for f in report.tensors)
     if not isinstance(encoder, TimmEncoder):
         raise ConfigError(f"{found.path} holds an encoder that was pretrained; this one is not")
     if network.spatial == 2:

@@ -106,7 +106,7 @@ class Anatomy:
     Parameters
     ----------
     structures : name -> what the training labels say of it; those that no label map holds lack.
-    sides : pairs of twins of which the first lay left of the second in every training scan.
+    sides : left and right pairs of which the first lay left of the second in every training scan.
     scans : how many label maps it comes from.
     """
 
@@ -197,7 +197,7 @@ class Anatomy:
 
 
 def _sides(rows: list[dict[str, Figures]], scheme: LabelScheme) -> tuple[tuple[str, str], ...]:
-    """Pairs of twins that lay in one order from left to right in every scan that has both."""
+    """Left and right pairs that lay in one order from left to right in every scan that has both."""
     found: list[tuple[str, str]] = []
     for one, other in scheme.mirrored().items():
         a, b = scheme[one].name, scheme[other].name

@@ -89,8 +89,8 @@ def compared_predictions(
     turned = predictor.predict(mirrored, progress=share_of(progress, 1, 2)).labels
     other = np.flip(turned.array, axis)
     swap = np.arange(max(labels.scheme.ids) + 1, dtype=other.dtype)
-    for one, twin in labels.scheme.mirrored().items():
-        swap[one] = twin
+    for one, opposite in labels.scheme.mirrored().items():
+        swap[one] = opposite
     return labels, [labels, labels.with_array(np.ascontiguousarray(swap[other]))]
 
 

@@ -208,7 +208,7 @@ def _curves(found: Compared) -> Iterator[str]:
 
 def _probabilities(found: Compared) -> Iterator[str]:
     """How good probabilities are of the models that have any; engines give label maps alone."""
-    known = {m.name: m.likelihood for m in found.models if m.likelihood.voxels}
+    known = {m.name: m.histogram for m in found.models if m.histogram.voxels}
     if known:
         precision = "Precision over recall, all structures' voxels together"
         calibration = "How often a structure is there, over how often it is expected"

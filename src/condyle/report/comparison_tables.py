@@ -11,7 +11,7 @@ from typing import Any
 from condyle.core import Case
 from condyle.errors import WeightsError
 from condyle.measure.evaluate import FAILURES, METRICS
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import at_ends, pooled
 from condyle.measure.statistics import (
     Difference,
@@ -40,7 +40,7 @@ class Model:
     runs : a training each: fold, seed, folder, seconds, seconds_a_case, parameters, warnings.
     histories : a training each: its rows of history.csv.
     predictions : case -> its label map.
-    likelihood : voxels of held-out cases by probability, all structures and trainings together.
+    histogram : voxels of held-out cases by probability, all structures and trainings together.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Model:
     runs: list[Row] = field(default_factory=list[Row])
     histories: list[list[Row]] = field(default_factory=list[list[Row]])
     predictions: dict[str, Path] = field(default_factory=dict[str, Path])
-    likelihood: Likelihood = field(default_factory=Likelihood.none)
+    histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram.none)
 
 
 @dataclass(frozen=True)

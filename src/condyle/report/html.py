@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from condyle.config import flattened
 from condyle.jobs.outputs import write_text
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import charts, figures, tables
 
 __all__ = ["Picture", "Report", "write_report"]
@@ -50,7 +50,7 @@ class Report:
     rows : a row a held-out case and structure, with `case`, `structure`, `dice` and other metrics.
     summary : rows of `condyle.measure.evaluate.summarise`.
     history : a row an epoch.
-    likelihood : structure (or model) -> voxels of held-out cases by probability.
+    histograms : structure (or model) -> voxels of held-out cases by probability.
     refined : structure, or step for all of them -> how labels are cleaned after the network, as
         `condyle.refine.Refinement.to_dict` gives it.
     pictures : overlays and surfaces.
@@ -65,7 +65,9 @@ class Report:
     rows: Rows = field(default_factory=Rows)
     summary: Rows = field(default_factory=Rows)
     history: Sequence[Mapping[str, Any]] = ()
-    likelihood: Mapping[str, Likelihood] = field(default_factory=dict[str, Likelihood])
+    histograms: Mapping[str, ProbabilityHistogram] = field(
+        default_factory=dict[str, ProbabilityHistogram]
+    )
     refined: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pictures: Sequence[Picture] = ()
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -91,7 +93,7 @@ def page(report: Report) -> str:
         section("Scores", _summary(report.summary), _box_plots(report.rows)),
         section("Every case, the worst first", _cases(report.rows)),
         section("Training", _curves(report.history)),
-        section("Probabilities", _likelihood(report.likelihood)),
+        section("Probabilities", _probabilities(report.histograms)),
         section("Surfaces", _pictures(report, "surfaces")),
         section("Refined labels", _refined(report.refined)),
         section("Settings", settings(report.settings)),
@@ -214,13 +216,13 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     return image(figures.curves(history), "Loss and validation scores over epochs", "chart")
 
 
-LIKELIHOOD_NOTE = """Of all voxels of the held-out cases (of at most 8 of them), as the network saw
+PROBABILITY_NOTE = """Of all voxels of the held-out cases (of at most 8 of them), as the network saw
 them. AP is the average precision, best at 1. ECE, the expected calibration error, is how far
 probabilities above 0.01 lie from what is so, best at 0; a dot is the larger the more voxels it
 stands for."""
 
 
-def _likelihood(counts: Mapping[str, Likelihood]) -> str:
+def _probabilities(counts: Mapping[str, ProbabilityHistogram]) -> str:
     """Precision-recall curves and calibration, beside each other where the page is wide."""
     if not any(count.voxels for count in counts.values()):
         return ""
@@ -228,7 +230,7 @@ def _likelihood(counts: Mapping[str, Likelihood]) -> str:
         image(figures.precision_recall(counts), "Precision over recall", "chart"),
         image(figures.calibration(counts), "Observed over expected frequency", "chart"),
     )
-    return f'<div class="pair">{"".join(pictures)}</div><p class="note">{LIKELIHOOD_NOTE}</p>'
+    return f'<div class="pair">{"".join(pictures)}</div><p class="note">{PROBABILITY_NOTE}</p>'
 
 
 REFINED = {

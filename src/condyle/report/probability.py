@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import tables
 from condyle.report.charts import FAINT, INK, QUIET, as_written, encoded, narrow, plain, style
 
@@ -22,7 +22,7 @@ ROW_IN = 0.21
 """Height of a name in the key."""
 
 
-def precision_recall(counts: Mapping[str, Likelihood]) -> bytes:
+def precision_recall(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     """A PNG of precision over recall, a line a name, with the average precision of each.
 
     Parameters
@@ -45,7 +45,7 @@ def precision_recall(counts: Mapping[str, Likelihood]) -> bytes:
     return encoded(figure)
 
 
-def calibration(counts: Mapping[str, Likelihood]) -> bytes:
+def calibration(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     """A PNG of how often a structure is there over how often it is expected, a line a name.
 
     Parameters

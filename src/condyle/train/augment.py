@@ -139,8 +139,8 @@ def augment(
     mirror : (classes,) the class that each becomes in a left-right mirror image; other values of
         the labels, such as `sampling.IGNORE`, stay.
     """
-    twin = torch.arange(256)
-    twin[: len(mirror)] = mirror
+    swap = torch.arange(256)
+    swap[: len(mirror)] = mirror
     starts = [(old - new) // 2 for old, new in zip(labels.shape[1:], patch, strict=True)]
     middle = tuple(slice(start, start + side) for start, side in zip(starts, patch, strict=True))
     changed = image.new_empty((*image.shape[:2], *patch))
@@ -153,7 +153,7 @@ def augment(
         if axes := [axis for axis, flipped in enumerate(d.flipped) if flipped]:
             seen, there = seen.flip([axis + 1 for axis in axes]), there.flip(axes)
         changed[n] = _intensities(_softened(seen, mm, d), d)
-        truth[n] = twin[there.long()] if d.mirrored else there
+        truth[n] = swap[there.long()] if d.mirrored else there
     return changed, truth
 
 

@@ -81,7 +81,7 @@ def fit(
     network: SegmentationNetwork,
     batches: Batches,
     training: Training,
-    rules: Network,
+    network_settings: Network,
     *,
     steps: int,
     seconds: float | None,
@@ -99,7 +99,7 @@ def fit(
     Parameters
     ----------
     network, batches : what is fitted, and to what.
-    training, rules : the settings.
+    training, network_settings : the settings.
     steps : steps an epoch.
     seconds : wall time for fitting under a budget; None: the settings' epochs.
     folder : for the checkpoints last.safetensors and earlier.safetensors.
@@ -127,7 +127,7 @@ def fit(
     fabric = fabric or fabric_for()
     moved(network, fabric.device)
     average, best = copy.deepcopy(network), copy.deepcopy(network)
-    step = Step(fabric, network, average, training, rules, class_weights)
+    step = Step(fabric, network, average, training, network_settings, class_weights)
     networks = {"network": network, "average": average, "best": best}
     saver = _Saver(fabric, folder, networks, step)
     at = saver.resumed() if resume else _Place()
@@ -138,7 +138,7 @@ def fit(
 
     with _asked_to_stop(cancelled) as is_asked:
         while not at.history.stopped:
-            _freeze(network, rules, at.epoch)
+            _freeze(network, network_settings, at.epoch)
             for image, target in batches.epoch(at.epoch, steps, at.done):
                 number = at.epoch * steps + at.done
                 progress, stop = fabric.broadcast((clock.progress(number), is_asked()))
@@ -274,10 +274,12 @@ def _settled(history: History, calm: bool, best: nn.Module, average: nn.Module) 
     return best
 
 
-def _freeze(network: SegmentationNetwork, rules: Network, epoch: int) -> None:
+def _freeze(network: SegmentationNetwork, network_settings: Network, epoch: int) -> None:
     """Keep the encoder, its norms too, as it is until its epoch has come."""
-    after = rules.unfreeze_after if rules.unfreeze_after is not None else math.inf
-    frozen = rules.freeze == "encoder" and epoch < after
+    after = (
+        network_settings.unfreeze_after if network_settings.unfreeze_after is not None else math.inf
+    )
+    frozen = network_settings.freeze == "encoder" and epoch < after
     network.train()
     network.encoder.train(not frozen)
     network.encoder.requires_grad_(not frozen)

@@ -48,10 +48,10 @@ class Step:
 
     def __init__(
         self, fabric: Fabric, network: SegmentationNetwork, average: nn.Module,
-        training: Training, rules: Network, class_weights: Tensor | None = None,
+        training: Training, network_settings: Network, class_weights: Tensor | None = None,
     ):  # fmt: skip
         self.fabric, self.network, self.training = fabric, network, training
-        self.optimizer = _optimizer(network, training, rules)
+        self.optimizer = _optimizer(network, training, network_settings)
         self.wrapped, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
         self.loss = build_loss(training.loss, class_weights)
         theirs, mine = network.state_dict(), average.state_dict()
@@ -153,12 +153,12 @@ class Tally:
 
 
 def _optimizer(
-    network: SegmentationNetwork, training: Training, rules: Network
+    network: SegmentationNetwork, training: Training, network_settings: Network
 ) -> torch.optim.Optimizer:
     """The optimizer over two groups of weights: the encoder at its own rate, and the rest."""
     encoder = {id(p) for p in network.encoder.parameters()}
     groups: list[dict[str, Any]] = [
-        {"params": list(network.encoder.parameters()), "part": rules.encoder_rate},
+        {"params": list(network.encoder.parameters()), "part": network_settings.encoder_rate},
         {"params": [p for p in network.parameters() if id(p) not in encoder], "part": 1.0},
     ]
     build = OPTIMIZERS[training.optimizer]

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, found before training; a page of it, and a mended copy."""
+"""What is wrong with a data set, found before training; a page of it, and a repaired copy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from condyle.audit.check import Finding
 from condyle.audit.check import check as find
-from condyle.audit.repair import mend
+from condyle.audit.repair import repair
 from condyle.config.requests import CheckRequest
 from condyle.core import Case, Dataset
 from condyle.errors import CondyleError, OutputError
@@ -28,7 +28,7 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
     """The findings about a data set folder, errors first; empty if all is well.
 
     With `out`, a folder gets `check.html`: the findings and a picture of each case. With `fix`, a
-    new folder gets a repaired copy (nnU-Net raw); each finding then says whether it was mended,
+    new folder gets a repaired copy (nnU-Net raw); each finding then says whether it was repaired,
     left out or left. The data set itself is never touched.
     """
     opened = open_dataset(request.dataset)
@@ -41,7 +41,7 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
     found = find(opened, on_case=on_case)
     found = sorted(found, key=lambda finding: (finding.severity != "error", finding.case))
     if request.fix is not None:
-        found = mend(opened, found, request.fix, job)
+        found = repair(opened, found, request.fix, job)
     if request.out is not None:
         _write_page(opened, found, request.out / "check.html", job)
     return found

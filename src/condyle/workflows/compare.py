@@ -23,7 +23,7 @@ from condyle.jobs.job import Job, Progress, verb, warn
 from condyle.jobs.outputs import write_text
 from condyle.jobs.records import OutputFolder, Record
 from condyle.measure.evaluate import failed_case
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import score_slices
 from condyle.networks import NetworkName
 from condyle.prepare.splits import fold_of
@@ -31,7 +31,7 @@ from condyle.report.comparison_page import write_comparison
 from condyle.report.comparison_tables import Model, Place
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment, read_csv
-from condyle.workflows.training.probabilities import read_likelihood
+from condyle.workflows.training.probabilities import read_histograms
 from condyle.workflows.training.support import require_supported, without_unused
 from condyle.workflows.training.train import train
 
@@ -222,7 +222,7 @@ def _require_known(name: str) -> None:
 
 def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model:
     """A model with the figures of all its trainings."""
-    model, likelihood = Model(name), Likelihood.none()
+    model, histogram = Model(name), ProbabilityHistogram.none()
     for trial in trials:
         folder = RunFolder(trial.folder)
         patients = {case.id: case.patient for case in trial.held_out}
@@ -235,8 +235,8 @@ def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model
             rows, slices = (read_csv(one) for one in (folder.metrics, folder.slice_metrics))
             if folder.history.is_file():
                 model.histories.append(read_csv(folder.history))
-            for count in read_likelihood(trial.folder).values():
-                likelihood += count
+            for count in read_histograms(trial.folder).values():
+                histogram += count
             found = folder.predictions
             model.predictions.update(
                 {case: p for case in patients if (p := found / f"{case}.nii.gz").is_file()}
@@ -244,7 +244,7 @@ def _scored(name: str, trials: list[Trial], failed: Mapping[Path, str]) -> Model
         model.runs.append(run)
         for known, new in ((model.rows, rows), (model.slices, slices)):
             known.extend({**key, "patient": patients[row["case"]], **row} for row in new)
-    return replace(model, likelihood=likelihood)
+    return replace(model, histogram=histogram)
 
 
 def _worst(cases: tuple[Case, ...]) -> tuple[list[Row], list[Row]]:

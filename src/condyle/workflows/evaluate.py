@@ -26,7 +26,7 @@ from condyle.prepare.splits import held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
-from condyle.workflows.training.probabilities import read_likelihood
+from condyle.workflows.training.probabilities import read_histograms
 
 __all__ = ["BATCH", "Evaluated", "Scores", "TrainingSummary", "evaluate", "evaluate_run"]
 
@@ -84,7 +84,7 @@ def evaluate_run(
         summary=scores.summary,
         history=learnt.history,
         pictures=_pictures(cases, scores.rows, predictions, job),
-        likelihood=read_likelihood(run.path),
+        histograms=read_histograms(run.path),
         environment=environment(),
         warnings=[warned.sentence for warned in job.warnings],
         files={file.name: file.name for file in run.linked},

@@ -32,7 +32,7 @@ from condyle.quality.embedding import TrainingEmbeddings, embed
 from condyle.refine import refined
 from condyle.runs.folder import RunFolder
 
-__all__ = ["Learnt", "observed", "quality", "trained_on", "variants"]
+__all__ = ["CalibrationSummary", "observed", "quality", "trained_on", "variants"]
 
 
 POINTS = 100
@@ -42,14 +42,14 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What was learnt: a row a structure."""
+class CalibrationSummary:
+    """How well expected and true Dice agree: a row a structure."""
 
     rows: list[Row]
 
 
 @verb
-def quality(request: QualityRequest, job: Job) -> Learnt:
+def quality(request: QualityRequest, job: Job) -> CalibrationSummary:
     """Learn on test cases how far to trust a run's segmenter, and store it with its weights.
 
     Cases and patients that were trained on are passed over. Each case is also damaged in several
@@ -88,7 +88,7 @@ def quality(request: QualityRequest, job: Job) -> Learnt:
             labels, predictions = refined(labels, segmenter.refinement), len(compared)
             found = evidence_of(segmenter, anatomy, embeddings, channels, labels, compared, device)
             seen += observed(case.patient, truth, labels, found.signs)
-    learnt = Quality(
+    made = Quality(
         Calibration.fit(seen),
         anatomy,
         embeddings,
@@ -96,8 +96,8 @@ def quality(request: QualityRequest, job: Job) -> Learnt:
         tuple(case.id for case in cases),
         ensemble.signature(predictor.options),
     )
-    store_quality(run, segmenter, learnt)
-    return Learnt(_summary(learnt, seen))
+    store_quality(run, segmenter, made)
+    return CalibrationSummary(_summary(made, seen))
 
 
 def variants(

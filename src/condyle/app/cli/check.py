@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 
 def show(request: CheckRequest, findings: Sequence[Finding]) -> int:
-    """Print what a check found; 2 if there is an error that no copy was mended of, else 0."""
+    """Print what a check found; 2 if an error was found and not repaired in a copy, else 0."""
     rows: list[dict[str, Any]] = []
     for finding in findings:
         row = {"": finding.severity, "case": finding.case, "what": finding.what}
@@ -30,7 +30,7 @@ def show(request: CheckRequest, findings: Sequence[Finding]) -> int:
     else:
         warnings = len(findings) - len(errors)
         say(f"{request.dataset}: {len(errors)} errors, {warnings} warnings")
-    for outcome in ("mended", "left out", "left"):
+    for outcome in ("repaired", "left out", "left"):
         count = sum(finding.outcome == outcome for finding in findings)
         if count:
             say(f"{outcome}: {count}")

@@ -48,7 +48,7 @@ HUNGRY = {"plan", "train", "compare", "segment", "quality", "demo"}
 EXIT_CODES: dict[type[Exception], int] = {
     TrainingPaused: 0, Cancelled: 130, EngineFailed: 1, TrainingFailed: 1, WorkerDied: 1,
 }  # fmt: skip
-"""Of the errors that the user cannot mend; all others are 2."""
+"""Of the errors that the user cannot fix; all others are 2."""
 
 
 def _app() -> App:
@@ -72,7 +72,7 @@ app = _app()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 the user can mend it, 1 we must, 130 interrupted."""
+    """Run one command and exit: 0 done, 2 the user can fix it, 1 our bug, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]

@@ -9,12 +9,12 @@ from condyle.app.cli.show import say, show_table
 from condyle.config.requests import QualityRequest
 
 if TYPE_CHECKING:
-    from condyle.workflows.quality import Learnt
+    from condyle.workflows.quality import CalibrationSummary
 
 __all__ = ["command"]
 
 
-def show(request: QualityRequest, done: Learnt) -> None:
+def show(request: QualityRequest, done: CalibrationSummary) -> None:
     """Print what was learnt."""
     show_table("expected Dice, as learnt on test cases and on damaged copies of them", done.rows)
     say(f"stored with the segmenter of {request.run}: `condyle segment --quality` uses it")

@@ -153,7 +153,7 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
 
 
 def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
-    """Print what a check found; 2 if there is an error that no copy was mended of, else 0."""
+    """Print what a check found; 2 if an error was found and not repaired in a copy, else 0."""
     rows: list[dict[str, Any]] = []
     for finding in findings:
         row = {"": finding.severity, "case": finding.case, "what": finding.what}
@@ -166,7 +166,7 @@ def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
         say(f"{dataset}: nothing wrong found")
     else:
         say(f"{dataset}: {len(errors)} errors, {len(findings) - len(errors)} warnings")
-    for outcome in ("mended", "left out", "left"):
+    for outcome in ("repaired", "left out", "left"):
         count = sum(finding.outcome == outcome for finding in findings)
         if count:
             say(f"{outcome}: {count}")

@@ -196,7 +196,7 @@ def trained(job, device):
     trainer.num_epochs = job["epochs"] or trainer.num_epochs
     trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
     trainer.on_train_start()
-    fates = take(trainer.network, base["network_weights"], start["classes"]) if base else []
+    tensors = take(trainer.network, base["network_weights"], start["classes"]) if base else []
     chosen = {}
     if latest:
         chosen = trainer.go_on(latest)
@@ -217,7 +217,7 @@ def trained(job, device):
         "mirror": mirror,
         "model": str(home.parent),
         "history": rows,
-        "fates": fates,
+        "tensors": tensors,
         "parameters": parameters,
         "seconds": rows[-1]["seconds"],
         **found,
@@ -274,24 +274,26 @@ def take(network, given, classes):
     ----------
     classes : new class -> the old ones that make it; those of none start from random numbers.
     """
-    new, fates = network.state_dict(), []
+    new, tensors = network.state_dict(), []
     for name, tensor in new.items():
         old = given.get(name)
-        fate = "kept"
+        outcome = "kept"
         if old is None or old.shape[1:] != tensor.shape[1:]:
-            fate = "anew"
+            outcome = "new"
         elif LAST in name:
-            fate = "adapted"
+            outcome = "adapted"
             tensor[0] = old[0]
             for number, others in classes.items():
                 tensor[int(number)] = old[list(others)].mean(dim=0)
         elif old.shape != tensor.shape:
-            fate = "anew"
+            outcome = "new"
         else:
             tensor.copy_(old)
-        fates.append({"tensor": name, "shape": "x".join(map(str, tensor.shape)), "fate": fate})
+        tensors.append(
+            {"tensor": name, "shape": "x".join(map(str, tensor.shape)), "outcome": outcome}
+        )
     network.load_state_dict(new)
-    return fates
+    return tensors
 
 
 def seconds_for_fitting(trainer, job):

@@ -14,7 +14,7 @@ from condyle.io import zip as archive
 from condyle.io.dicom.series import Series, choose
 from condyle.io.nrrd.header import read_header
 from condyle.io.paths import ENDINGS, ending_of
-from condyle.io.safety import the_door
+from condyle.io.safety import reading
 
 __all__ = ["dropped", "patient_of"]
 
@@ -42,7 +42,7 @@ def patient_of(path: str | Path, series: str = "") -> str:
     path = Path(path)
     if _format(path) not in ("dicom", "zip"):
         return ""
-    with the_door(path), _series(path, series) as found:
+    with reading(path), _series(path, series) as found:
         name = str(found.frames[0].header.get("PatientID") or "").strip()
     if not name:
         return ""
@@ -53,7 +53,7 @@ def dropped(path: str | Path, series: str = "") -> tuple[str, ...]:
     """The names (never the values) of header elements that no output carries on, sorted."""
     path = Path(path)
     kind = _format(path)
-    with the_door(path):
+    with reading(path):
         if kind == "nifti":
             return _dropped_nifti(path)
         if kind == "itk":

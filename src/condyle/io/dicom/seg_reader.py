@@ -220,8 +220,8 @@ def _painted(
     if shared.any():
         raise OverlapError(
             f"{file} holds segments that overlap in {np.count_nonzero(shared)} voxels, and a label "
-            "map gives a voxel one label: mend them in 3D Slicer, or export one mask a segment and "
-            "merge those with an overlap policy"
+            "map gives a voxel one label: separate them in 3D Slicer, or export one mask a segment "
+            "and merge those with an overlap policy"
         )
     return whole_numbers(numbers, str(file))
 

@@ -82,8 +82,8 @@ def _painted(
         if shared:
             raise OverlapError(
                 f"{path} holds segments that overlap in {shared} voxels, and a label map gives a "
-                "voxel one label: mend them in 3D Slicer, or export one mask a segment and merge "
-                "those with an overlap policy"
+                "voxel one label: separate them in 3D Slicer, or export one mask a segment and "
+                "merge those with an overlap policy"
             )
         painted += part
     return whole_numbers(painted, str(path))

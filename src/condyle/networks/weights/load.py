@@ -25,24 +25,24 @@ from condyle.networks.weights.names import (
 )
 from condyle.networks.weights.pickles import tensors_of, without_common_prefix
 
-__all__ = ["Fate", "Report", "holds_network", "load_into", "load_network", "read_state"]
+__all__ = ["TensorReport", "Report", "holds_network", "load_into", "load_network", "read_state"]
 
 
 @dataclass(frozen=True)
-class Fate:
+class TensorReport:
     """What became of one tensor.
 
     Parameters
     ----------
     tensor : its name in our network; '' for a tensor of the file that found no place.
     source : its name in the file; '' if there is none.
-    fate : kept (as it is), adapted, left (as it was in our network), or unused.
+    outcome : kept (as it is), adapted, left (as it was in our network), or unused.
     how : what was done to it, or why it was left.
     """
 
     tensor: str
     source: str
-    fate: Literal["kept", "adapted", "left", "unused"]
+    outcome: Literal["kept", "adapted", "left", "unused"]
     how: str = ""
 
 
@@ -50,15 +50,15 @@ class Fate:
 class Report:
     """What became of every tensor of a network and of the file that was loaded into it."""
 
-    fates: tuple[Fate, ...]
+    tensors: tuple[TensorReport, ...]
 
-    def count(self, fate: str) -> int:
-        """How many tensors had this fate."""
-        return sum(row.fate == fate for row in self.fates)
+    def count(self, outcome: str) -> int:
+        """How many tensors had this outcome."""
+        return sum(row.outcome == outcome for row in self.tensors)
 
     def rows(self) -> list[dict[str, str]]:
         """A row a tensor, for a table."""
-        return [vars(row) for row in self.fates]
+        return [vars(row) for row in self.tensors]
 
     def __str__(self) -> str:
         return (
@@ -137,14 +137,14 @@ def _all_of(
     source_start, start = beginnings(named, plain)
     first = first_convolution(wanted)
     chosen: dict[str, Tensor] = {}
-    fates: list[Fate] = []
+    tensors: list[TensorReport] = []
     for canonical, name in plain.items():
         source, tensor = source_start + canonical.removeprefix(start), wanted[name]
         if source not in named:
             if not name.endswith("num_batches_tracked"):
                 raise WeightsError(f"{path} has no tensor {source}: it belongs to another network")
             chosen[name] = tensor
-            fates.append(Fate(name, "", "left", "a counter of batches"))
+            tensors.append(TensorReport(name, "", "left", "a counter of batches"))
             continue
         original, given = named[source]
         how = ""
@@ -159,8 +159,8 @@ def _all_of(
         if not bool(torch.isfinite(given).all()):
             raise WeightsError(f"{path}: {original} holds values that are no finite numbers")
         chosen[name] = given.to(tensor.dtype)
-        fates.append(Fate(name, original, "adapted" if how else "kept", how))
-    used = {fate.source for fate in fates}
+        tensors.append(TensorReport(name, original, "adapted" if how else "kept", how))
+    used = {row.source for row in tensors}
     places = {tensor.data_ptr() for original, tensor in named.values() if original in used}
     stages = {canonical.removeprefix(start).split(".")[0] for canonical in plain}
     for source, (original, tensor) in named.items():
@@ -171,8 +171,8 @@ def _all_of(
             raise WeightsError(
                 f"{path}: {original} has no place in {architecture}: it is of a larger network"
             )
-        fates.append(Fate("", original, "unused"))
-    return chosen, Report(tuple(fates))
+        tensors.append(TensorReport("", original, "unused"))
+    return chosen, Report(tuple(tensors))
 
 
 def holds_network(state: Mapping[str, Tensor]) -> bool:
@@ -192,18 +192,20 @@ def load_network(network: nn.Module, state: Mapping[str, Tensor], path: Path) ->
     wanted = {k.removeprefix(within): v for k, v in whole.items() if k.startswith(within)}
     inside = {k: v for k, v in state.items() if k.startswith("encoder.")}
     chosen, report = _all_of(inside, wanted, architecture, path)
-    fates = [replace(f, tensor=f.tensor and within + f.tensor) for f in report.fates]
+    tensors = [replace(f, tensor=f.tensor and within + f.tensor) for f in report.tensors]
     otherwise = _read_otherwise(architecture, state)
     new = {**whole, **{within + name: tensor for name, tensor in chosen.items()}}
     for part in ("encoder.aspp.", "decoder.", "segmentation_head.", "supervision."):
         ours = {k: v for k, v in whole.items() if k.startswith(part)}
         reason = otherwise or _misfit(ours, state)
-        fates += [Fate(k, "" if reason else k, "left" if reason else "kept", reason) for k in ours]
+        tensors += [
+            TensorReport(k, "" if reason else k, "left" if reason else "kept", reason) for k in ours
+        ]
         new |= {} if reason else {k: state[k].to(v.dtype) for k, v in ours.items()}
-    used = {fate.source for fate in fates}
-    fates += [Fate("", name, "unused") for name in state if name not in used]
+    used = {row.source for row in tensors}
+    tensors += [TensorReport("", name, "unused") for name in state if name not in used]
     network.load_state_dict(new)
-    return Report(tuple(fates))
+    return Report(tuple(tensors))
 
 
 def _read_otherwise(architecture: str, state: Mapping[str, Tensor]) -> str:

@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from condyle.errors import WeightsError
 from condyle.networks.encoders import adapted_to_channels
-from condyle.networks.weights.load import Fate, Report
+from condyle.networks.weights.load import Report, TensorReport
 from condyle.networks.weights.names import beginnings, differ_in_channels, first_convolution
 
 __all__ = ["adapt", "depth_fitted", "holds_volumes", "load_deep"]
@@ -72,14 +72,14 @@ def adapt(
     --------
     >>> mine = {"conv1.weight": torch.zeros(64, 1, 7, 7, 3)}
     >>> _, report = adapt({"module.conv1.weight": torch.ones(64, 3, 7, 7, 7)}, mine)
-    >>> report.fates[0].how
+    >>> report.tensors[0].how
     'axes reversed, input channels 3 to 1, depth 7 folded into 3'
     """
     theirs, ours = beginnings(state, target_state)
     first = first_convolution(target_state)
     shortcuts = {} if any("downsample" in k for k in state) else _plain_shortcuts(target_state)
     new = dict(target_state)
-    fates: list[Fate] = []
+    tensors: list[TensorReport] = []
     for name, wanted in target_state.items():
         source = theirs + name.removeprefix(ours)
         if source in state:
@@ -90,14 +90,14 @@ def adapt(
         else:
             fitted, how, source = None, "not in the file", ""
         if fitted is None:
-            fates.append(Fate(name, source, "left", how))
+            tensors.append(TensorReport(name, source, "left", how))
             continue
         new[name] = fitted.to(wanted.dtype).contiguous()
-        fates.append(Fate(name, source, "adapted" if how else "kept", how))
-    used = {fate.source for fate in fates}
-    fates += [Fate("", name, "unused") for name in state if name not in used]
-    _check_enough(target_state, fates)
-    return new, Report(tuple(fates))
+        tensors.append(TensorReport(name, source, "adapted" if how else "kept", how))
+    used = {row.source for row in tensors}
+    tensors += [TensorReport("", name, "unused") for name in state if name not in used]
+    _check_enough(target_state, tensors)
+    return new, Report(tuple(tensors))
 
 
 def _fitted(
@@ -162,13 +162,13 @@ def _plain_shortcuts(target: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def _check_enough(target: Mapping[str, Tensor], fates: list[Fate]) -> None:
+def _check_enough(target: Mapping[str, Tensor], tensors: list[TensorReport]) -> None:
     """Refuse a checkpoint that gives a network less than half of its convolutions."""
     convolutions = {name for name, tensor in target.items() if tensor.ndim >= 4}
-    given = [f for f in fates if f.tensor in convolutions and f.source and f.fate != "left"]
+    given = [f for f in tensors if f.tensor in convolutions and f.source and f.outcome != "left"]
     if len(given) >= ENOUGH * len(convolutions):
         return
-    left = next(f for f in fates if f.tensor in convolutions and f.fate == "left")
+    left = next(f for f in tensors if f.tensor in convolutions and f.outcome == "left")
     raise WeightsError(
         f"only {len(given)} of the encoder's {len(convolutions)} convolutions find their weights "
         f"in the checkpoint ({left.tensor}: {left.how}): it belongs to another network"

@@ -12,14 +12,14 @@ from condyle.core import Case
 from condyle.errors import CondyleError
 from condyle.jobs.job import Job
 from condyle.jobs.outputs import write_csv
-from condyle.measure.likelihood import Likelihood
+from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.predict import Segmenter
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.resample import resample_labels
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import read_csv
 
-__all__ = ["MOST_CASES", "count_probabilities", "likelihood_of", "read_likelihood"]
+__all__ = ["MOST_CASES", "count_probabilities", "histograms_of", "read_histograms"]
 
 T = TypeVar("T")
 
@@ -34,18 +34,18 @@ def count_probabilities(
     job: Job,
     *,
     device: str = "auto",
-) -> dict[str, Likelihood]:
+) -> dict[str, ProbabilityHistogram]:
     """Structure -> voxels of held-out cases by probability; written as likelihood.csv into the run.
 
     Counted are the voxels of the grid that the network sees, of at most 8 cases, evenly chosen
     among all; what nobody labelled is left out. A case that fails is left out, and logged.
     """
     runtime = TorchRuntime.of(segmenter.network, device)
-    counts = {name: Likelihood.none() for name in segmenter.scheme.names}
+    counts = {name: ProbabilityHistogram.none() for name in segmenter.scheme.names}
     chosen = evenly(cases, MOST_CASES)
     for case in job.track("weighing probabilities", chosen):
         try:
-            found = likelihood_of(segmenter, runtime, case)
+            found = histograms_of(segmenter, runtime, case)
         except (CondyleError, MemoryError, RuntimeError) as error:
             job.check()
             job.warn(f"the probabilities of {case.id} are not counted: {error}", about=case.id)
@@ -57,7 +57,9 @@ def count_probabilities(
     return counts
 
 
-def likelihood_of(segmenter: Segmenter, runtime: TorchRuntime, case: Case) -> dict[str, Likelihood]:
+def histograms_of(
+    segmenter: Segmenter, runtime: TorchRuntime, case: Case
+) -> dict[str, ProbabilityHistogram]:
     """Structure -> voxels of one case by probability, on the grid that the network sees."""
     channels, labels = case.pair()
     prepared = segmenter.by_recipe.recipe.apply(channels)
@@ -66,12 +68,12 @@ def likelihood_of(segmenter: Segmenter, runtime: TorchRuntime, case: Case) -> di
     known = np.ones(truth.shape, bool) if ignore is None else truth != ignore
     found = segmenter.by_recipe.probabilities(runtime, prepared.array)
     return {
-        name: Likelihood.count(truth == labels.scheme[name].id, found[index], known)
+        name: ProbabilityHistogram.count(truth == labels.scheme[name].id, found[index], known)
         for index, name in enumerate(segmenter.scheme.names, 1)
     }
 
 
-def read_likelihood(run: Path) -> dict[str, Likelihood]:
+def read_histograms(run: Path) -> dict[str, ProbabilityHistogram]:
     """Structure -> voxels by probability, as a run folder's likelihood.csv has them.
 
     Empty where there is none.
@@ -82,7 +84,7 @@ def read_likelihood(run: Path) -> dict[str, Likelihood]:
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in read_csv(path):
         rows.setdefault(row["structure"], []).append(row)
-    return {name: Likelihood.of(its) for name, its in rows.items()}
+    return {name: ProbabilityHistogram.of(its) for name, its in rows.items()}
 
 
 def evenly(items: Sequence[T], most: int) -> list[T]:

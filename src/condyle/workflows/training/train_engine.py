@@ -256,8 +256,8 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
     part, classes = totalsegmentator.base(work.task, work.dataset.scheme, card.joined)
     model = totalsegmentator.model_of(part)
     done = work.learnt(Start(model, part.configuration, classes), work.deadline)
-    write_csv(work.run.tensors, done.fates)
-    fates = Counter(row["fate"] for row in done.fates)
+    write_csv(work.run.tensors, done.tensors)
+    tensors = Counter(row["outcome"] for row in done.tensors)
     validation = work.fold.validation
     old, new = (_mean_dice(work, found) for found in (before, done.predictions))
     better = not validation or new > old
@@ -270,10 +270,10 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
         )
     data |= {
         "model": str(model),
-        "tensors": ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())),
+        "tensors": ", ".join(f"{count} {name}" for name, count in sorted(tensors.items())),
         "validation Dice before fine-tuning": old,
         "validation Dice after fine-tuning": new,
-        "answers": "fine-tuned" if better else "zero-shot",
+        "predictions": "fine-tuned" if better else "zero-shot",
     }
     if not better:
         shutil.rmtree(work.run.segmenter)

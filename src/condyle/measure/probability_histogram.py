@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from condyle.errors import ConfigError, GridMismatch
 
-__all__ = ["EDGES", "Likelihood", "PrecisionRecall", "Reliability"]
+__all__ = ["EDGES", "ProbabilityHistogram", "PrecisionRecall", "Reliability"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -53,7 +53,7 @@ class Reliability(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Likelihood:
+class ProbabilityHistogram:
     """Voxels of a structure, and others, by the probability that a network gave to it.
 
     Parameters
@@ -64,7 +64,7 @@ class Likelihood:
 
     Examples
     --------
-    >>> counts = Likelihood.count([True, True, False, False], [0.9, 0.4, 0.6, 0.0])
+    >>> counts = ProbabilityHistogram.count([True, True, False, False], [0.9, 0.4, 0.6, 0.0])
     >>> round(counts.average_precision, 3)
     0.833
     >>> (counts + counts).voxels
@@ -122,8 +122,8 @@ class Likelihood:
         )
         return cls(binned[0].astype(np.int64), binned[1].astype(np.int64), binned[2])
 
-    def __add__(self, other: Likelihood) -> Likelihood:
-        return Likelihood(
+    def __add__(self, other: ProbabilityHistogram) -> ProbabilityHistogram:
+        return ProbabilityHistogram(
             self.inside + other.inside, self.outside + other.outside, self.total + other.total
         )
 
