@@ -220,7 +220,7 @@ def test_intensities_far_from_the_others(make_case, make_dataset):
         return (1500 - array if n == 6 else array), labels
 
     found = [f for f in check(make_dataset(knees(make_case, mr))) if f.kind == "intensity"]
-    assert only(found, "warning", "not spread").case == "knee_6"
+    assert only(found, "warning", "distributed differently").case == "knee_6"
 
     def two_scanners(n, array, labels):
         return (array + 1000.0) * (50 if n % 2 else 1), labels

@@ -49,7 +49,7 @@ def test_one_training_case_trains_and_what_stays_unknown_is_said(tmp_path, caplo
     run = train(TrainRequest.of(experiment(data), tmp_path / "run"))
     known = run.segmenter.training
     assert (len(known.train), len(known.validation), len(known.test)) == (1, 0, held_out)
-    assert "no case is left to choose the best weights by" in caplog.text
+    assert "no validation cases to choose the best weights by" in caplog.text
     assert ("performance will not be measured" in caplog.text) == (not held_out)
     found = condyle.load(tmp_path / "run").segment(cube(5)[0])
     assert found.grid.same_as(cube(5)[0].grid)

@@ -77,7 +77,7 @@ def test_an_end_without_a_word_is_a_failure_too(child):
 
 
 def test_one_that_is_killed_is_said_to_be_killed(child):
-    with pytest.raises(EngineFailed, match=r"killed from outside.*memory runs out.*GiB"):
+    with pytest.raises(EngineFailed, match=r"killed by the system.*memory ran out.*GiB"):
         told_by(child("os.kill(os.getpid(), signal.SIGKILL)"))
 
 
@@ -91,7 +91,7 @@ def test_one_that_hangs_is_stopped_with_all_it_started(child, tmp_path):
         f"other = subprocess.Popen([sys.executable, '-c', {SLEEPER!r}])\n"
         "print(other.pid, flush=True)\nother.wait()"
     )
-    with pytest.raises(EngineFailed, match="hung: it has said nothing"):
+    with pytest.raises(EngineFailed, match="hung: it printed nothing"):
         told_by(child(body, idle=2.0))
     assert not (tmp_path / "slept_to_the_end").exists()
     pid = int((tmp_path / "work" / "engine.log").read_text())
@@ -146,7 +146,7 @@ def test_another_python_may_have_the_engines(monkeypatch, tmp_path):
     monkeypatch.setenv("CONDYLE_ENGINES_PYTHON", sys.executable)
     assert "torch" in versions(process.python())
     monkeypatch.setenv("CONDYLE_ENGINES_PYTHON", str(tmp_path / "none"))
-    with pytest.raises(ConfigError, match="is no Python that runs"):
+    with pytest.raises(ConfigError, match="is not a Python interpreter that runs"):
         require("nnunetv2")
 
 

@@ -142,7 +142,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence():
         Scene.of(volume, labels, ["tibia", "fémur"])
     with pytest.raises(ConfigError, match="two regions or more"):
         Scene.of(volume, labels, ["tibia"])
-    with pytest.raises(ConfigError, match="all is of one intensity"):
+    with pytest.raises(ConfigError, match="all voxels have one intensity"):
         Scene.of(Volume(np.ones(GRID.shape), GRID, "MR"), labels)
     scene = Scene.of(volume, labels)
     with pytest.raises(UnknownName, match="unknown mode"):

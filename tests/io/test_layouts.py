@@ -192,7 +192,7 @@ def test_pairs(tmp_path, names, caplog):
     root = folder_of(tmp_path, files)
     with caplog.at_level(logging.WARNING, "condyle"):
         dataset = open_dataset(root)
-    assert "1 label maps have no scan and are passed over: lost" in caplog.text
+    assert "1 label maps have no scan and are ignored: lost" in caplog.text
     assert dataset.scheme.to_dict() == {"label_1": 1, "label_2": 2, "label_5": 5}
     assert [(case.id, case.label is None) for case in dataset] == [("a", False), ("b", True)]
 
@@ -239,11 +239,11 @@ def test_voxels_that_nobody_labelled_are_kept(tmp_path, ending):
     [
         ({}, "nnU-Net or Decathlon.*TotalSegmentator"),
         ({"dataset_json": V2}, "no .*scans"),
-        ({"dataset_json": "not JSON"}, "no JSON file"),
+        ({"dataset_json": "not JSON"}, "not a JSON file"),
         ({"dataset_json": []}, "no dict"),
         ({"dataset_json": {"labels": {"tibia": 1, "bone": [1, 2]}}}, "bone is a region"),
-        ({"dataset_json": {"labels": {"tibia": "one"}}}, "labels are no table"),
-        ({"dataset_json": {}}, "labels are no table"),
+        ({"dataset_json": {"labels": {"tibia": "one"}}}, "labels are not a table"),
+        ({"dataset_json": {}}, "labels are not a table"),
     ],
 )
 def test_what_is_no_data_set_says_what_one_is(tmp_path, texts, words):

@@ -81,7 +81,7 @@ def test_damaged_missing_and_code_carrying_files_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="is not there"):
         build("unet-resnet18", 1, 2, str(tmp_path / "none.pth"))
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00\x00")
-    with pytest.raises(WeightsError, match="no weight file that can be read"):
+    with pytest.raises(WeightsError, match="not a weight file that can be read"):
         read_state(tmp_path / "cut.safetensors")
     torch.save({"code": pytest.raises}, tmp_path / "code.pth")
     with pytest.raises(WeightsError, match=r"condyle import-weights .* `unsafe_pickle`"):

@@ -146,7 +146,7 @@ def test_an_empty_border_is_left_out(tmp_path):
 
 def test_planes_are_nnu_net_s_own(tmp_path):
     found = import_nnunet(model(tmp_path, 2), tmp_path / "run")
-    with pytest.raises(ConfigError, match="has planes of its own"):
+    with pytest.raises(ConfigError, match="whose planes are fixed"):
         found.segment(scan(), "cpu", planes="all")
 
 
@@ -187,7 +187,7 @@ def test_models_of_the_same_name_are_told_apart_by_their_data_sets(tmp_path):
         ({"previous_stage": "3d_lowres"}, None, "a cascade after 3d_lowres"),
         ({"resampling_fn_data": "resample_torch_simple"}, None, "resample_torch_simple"),
         ({"preprocessor_name": "Mine"}, None, "the preprocessor Mine"),
-        ({}, {"background": 0, "leg": [1, 2], "foot": 2}, "regions that overlap"),
+        ({}, {"background": 0, "leg": [1, 2], "foot": 2}, "overlapping regions"),
         ({"architecture": {**architecture(3), "network_class_name": "a.Primus"}}, None, "Primus"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_and_a_folder_of_something_else_are_named(tmp_path)
     home = model(tmp_path / "model")
     file = home / "fold_0" / "checkpoint_final.pth"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(WeightsError, match="no checkpoint of nnU-Net that can be read"):
+    with pytest.raises(WeightsError, match="not a checkpoint of nnU-Net that can be read"):
         import_nnunet(home, tmp_path / "run")
     with pytest.raises(WeightsError, match="holds no model of nnU-Net"):
         import_nnunet(file.parent, tmp_path / "run")

@@ -318,7 +318,7 @@ def test_what_cannot_be_is_one_sentence_and_nothing_is_written(tmp_path, options
 def test_a_table_must_name_every_case(tmp_path):
     given = cohort(tmp_path, ["a", "b"])
     (tmp_path / "t.csv").write_text("case,patient\na,x\n")
-    with pytest.raises(DatasetError, match="names no patient for b"):
+    with pytest.raises(DatasetError, match="has no patient for b"):
         import_scans(
             ImportRequest(
                 scans=given[0],
@@ -403,7 +403,7 @@ def test_scans_of_one_name_and_masks_of_no_scan_are_told(tmp_path):
     (tmp_path / "scans" / "c.nii.gz").unlink()
     write(mask(0, 3), tmp_path / "masks" / "z" / "tibia.nii.gz")
     said = import_scans(ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out")).text
-    assert "masks of no scan were passed over: z" in said
+    assert "masks without a scan were ignored: z" in said
     with pytest.raises(DatasetError, match="more than one scan is called a"):
         import_scans(
             ImportRequest(
@@ -525,7 +525,7 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
         ImportRequest(scans=[root], masks=[], out=out, scheme="lower-limb", overlap="priority")
     ).text
     require_nnunet(out)
-    assert "s1, s2: no structure of the scheme, passed over: aorta.nii.gz" in said
+    assert "s1, s2: not in the scheme, ignored: aorta.nii.gz" in said
     assert "s2,femur,pelvis,20,0.08" in (out / "overlaps.csv").read_text()
     assert labels_in(out, "s1")[0, 0, [3, 8, 9, 20]].tolist() == [2, 2, 4, 0]
     assert open_dataset(out).channel_names == ("CT",)

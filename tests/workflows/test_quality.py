@@ -143,7 +143,7 @@ def test_quality_learnt_on_three_planes_is_told_of_scans_looked_at_in_three(run,
     quality(QualityRequest(run=run, worse=0, planes="all", device="cpu"))
     scan, out = write(case(16)[0][0], tmp_path / "scan.nii.gz"), tmp_path / "out"
     way = {"quality": True, "device": "cpu", "runtime": "torch"}
-    with pytest.raises(ConfigError, match="learnt with other `planes`"):
+    with pytest.raises(ConfigError, match="calibrated with other `planes`"):
         segment(SegmentRequest(run=run, scans=[scan], out=out, **way))
     assert not out.exists()
     assert segment(SegmentRequest(run=run, scans=[scan], out=out, planes="all", **way)).failed == {}

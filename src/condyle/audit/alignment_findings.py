@@ -89,7 +89,7 @@ def _flipped(fit: Fit, usual: float) -> list[Finding]:
         return []
     axes = [name for name, flip in zip(AXES, FLIPS[best], strict=True) if flip]
     what = f"the mask fits the scan better when flipped {' and '.join(axes)}"
-    remedy = "export the mask again; look whether a tool flipped it, or its header, on the way"
+    remedy = "export the mask again; check whether a program flipped it, or its header, in between"
     return [Finding(fit.case, "error", what, remedy, "flip")]
 
 
@@ -97,8 +97,11 @@ def _strange(fit: Fit, usual: float) -> list[Finding]:
     if fit.fit >= POOR * usual:
         return []
     part = max(0, round(100 * fit.fit / usual))
-    what = f"the mask's borders are not in the scan: they fit {part} % as well as is usual here"
-    remedy = "see whether the mask is of another scan, or far displaced"
+    what = (
+        f"the mask's borders do not match edges in the scan: they fit {part} % as well as is "
+        "usual here"
+    )
+    remedy = "check whether the mask belongs to another scan, or is far displaced"
     return [Finding(fit.case, "error", what, remedy, "misfit")]
 
 

@@ -102,7 +102,7 @@ def _said(error: CondyleError, dataset: Dataset) -> str:
     return str(error).replace(f"{dataset.root}/", "")
 
 
-REMEDY = "keep one: both sides of a split would know it"
+REMEDY = "keep one of them: a case must not be both in training and in test"
 
 
 def _same_voxels(case: Case, volume: Volume, seen: _Seen) -> list[Finding]:
@@ -144,7 +144,10 @@ def _name_findings(dataset: Dataset) -> list[Finding]:
         return []
     more = f" (and {len(groups) - 1} more such groups)" if len(groups) > 1 else ""
     what = f"{' and '.join(groups[0])} look like one patient{more}"
-    remedy = "write patients.csv (columns case, patient): a patient must not part in a split"
+    remedy = (
+        "write patients.csv (columns case, patient): all scans of a patient must be on one side "
+        "of a split"
+    )
     return [Finding("all cases", "warning", what, remedy, "names")]
 
 

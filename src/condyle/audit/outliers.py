@@ -151,7 +151,7 @@ def _spacings(cases: Sequence[Portrait]) -> list[Finding]:
         if ratio.max() > 3 or ratio.min() < 1 / 3:
             shown, usual = ("x".join(f"{s:.3g}" for s in v) for v in (case.spacing, median))
             what = f"its spacing is {shown} mm, where {usual} mm is usual"
-            remedy = "see whether the file says the truth"
+            remedy = "check whether the file's header is right"
             findings.append(Finding(case.case, "warning", what, remedy, "spacing"))
     return findings
 
@@ -170,7 +170,8 @@ def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
 
     if len(wrong) > len(cases) / 2 and len(wrong) > 1:
         what = (
-            f"most of these CT scans hold no Hounsfield units; in {wrong[0].case}, {said(wrong[0])}"
+            f"most of these CT scans do not hold Hounsfield units; in {wrong[0].case}, "
+            f"{said(wrong[0])}"
         )
         return [Finding("all cases", "warning", what, remedy, "intensity")]
     return [Finding(case.case, "warning", said(case), remedy, "intensity") for case in wrong]
@@ -195,9 +196,9 @@ def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
         for n in np.flatnonzero(far):
             what = (
                 f"its intensities (5 % below {low[n]:.4g}, half below {middle[n]:.4g}, 5 % above "
-                f"{high[n]:.4g}) are not spread as those of the others"
+                f"{high[n]:.4g}) are distributed differently from those of the others"
             )
-            remedy = "see whether it is the same kind of scan"
+            remedy = "check whether it is the same kind of scan"
             findings.append(Finding(alike[n].case, "warning", what, remedy, "intensity"))
     return findings
 
@@ -215,7 +216,7 @@ def _volumes(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
                 f"{label.name} has {volumes[n]:.3g} cm³, where {np.median(volumes):.3g} cm³ "
                 "is usual"
             )
-            remedy = "look whether a part is missing, or too much is labelled"
+            remedy = "check whether a part is missing, or too much is labelled"
             findings.append(Finding(having[n].case, "warning", what, remedy, "volume"))
     return findings
 
@@ -236,6 +237,6 @@ def _cuts(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
             if len(others) + 1 >= FEW and same <= RARE * len(others):
                 name = scheme[number].name
                 what = f"{name} is cut by the border of the scan towards the {side}"
-                remedy = "see whether slices are missing; volumes and lengths will be too small"
+                remedy = "check whether slices are missing; volumes and lengths will be too small"
                 findings.append(Finding(case.case, "warning", what, remedy, "cut"))
     return findings

@@ -163,7 +163,7 @@ def repaired_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArra
     Raises
     ------
     LabelError
-        If they do not: the labels were interpolated, or it is not plain what they were.
+        If the labels were interpolated, so that their original values cannot be recovered.
 
     Examples
     --------
@@ -183,7 +183,9 @@ def repaired_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArra
     # fractions alone may be labels divided by 255
     plain = plain and (bool(some.size) or not values.any())
     if not plain or np.abs(values / slope - whole).max() > ROUND:
-        raise LabelError("the labels lie between whole numbers: it is not plain what they were")
+        raise LabelError(
+            "the labels lie between whole numbers: their original values cannot be recovered"
+        )
     if not set(np.unique(whole)) <= {0, *scheme.to_dict().values()}:
         raise LabelError(f"the labels are not among {scheme.to_dict()}")
     return whole.astype(np.uint16)

@@ -201,7 +201,7 @@ class SettingsRequest(Request):
         """
         settings = self.asked()
         if "dataset" not in settings:
-            raise ConfigError("give a data set: its folder, or `dataset` in the settings")
+            raise ConfigError("no data set given: set `dataset` to its folder")
         made = Experiment.parse(settings, self.config or "the settings")
         if made.training.epochs and made.training.budget:
             raise ConfigError("give either `budget` or `epochs`, not both", setting="budget")

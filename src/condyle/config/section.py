@@ -97,7 +97,7 @@ def seconds(value: object) -> float:
     try:
         return float(text.rstrip("smhd")) * factor
     except ValueError:
-        raise ValueError(f"{value!r} is no duration: write 90s, 15m or 2h") from None
+        raise ValueError(f"{value!r} is not a duration: write 90s, 15m or 2h") from None
 
 
 def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:

@@ -87,7 +87,7 @@ class Grid:
             raise GeometryError(f"the affine's last row must be 0 0 0 1, got {affine[3]}")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         if lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-3:
-            raise GeometryError(f"the affine flattens space (spacing {lengths} mm): no such scan")
+            raise GeometryError(f"the affine is singular (spacing {lengths} mm)")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)

@@ -66,7 +66,7 @@ class OverlapReport:
 
     def __str__(self) -> str:
         if not self.pairs:
-            return "no voxel is claimed twice"
+            return "no overlaps"
         return f"{'; '.join(map(str, self.pairs))}: they {POLICIES[self.policy]}"
 
 

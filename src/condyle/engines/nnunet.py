@@ -301,7 +301,7 @@ def collected(
         labels = read_labels(file)
         strange = set(labels.present()) - set(range(1, len(structures) + 1))
         if strange:
-            raise LabelError(f"{file} holds labels {sorted(strange)} that nobody asked for")
+            raise LabelError(f"{file} holds labels {sorted(strange)} that are not in the scheme")
         found = relabelled(labels, dict(enumerate(structures.ids, 1)), structures)
         if not isinstance(case, str):
             found = found.reoriented(case.image().grid.orientation)

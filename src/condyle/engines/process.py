@@ -69,7 +69,8 @@ def versions(interpreter: str) -> Mapping[str, str]:
         return cast(Mapping[str, str], json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise ConfigError(
-            f"CONDYLE_ENGINES_PYTHON = {interpreter} is no Python that runs ({error})"
+            f"CONDYLE_ENGINES_PYTHON = {interpreter} is not a Python interpreter that runs "
+            f"({error})"
         ) from error
 
 
@@ -211,7 +212,7 @@ class Child:
                         busy, used = now, seconds
                     if now - max(spoken, busy) > self.idle or now - spoken > self.silent:
                         minutes = (now - spoken) / 60
-                        self.reason = f"hung: it has said nothing for {minutes:.3g} min"
+                        self.reason = f"hung: it printed nothing for {minutes:.3g} min"
                         return
                     continue
                 if line is None:
@@ -240,7 +241,7 @@ class Child:
         error: EngineFailed | OutOfMemory | ConfigError
         if reason.startswith("hung"):
             error = EngineFailed(
-                f"{self.engine} {reason}, and was stopped; what it said before is "
+                f"{self.engine} {reason}, and was stopped; its last output is in "
                 f"{self._last_words()}"
             )
         elif code < 0:
@@ -260,7 +261,7 @@ class Child:
             if name != "SIGKILL":
                 return f"was ended by {name}: {self._last_words()}"
         return (
-            f"was killed from outside, as a system does when memory runs out ({self._held()}): "
+            f"was killed by the system, probably because memory ran out ({self._held()}): "
             "close other programs, or take a machine with more memory"
         )
 
@@ -277,7 +278,7 @@ KNOWN = {
         "found too little memory on the GPU: take `device` cpu, or a smaller configuration"
     ),
     r"background workers? (are|is)|6 feet under|[Ww]orkers? .*(died|no longer alive)": (
-        "lost one of its worker processes, as happens when memory runs out: close other programs, "
+        "lost one of its worker processes, probably because memory ran out: close other programs, "
         "or set nnUNet_n_proc_DA=0 and nnUNet_def_n_proc=1"
     ),
     r"MemoryError|Cannot allocate memory|can't allocate memory|bad_alloc": (

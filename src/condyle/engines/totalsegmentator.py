@@ -111,7 +111,7 @@ def fetch(parts: Sequence[Part], job: Job) -> None:
         name, home = part.folder.name, part.folder.parent
         try:
             if not part.url:
-                raise OSError("it is handed out with a licence only")
+                raise OSError("it needs a licence")
             archive = home / f"{name}.zip"
             with atomic_write(archive) as temporary:
                 _download(part.url, temporary, name, job)
@@ -173,7 +173,7 @@ def mapping(dataset: Dataset, classes: Mapping[int, str]) -> dict[int, list[int]
             found[label.id] = [numbers[name] for name in names]
     if not found:
         raise ConfigError(
-            f"TotalSegmentator finds none of {', '.join(dataset.scheme.names)} by these names, but "
+            f"TotalSegmentator has no classes called {', '.join(dataset.scheme.names)}, but "
             f"{', '.join(list(numbers)[:12])}, ...: write which is which into {file}, such as "
             f'{{"{dataset.scheme.names[0]}": ["{next(iter(numbers))}"]}}'
         )

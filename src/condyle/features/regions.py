@@ -159,7 +159,9 @@ def _grey(
     else:
         low, high = window
     if not high > low:
-        raise ConfigError(f"{what}: all is of one intensity ({low:g}): give `window` LOW HIGH")
+        raise ConfigError(
+            f"{what}: all voxels have one intensity ({low:g}): give `window` LOW HIGH"
+        )
     grey = (array.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.clip(grey, 0, 1), {"rule": rule, "air": low, "one": high}
 

@@ -21,7 +21,7 @@ def label_files(paths: Sequence[Path]) -> dict[str, Path]:
     """Base name -> file, of files and folders of files; refused if two share a name."""
     files = [file for path in paths for file in find_scans(path)]
     if not files:
-        raise ConfigError(f"there is no label map in {', '.join(map(str, paths))}")
+        raise ConfigError(f"no label maps found in {', '.join(map(str, paths))}")
     if twice := repeated(map(scan_name, files)):
         raise ConfigError(f"more than one file is called {', '.join(twice)}: give them in turn")
     return {scan_name(file): file for file in files}
@@ -42,7 +42,7 @@ def _names_beside(path: Path) -> LabelScheme | None:
         try:
             return LabelScheme.of(json.loads(names.read_text(encoding="utf-8")))
         except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f'{names} is no table of names: write {{"femur": 1}}') from error
+            raise ConfigError(f'{names} is not a table of names: write {{"femur": 1}}') from error
     home = path.parent.parent
     if path.parent.name == "labelsTr" and (home / "dataset.json").is_file():
         return open_dataset(home).scheme

@@ -83,7 +83,7 @@ def _image(path: Path, stream: BinaryIO) -> Any:
             return kind.from_file_map(files, mmap=False)
     if start[344:348] == b"ni1\0":
         raise UnreadableFile(f"{path} is one half of a .hdr/.img pair; convert the pair to .nii.gz")
-    raise UnreadableFile(f"{path} is no NIfTI file, whatever its name says")
+    raise UnreadableFile(f"{path} is not a NIfTI file, whatever its name says")
 
 
 def _require_numbers(stored: Any, path: Path) -> None:
@@ -155,9 +155,8 @@ def _affine(header: Any, shape: tuple[int, ...], path: Path) -> NDArray[np.float
         affine = np.array(header.get_qform(), dtype=float)
     else:
         warn(
-            f"{path} says nothing of where the body lies (qform and sform codes are "
-            "0): LAS is taken, as nibabel and FSL do; its spacing is right, "
-            "its left and right may not be"
+            f"{path} does not say how the scan is oriented (qform and sform codes are 0): LAS is "
+            "taken, as nibabel and FSL do; the spacing is right, but left and right may be swapped"
         )
         affine = np.array(header.get_base_affine(), dtype=float)
     if not np.isfinite(affine).all():
@@ -185,6 +184,6 @@ def _require_agreement(
     apart = mine.distance_to(other)
     if apart > 0.1 * min(mine.spacing) + noise:
         raise GeometryError(
-            f"{path} places its voxels twice, {apart * scale:.3g} mm apart (qform and sform "
+            f"{path} has two geometries, {apart * scale:.3g} mm apart (qform and sform "
             "disagree): find out which is right and write it to both"
         )

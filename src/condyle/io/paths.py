@@ -73,7 +73,7 @@ def find_scans(path: Path) -> list[Path]:
     """The scans at a path, sorted: a file itself; a folder's scan files and DICOM folders.
 
     A folder that directly holds DICOM files is one scan, but DICOM-SEG objects alone are one each.
-    Hidden files are passed over.
+    Hidden files are ignored.
 
     Raises
     ------

@@ -60,7 +60,7 @@ def _load(path: Path, series: str = "") -> Loaded:
     with reading(path):
         kind = _format_of(path)
         if series and kind not in ("dicom", "zip"):
-            raise ConfigError(f"{path} is no DICOM: it has no series {series} to choose")
+            raise ConfigError(f"{path} is not DICOM: it has no series {series} to choose")
         array, grid, modality = LOADERS[kind](path, series)
         return array, sane(grid, path), modality
 
@@ -161,7 +161,7 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
             with archive.unpacked(path) as folder:
                 return dicom.sources(folder, series, called=path)
         raise ConfigError(
-            f"{path} is no DICOM, so DICOM-SEG cannot refer to it: choose `format` nifti"
+            f"{path} is not DICOM, so DICOM-SEG cannot refer to it: choose `format` nifti"
         )
 
 
@@ -190,7 +190,8 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
         raise ConfigError(f"cannot write {path.name}: a .seg.nrrd holds a label map, not a scan")
     if thing.array.dtype.name not in HELD:
         raise ConfigError(
-            f"cannot write {path.name}: no format holds {thing.array.dtype}; convert the array to "
+            f"cannot write {path.name}: no file format stores {thing.array.dtype}; convert the "
+            "array to "
             f"one of {', '.join(HELD)}"
         )
     thing = thing.with_array(thing.array.astype(thing.array.dtype.newbyteorder("="), copy=False))

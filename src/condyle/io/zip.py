@@ -57,7 +57,9 @@ def _safe_name(path: Path, info: zipfile.ZipInfo) -> str:
         or ".." in name.split("/")
         or stat.S_ISLNK(info.external_attr >> 16)
     ):
-        raise UnreadableFile(f"{path} holds {name!r}, which leads out of its folder; not unpacked")
+        raise UnreadableFile(
+            f"{path} holds {name!r}, which points outside its folder; not unpacked"
+        )
     if info.flag_bits & 1:
         raise UnreadableFile(f"{path} is encrypted; unpack it and give the folder")
     return name

@@ -51,7 +51,7 @@ def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
     lacking = [name for name in truth.scheme.names if name not in predicted.scheme.names]
     if lacking:
         raise LabelError(
-            f"the prediction knows no {', '.join(lacking)} (it knows "
+            f"the prediction has no {', '.join(lacking)} (it has "
             f"{', '.join(predicted.scheme.names)}); read it with the truth's scheme"
         )
     mine, others = boxes(truth.array), boxes(predicted.array)

@@ -104,7 +104,8 @@ class ProbabilityHistogram:
         seen = np.ones_like(there) if known is None else np.asarray(known, bool)
         if not there.shape == given.shape == seen.shape:
             raise GridMismatch(
-                f"truth, probabilities and what is known have shapes {there.shape}, {given.shape} "
+                f"truth, probabilities and labelled voxels have shapes {there.shape}, "
+                f"{given.shape} "
                 f"and {seen.shape}; bring them to one grid first"
             )
         every, inside = np.zeros(len(HALVES), np.int64), np.zeros(len(HALVES), np.int64)
@@ -113,7 +114,9 @@ class ProbabilityHistogram:
             mask, p, kept = (array[at : at + AT_ONCE] for array in flat)
             bits = np.abs(p[kept].astype(np.float16)).view(np.uint16)  # abs: -0 is 0 too
             if bits.size and (bits.max() >= len(HALVES) or p[kept].min() < 0):
-                raise ConfigError("a probability is a number from 0 to 1, not below, above or nan")
+                raise ConfigError(
+                    "a probability is a number from 0 to 1, got a value below 0, above 1 or nan"
+                )
             every += np.bincount(bits, minlength=len(HALVES))
             inside += np.bincount(bits[mask[kept]], minlength=len(HALVES))
         n = len(EDGES) - 1

@@ -253,7 +253,7 @@ def _table(scores: Scores) -> Floats:
                 "compared on the same patients alone"
             )
     if not patients:
-        raise DatasetError("there is no patient to compare models on")
+        raise DatasetError("there are no patients to compare the models on")
     return np.array([[found[p] for p in patients] for found in scores.values()])
 
 

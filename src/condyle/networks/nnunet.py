@@ -59,7 +59,7 @@ class NnunetNetwork(PredictionNetwork):
         try:
             self._build(architecture, in_channels, classes)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise WeightsError(f"the plan describes no network ({error})") from error
+            raise WeightsError(f"the plan does not describe a network ({error})") from error
 
     def _build(self, architecture: Mapping[str, Any], in_channels: int, classes: int) -> None:
         from dynamic_network_architectures.architectures import unet
@@ -107,7 +107,9 @@ class NnunetNetwork(PredictionNetwork):
             if tensor.shape != weights[name].shape:
                 strange.append(name)
         if strange:
-            raise WeightsError(f"{path} does not fit its plans: {strange[0]} is of another network")
+            raise WeightsError(
+                f"{path} does not fit its plans: {strange[0]} belongs to another network"
+            )
         self.model.load_state_dict({name: weights[name] for name in own})
 
 
@@ -182,6 +184,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} is not there") from error
     except Exception as error:  # a damaged file fails in the reader's own ways
         raise WeightsError(
-            f"{path} is no checkpoint of nnU-Net that can be read safely ({type(error).__name__})"
+            f"{path} is not a checkpoint of nnU-Net that can be read safely "
+            f"({type(error).__name__})"
         ) from error
     return cast(dict[str, Any], content)

@@ -76,7 +76,8 @@ class Ensemble:
         for other in others:
             if (other.scheme.names, other.channels) != (first.scheme.names, first.channels):
                 raise ConfigError(
-                    f"networks that predict together must find the same: {first.name} finds "
+                    "networks of an ensemble must have the same structures and channels: "
+                    f"{first.name} finds "
                     f"{', '.join(first.scheme.names)} in {first.channels} channel(s), {other.name} "
                     f"{', '.join(other.scheme.names)} in {other.channels}"
                 )
@@ -120,7 +121,7 @@ class Ensemble:
             return
         reasons = [member.preprocessor.without_planes for member in self.members]
         if all(reasons):
-            raise ConfigError(f"{self.members[0].name} {reasons[0]}: leave out planes")
+            raise ConfigError(f"{self.members[0].name} {reasons[0]}: leave out `planes`")
 
     def require_channels(self, scan: Volume | tuple[Volume, ...]) -> tuple[Volume, ...]:
         """The scan's channels, which must be as many as the networks were trained on."""

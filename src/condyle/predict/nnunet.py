@@ -75,7 +75,7 @@ class NnunetPreprocessing(Section):
     @property
     def without_planes(self) -> str:
         """Why the plane of slices cannot be chosen."""
-        return "is a model of nnU-Net's, which has planes of its own"
+        return "is an imported nnU-Net model, whose planes are fixed"
 
     def passes(
         self, planes: Planes | None, mirroring: Mirroring, *, each: bool = False

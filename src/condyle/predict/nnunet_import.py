@@ -106,7 +106,7 @@ def plan_of(plans: Json, name: str, mirror: Any, home: Path) -> NnunetPlan:
     for what, names in unread.items():
         if names:
             raise WeightsError(
-                f"{home} needs {what} {', '.join(map(str, names))}, which is not read here: "
+                f"{home} needs {what} {', '.join(map(str, names))}, which cannot be imported: "
                 "predict with nnU-Net itself"
             )
     known = plans["foreground_intensity_properties_per_channel"]
@@ -142,7 +142,9 @@ def _scheme(facts: Json, home: Path) -> LabelScheme:
     """The structures of dataset.json, numbered as its classes are."""
     labels: dict[str, Any] = dict(facts["labels"])
     if any(not isinstance(number, int) for number in labels.values()):
-        raise WeightsError(f"{home} finds regions that overlap: predict with nnU-Net itself")
+        raise WeightsError(
+            f"{home} has overlapping regions, which cannot be imported: predict with nnU-Net itself"
+        )
     scheme = LabelScheme.of(labels)
     if scheme.ids != tuple(range(1, len(scheme) + 1)):
         raise WeightsError(f"{home / 'dataset.json'} has labels that are not 1, 2, 3, ...")
@@ -188,7 +190,7 @@ def _checkpoint(home: Path, fold: str) -> Path:
     if not fold and len(folds) > 1:
         warn(
             f"{home.name} has folds {', '.join(folds)}: the first is imported; import the "
-            "others too and let them predict together by `also`"
+            "others too, and combine them by `also`"
         )
     chosen = folds[fold or next(iter(folds))]
     for name in CHECKPOINTS:

@@ -209,7 +209,7 @@ class Segmenter:
         """
         if isinstance(self.preprocessor, NnunetPreprocessing):
             raise ConfigError(
-                f"{self.name} is a network of nnU-Net's: it segments, and does nothing else here"
+                f"{self.name} is a network of nnU-Net's: it can only be used to segment"
             )
         return self.preprocessor
 

@@ -40,7 +40,7 @@ def bounding_box(mask: NDArray[Any], margin_mm: float, grid: Grid) -> Box:
         raise GeometryError(f"a mask of {mask.shape} does not lie on a grid of {grid.shape}")
     box = box_of(mask)
     if box is None:
-        raise LabelError("there is nothing to put a box around: the mask is empty")
+        raise LabelError("the mask is empty: it has no bounding box")
     start, stop = [], []
     for side, mm, length in zip(box, grid.spacing, grid.shape, strict=True):
         margin = int(np.ceil(margin_mm / mm - 1e-6))
@@ -79,7 +79,7 @@ def slab(grid: Grid, first: int = 0, last: int | None = None) -> Box:
     Parameters
     ----------
     first, last : slices of the scan's own array, along the axis that lies nearest to the body's
-        length, as viewers count them; those that the scan does not have are passed over.
+        length, as viewers count them; those that the scan does not have are ignored.
 
     Raises
     ------

@@ -127,7 +127,7 @@ def fingerprint(cases: Iterable[Case]) -> Fingerprint:
         inside.append(foreground)
     values = np.concatenate(inside) if inside else np.empty(0)
     if not values.size:
-        raise DatasetError("no case holds any labelled voxel: there is nothing to learn from")
+        raise DatasetError("no case has labelled voxels: there is nothing to learn from")
     return Fingerprint(
         tuple(facts), _percentiles(values), float(values.mean()), float(values.std())
     )

@@ -154,7 +154,7 @@ def most_likely(
     parts = [(probabilities, 1.0)] if isinstance(probabilities, np.ndarray) else probabilities
     classes, depth = parts[0][0].shape[0], target_shape[2]
     if classes > 256:
-        raise LabelError(f"{classes} classes do not fit; 256 with background are the most")
+        raise LabelError(f"{classes} classes are too many; 256 with background are the most")
     enlarged = [_Enlarged(array, weight, target_shape) for array, weight in parts]
     answer = np.empty(target_shape, np.uint8)
     step = max(1, BLOCK_BYTES // (4 * target_shape[0] * target_shape[1]))
@@ -239,7 +239,7 @@ def resample_labels(
     if lost and not allow_loss:
         called = ", ".join((names or {}).get(i, str(i)) for i in sorted(lost))
         raise LabelError(
-            f"{called} would vanish between voxels when {labels.shape} become {target_shape}: "
+            f"{called} would be lost when {labels.shape} become {target_shape}: "
             "choose a smaller preparation.spacing or a larger preparation.size"
         )
     return np.ascontiguousarray(result)

@@ -64,7 +64,7 @@ def hard_slices(
         If `n` is below 1.
     """
     if n < 1:
-        raise ConfigError(f"the hard slices are the first and last n of a bone: {n} is below 1")
+        raise ConfigError(f"the number of end slices must be 1 or more, got {n}")
     ras = labels.reoriented("RAS")
     axis = axis_of(plane)
     return {label.name: ends(ras.array == label.id, n, axis) for label in labels.scheme.labels}

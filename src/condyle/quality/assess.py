@@ -124,7 +124,7 @@ def assess(
     """
     if len(predictions) != quality.predictions:
         raise ConfigError(
-            f"quality was calibrated with {quality.predictions} predictions a scan, here are "
+            f"quality was calibrated on {quality.predictions} predictions per scan, here are "
             f"{len(predictions)}: segment in the same way, or run condyle quality again"
         )
     evidence = evidence_of(

@@ -148,7 +148,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, observations: Iterable[Observation]) -> Self:
-        """The calibration of scans whose truth is known; those without a Dice are passed over.
+        """The calibration of scans whose truth is known; those without a Dice are ignored.
 
         Raises
         ------
@@ -172,8 +172,8 @@ class Calibration:
         for name, groups in by_structure.items():
             if len(groups) < FEWEST:
                 warn(
-                    f"{name} was found in {len(groups)} held-out patients: it takes {FEWEST} to "
-                    "expect its Dice"
+                    f"{name} was found in {len(groups)} held-out patients only: estimating "
+                    f"its Dice takes {FEWEST}"
                 )
                 continue
             curves[name], leaving[name] = _fitted(list(groups.values()))

@@ -24,7 +24,8 @@ NOTES = {
     "scans and seeds averaged first. The interval holds the mean with 95 % confidence, the "
     "bracket the rank, both from 10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice "
     "against the best model on the same patients, adjusted by Holm for all pairs. What was "
-    "missed, invented or never answered counts as the worst, and is counted under Failed. A volume "
+    "missed, invented or without a prediction counts as the worst, and is counted under Failed. "
+    "A volume "
     "similarity above 1 is too large.",
     "2d": "Every axial slice in which the structure is or was predicted is scored by itself; a "
     "patient's slices are averaged first.",

@@ -141,7 +141,7 @@ def _headline(report: Report) -> str:
         tiles = [tile(f"{mean:.3f}", f"mean Dice of {len(means)} held-out {cases}", "first")]
         tiles += [tile(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
     else:
-        tiles = [tile("–", "no held-out case: nothing says how good this segmenter is", "first")]
+        tiles = [tile("–", "no test cases: the model's performance was not measured", "first")]
     distance = next(
         (r.get("hd95_mm_mean") for r in report.summary if r["structure"] == "mean"), None
     )

@@ -69,7 +69,7 @@ class _Tracker(Protocol):
 
 
 class _TensorBoard:
-    """Events in RUN/tensorboard; after an interruption, those of lost epochs are passed over."""
+    """Events in RUN/tensorboard; after an interruption, those of lost epochs are ignored."""
 
     def __init__(self, out: Path, first: int | None):
         from torch.utils.tensorboard.writer import SummaryWriter
@@ -212,7 +212,7 @@ class Track:
                 self.opened[name] = TRACKERS[name](self.out, first)
             getattr(self.opened[name], what)(*told)
         except Exception as error:  # their writers have errors of many kinds
-            warn(f"{name} could not be told ({error}); the training goes on without it")
+            warn(f"{name} could not be updated ({error}); the training goes on without it")
             self.names = tuple(other for other in self.names if other != name)
 
 

@@ -156,7 +156,8 @@ def fit(
                     saver.save(at)
                 if stop:
                     raise TrainingPaused(
-                        f"stopped after {number + 1} steps, as was asked; all is kept in {folder}: "
+                        f"stopped after {number + 1} steps, on request; the state is kept in "
+                        f"{folder}: "
                         "go on with `resume`"
                     )
                 progress = clock.progress(number + 1)

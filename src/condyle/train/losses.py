@@ -189,7 +189,7 @@ def class_weights(weights: Mapping[str, float], names: Sequence[str]) -> Tensor 
     known = ["background", *names]
     if strange := [name for name in weights if name not in known]:
         raise ConfigError(
-            f"training.class_weights names {strange[0]!r}, which is no class of this data set: "
+            f"training.class_weights names {strange[0]!r}, which is not a class of this data set: "
             f"choose from {', '.join(known)}"
         )
     return torch.tensor([float(weights.get(name, 1)) for name in known]) if weights else None

@@ -87,7 +87,7 @@ class PatchSampler:
         ]
         self.with_structures = [n for n, found in enumerate(self.places) if found]
         if not self.with_structures:
-            raise DatasetError("no training case holds any structure: there is nothing to learn")
+            raise DatasetError("no training case has a labelled structure")
 
     def place(self, epoch: int, index: int) -> tuple[int, Voxels, Voxels]:
         """Which case a sample is cut from, its first voxel there, and its voxels along i, j, k."""
@@ -125,7 +125,8 @@ def _turned(patch: Voxels) -> tuple[Voxels, ...]:
     across = (1, side, side), (side, 1, side), (side, side, 1)
     if patch not in across:
         raise ConfigError(
-            f"training.patch = {list(patch)} is no square slice: with slices of all planes, give "
+            f"training.patch = {list(patch)} is not a square slice: with slices of all planes, "
+            "give "
             f"[{side}, {side}, 1], or leave it out"
         )
     return across
@@ -136,8 +137,8 @@ def _through(patch: Voxels) -> int:
     thin = [axis for axis, side in enumerate(patch) if side == 1]
     if len(thin) != 1:
         raise ConfigError(
-            f"training.hard_slices is for slices, and samples of {patch} voxels are none: take a "
-            "2D network"
+            f"training.hard_slices is for slices, and samples of {patch} voxels are not: take "
+            "a 2D network"
         )
     return thin[0]
 

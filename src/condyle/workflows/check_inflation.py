@@ -74,7 +74,7 @@ def check_inflation(request: CheckInflationRequest, job: Job) -> InflationCheck:
 def _verdict(strategy: str, single: float, double: float) -> str:
     """In words, what the differences mean."""
     if strategy == "acs":
-        return "another network: two thirds of it look along the depth"
+        return "not comparable: two thirds of its kernels see the depth"
     return "the same output" if single < 1e-4 and double < 1e-10 else "NOT the same output"
 
 

@@ -106,7 +106,7 @@ def compare(request: CompareRequest, job: Job) -> Compared:
     out, comparison = request.out, Comparison.read(request.experiment)
     before = out / "comparison.json"
     if out.exists() and any(out.iterdir()) and not before.exists():
-        raise OutputError(f"{out} holds something else: choose another `out`")
+        raise OutputError(f"{out} holds other files: choose another `out`")
     _planned(request, job)
     write_text(before, comparison.model_dump_json(indent=2) + "\n")
     with job.logged(RunFolder(out).log):
@@ -199,16 +199,14 @@ def _require_patients(planned: list[Trial]) -> None:
     judged: dict[tuple[str, int], list[str]] = {}
     for trial in planned:
         if not trial.held_out:
-            raise ConfigError(
-                f"fold {trial.experiment.fold} holds no case out: there is nobody to compare on"
-            )
+            raise ConfigError(f"fold {trial.experiment.fold} has no test cases to compare on")
         key = trial.model, trial.experiment.training.seed
         judged.setdefault(key, []).extend(case.id for case in trial.held_out)
     twice = sorted({name for names in judged.values() for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"case {twice[0]} is held out in more than one of the folds: a patient counts once; "
-            "give folds that share no held-out case"
+            f"case {twice[0]} is a test case in more than one of the folds, and each patient may "
+            "count only once: give folds with different test cases"
         )
 
 

@@ -124,7 +124,7 @@ def _score(
     truth = truth_of()
     try:
         if predicted is None:
-            raise CondyleError("there is no prediction")
+            raise CondyleError("the prediction is missing")
         labels = read_labels(predicted, truth.scheme)
         found = score_case(truth, labels, tolerance_mm)
     except CondyleError as error:
@@ -180,7 +180,7 @@ def _tasks(request: EvaluateRequest, job: Job) -> list[Task]:
             f"predictions are called {_some(files)}, cases {_some(truths)}"
         )
     if strangers:
-        warn(f"predictions of no case here are passed over: {_some(strangers)}")
+        warn(f"predictions without a case are ignored: {_some(strangers)}")
     tasks: list[Task] = []
     for name, (truth, read) in truths.items():
         inputs = tuple(path for path in (truth, files.get(name)) if path)
@@ -223,7 +223,7 @@ def _truths(labels: Path, fold: int | None) -> Truths:
         return {case.id: (case.label, case.labels) for case in cases}
     files = {scan_name(path): path for path in find_scans(labels)}
     if not files:
-        raise DatasetError(f"there is no label map in {labels}")
+        raise DatasetError(f"no label maps found in {labels}")
     return {name: (path, partial(read_named, path)) for name, path in files.items()}
 
 

@@ -119,7 +119,7 @@ def _needed(name: str) -> Any:
         with _quiet():
             return import_module(name)
     except ImportError as error:
-        raise MissingExtra(f"this takes {name}: pip install 'condyle[export]'") from error
+        raise MissingExtra(f"this needs {name}: pip install 'condyle[export]'") from error
 
 
 def _to_onnx(segmenter: Segmenter, folder: Path, card: dict[str, Any]) -> Path:

@@ -286,11 +286,11 @@ def _tasks(request: FeaturesRequest, job: Job) -> list[Task]:
         alone = sorted(scans.keys() ^ labels.keys())
         if len(alone) == len(scans) + len(labels):
             raise ConfigError(
-                f"no scan in {scan} is called as a label map in {labelmap} (there, {alone[0]})"
+                f"no scan in {scan} has the name of a label map in {labelmap} (there, {alone[0]})"
             )
         if alone:
             missing = ", ".join(alone)
-            job.warn(f"passed over, for the scan or the label map is missing: {missing}")
+            job.warn(f"ignored, because the scan or the label map is missing: {missing}")
     return [
         Task(name, (scans[name], labels[name]), given=partial(_of_files, scans[name], labels[name]))
         for name in labels

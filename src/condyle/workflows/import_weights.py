@@ -164,7 +164,7 @@ def _tried(name: str, state: dict[str, Tensor], path: Path) -> Report:
     if holds_network(state):
         return load_network(network, state, path)
     if not isinstance(network.encoder, TimmEncoder):
-        raise ConfigError(f"network {name} has no pretrained part to load {path} into")
+        raise ConfigError(f"network {name} has no encoder that {path} could be loaded into")
     return load_into(network.encoder, state, path)
 
 

@@ -113,7 +113,7 @@ def _row(case: str, one: Mesh) -> dict[str, Any]:
     if abs(one.volume_change) > MUCH:
         warn(
             f"{case}: the surface of {one.name} encloses {100 * one.volume_change:+.1f} % of the "
-            "volume of its voxels: it is thin, or small, for them"
+            "volume of its voxels: the structure is too thin or too small for its voxels"
         )
     lengths, directions = one.principal_axes
     row = {

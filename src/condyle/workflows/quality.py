@@ -52,7 +52,7 @@ class CalibrationSummary:
 def quality(request: QualityRequest, job: Job) -> CalibrationSummary:
     """Learn on test cases how far to trust a run's segmenter, and store it with its weights.
 
-    Cases and patients that were trained on are passed over. Each case is also damaged in several
+    Cases and patients that were trained on are ignored. Each case is also damaged in several
     ways. What is compared (planes, mirror images, runs) `segment --quality` then wants as well.
 
     Returns
@@ -161,7 +161,10 @@ def _held_out(
         patients = set[str]()  # another data set may call its own patients so
     left = tuple(x for x in cases if x.id not in known and x.patient not in patients)
     if len(left) < len(cases):
-        warn(f"{len(cases) - len(left)} cases of {given or home.root} were trained on: passed over")
+        warn(
+            f"{len(cases) - len(left)} cases of {given or home.root} were trained on and are left "
+            "out"
+        )
     return left
 
 

@@ -209,7 +209,7 @@ def choose(request: RefineRequest, job: Job) -> Chosen:
     chosen: dict[str, Refinement] = {}
     for name, its in job.track("choosing", found.items()):
         if len(its) < FEWEST_CASES:
-            job.warn(f"{name} is in {len(its)} validation cases only: it stays as it is")
+            job.warn(f"{name} is in {len(its)} validation cases only: no steps are chosen for it")
             continue
         steps, tried = chosen_steps(
             lambda tried, its=its: [each.dice(tried) for each in its],

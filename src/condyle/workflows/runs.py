@@ -95,7 +95,7 @@ def differences(folders: Sequence[Path]) -> list[Row]:
     read = [(str(folder), _read(folder, _compared)) for folder in _found(folders)]
     known = {name: parts for name, parts in read if parts}
     if len(known) < 2:
-        raise ConfigError(f"differences are between two runs or more, and here is {len(known)}")
+        raise ConfigError(f"differences need two runs or more, got {len(known)}")
     rows: list[Row] = []
     for part in ("settings", "scores"):
         keys = dict.fromkeys(key for parts in known.values() for key in parts[part])
@@ -141,7 +141,7 @@ def _read(folder: Path, what: Callable[[Path, Experiment], Row]) -> Row | None:
         reason = str(error)
     except DAMAGED as error:
         reason = f"a file in it is damaged ({type(error).__name__}: {error})"
-    warn(f"{folder} is passed over: {' '.join(reason.split())}")
+    warn(f"{folder} is left out: {' '.join(reason.split())}")
     return None
 
 
@@ -191,7 +191,7 @@ def _json(path: Path) -> Row:
         found = json.loads(path.read_text(encoding="utf-8"))
         return dict(found)
     except (ValueError, TypeError) as error:
-        raise UnreadableFile(f"{path} is no JSON table ({error})") from error
+        raise UnreadableFile(f"{path} is not a JSON table ({error})") from error
 
 
 def _progress(folder: Path) -> tuple[int | None, float | None]:

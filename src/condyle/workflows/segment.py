@@ -146,7 +146,8 @@ class _Way:
             return
         if self.quality.signature != SINGLE and not self.is_as_learnt:
             raise ConfigError(
-                "quality was learnt with other `planes`, `flips` or `also`: segment whole scans "
+                "quality was calibrated with other `planes`, `flips` or `also`: segment whole "
+                "scans "
                 "in the same way, or run condyle quality again"
             )
         warn(
@@ -311,7 +312,7 @@ def _batch(request: SegmentRequest, channels: int) -> dict[str, Scan]:
     given = [path for scan in scans for path in _listed(scan)]
     found = {path: scan_name(path) for scan in given for path in find_scans(scan)}
     if not found:
-        raise ConfigError(f"there is no scan in {', '.join(map(str, scans))}")
+        raise ConfigError(f"no scans found in {', '.join(map(str, scans))}")
     if twice := repeated(found.values()):
         raise ConfigError(
             f"more than one scan is called {', '.join(twice)}: their results would overwrite "

@@ -69,7 +69,7 @@ def predict(card: Card, name: str, channels: tuple[Volume, ...], device: str, jo
             task, {name: [str(file)]}, folder, device, card.joined, scheme, folder / "found", job
         )
         if name in failed or name not in found:
-            raise EngineFailed(failed.get(name, f"TotalSegmentator gave nothing for {name}"))
+            raise EngineFailed(failed.get(name, f"TotalSegmentator wrote no label map for {name}"))
         return read_labels(found[name], scheme)
 
 

@@ -148,7 +148,7 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)
     if rows:
-        show_table("held-out cases, mean ± standard deviation", rows)
+        show_table("test cases, mean ± standard deviation", rows)
     say(f"more in {where}")
 
 

@@ -232,7 +232,7 @@ def prepared(job, raw, folder):
     )
 
     number, workers = job["dataset"], job["workers"]
-    say("looking at the scans")
+    say("reading the scans")
     extract_fingerprints([number], num_processes=workers)
     if job.get("start"):
         plans = json.loads((Path(job["start"]["model"]) / "plans.json").read_text())

@@ -57,7 +57,7 @@ def open_dataset(path: str | Path, *, overlap: Policy = "error") -> Dataset:
         raise MissingFile(f"the data set folder {root} is not there")
     opener = _opener(root)
     if opener is None:
-        raise DatasetError(f"{root} is no data set; the known layouts are {LAYOUTS}")
+        raise DatasetError(f"{root} is not a data set; the known layouts are {LAYOUTS}")
     return opener(root, overlap)
 
 
@@ -255,7 +255,7 @@ def _dataset(
     orphans = sorted(set(labels) - set(images))
     if orphans:
         warn(
-            f"{root}: {len(orphans)} label maps have no scan and are passed over: "
+            f"{root}: {len(orphans)} label maps have no scan and are ignored: "
             f"{', '.join(orphans[:10])}"
         )
     table = root / "patients.csv"
@@ -312,7 +312,7 @@ def _scheme(path: Path, labels: object) -> LabelScheme:
     except (AttributeError, TypeError, ValueError) as error:
         reason = f" ({error})" if isinstance(error, CondyleError) else ""
         raise DatasetError(
-            f'{path}: its labels are no table like {{"background": 0, "femur": 1}}{reason}'
+            f'{path}: its labels are not a table like {{"background": 0, "femur": 1}}{reason}'
         ) from error
 
 
@@ -321,7 +321,7 @@ def _json(path: Path, kind: type) -> Any:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
-        raise DatasetError(f"{path} is no JSON file ({error})") from error
+        raise DatasetError(f"{path} is not a JSON file ({error})") from error
     if not isinstance(found, kind):
         raise DatasetError(f"{path} holds no {kind.__name__}")
     return found
@@ -338,7 +338,7 @@ def _folds(root: Path) -> tuple[Fold, ...]:
             for row in _json(path, list)
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f'{path} is no list of {{"train": [...], "val": [...]}}') from error
+        raise DatasetError(f'{path} is not a list of {{"train": [...], "val": [...]}}') from error
 
 
 def read_patients(path: Path) -> dict[str, str]:

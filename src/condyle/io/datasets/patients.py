@@ -40,7 +40,7 @@ def _tabled(table: str, cases: Sequence[str]) -> dict[str, str]:
     found = read_patients(path)
     missing = [case for case in cases if case not in found]
     if missing:
-        raise DatasetError(f"{path} names no patient for {', '.join(missing[:5])}: add a row each")
+        raise DatasetError(f"{path} has no patient for {', '.join(missing[:5])}: add a row each")
     return {case: found[case] for case in cases}
 
 

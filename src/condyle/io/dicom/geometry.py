@@ -161,7 +161,9 @@ def _step(path: Path, along: NDArray[np.float64], frame: Frame) -> float:
     """The one distance in mm between neighbouring slices, from their sorted positions."""
     if len(along) == 1:
         if frame.thickness <= 0:
-            raise GeometryError(f"{path} is one slice of unknown thickness; give the whole series")
+            raise GeometryError(
+                f"{path} is a single slice of unknown thickness; give the whole series"
+            )
         return frame.thickness
     steps = np.diff(along)
     usual = float(np.median(steps))
@@ -199,8 +201,8 @@ def _shifts(
         )
     if angle > STEEPEST:
         raise GeometryError(
-            f"{path} leans by {angle:.3g} degrees, more than any gantry tilts: its slices are not "
-            "those of one stack"
+            f"{path} is tilted by {angle:.3g} degrees, more than any gantry: its slices do not "
+            "form one stack"
         )
     warn(
         f"{path} was scanned with a gantry tilted by {angle:.3g} degrees: its slices were "

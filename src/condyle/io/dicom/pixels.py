@@ -254,9 +254,9 @@ def _upright(array: NDArray[Any], stack: Stack) -> tuple[NDArray[Any], NDArray[n
 def _warn(called: Path, frames: Sequence[Frame], array: NDArray[Any]) -> None:
     """Say what was repaired, and what may be wrong with a scan that could be read."""
     if any(frame.is_inverted for frame in frames):
-        warn(f"{called} is stored with bright and dark swapped (MONOCHROME1): turned round")
+        warn(f"{called} is stored with bright and dark swapped (MONOCHROME1): inverted")
     if any(str(frame.header.get("LossyImageCompression")) == "01" for frame in frames):
-        warn(f"{called} was compressed with loss: fine structures may be gone")
+        warn(f"{called} was compressed with loss: fine structures may be lost")
     if frames[0].header.get("Modality") == "CT" and array.min() >= 0:
         warn(
             f"{called} is CT without a value below 0: these are not Hounsfield units, or it shows "
@@ -276,7 +276,7 @@ def _lost(frames: Sequence[Frame]) -> str:
         for name in ("ImagesInAcquisition", "NumberOfSlices")
     )
     if promised > len(frames):
-        return f"its header speaks of {promised} images, {len(frames)} are here"
+        return f"its header announces {promised} images, {len(frames)} are here"
     numbers = sorted({int(frame.header.get("InstanceNumber") or 0) for frame in frames})
     steps = {b - a for a, b in pairwise(numbers)}
     if len(numbers) == len(frames) and len(steps) > 1:

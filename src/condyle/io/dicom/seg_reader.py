@@ -81,7 +81,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
             {s.name: s.id for s in segments}, {s.name: s.colour for s in segments}
         )
         if data.SegmentationType == "FRACTIONAL":
-            warn(f"{file} holds probabilities: what is above one half was taken")
+            warn(f"{file} holds probabilities: voxels above 0.5 were taken")
         for grid in _grids(path, data, frames):
             planes = _planes(grid, frames)
             if planes is not None:

@@ -92,7 +92,9 @@ def _pixels(
     stack = stacked(where, frames)
     order, *others = stack.volumes
     if others or stack.shifts is not None:
-        raise GeometryError(f"{where} is no plain stack of slices, as DICOM-SEG needs it")
+        raise GeometryError(
+            f"{where} is not a plain stack of parallel slices, which DICOM-SEG needs"
+        )
     rows, columns = frames[0].shape
     grid = Grid((columns, rows, len(frames)), LPS_TO_RAS @ stack.affine)
     grid.require_same(labels.grid, f"the label map and {where}", CORNER_MM)

@@ -78,7 +78,7 @@ def find_series(path: Path) -> list[Series]:
 def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
     """The one series at a path, or the one asked for by its place in the list or its UID.
 
-    Scouts are passed over with a warning.
+    Scouts are ignored with a warning.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
         )
     if scouts:
         shown = "; ".join(map(str, scouts))
-        warn(f"{called}: passed over as scouts beside the scan: {shown}")
+        warn(f"{called}: ignored as scouts (localizers) beside the scan: {shown}")
     return rest[0]
 
 
@@ -169,7 +169,7 @@ def _number(header: Header) -> int:
 
 
 def _dicom_files(path: Path) -> Generator[Path]:
-    """The DICOM files at a path and below, sorted by name; other files are passed over.
+    """The DICOM files at a path and below, sorted by name; other files are ignored.
 
     A file that is called .dcm and is none, or is empty, is refused: a slice would be missing.
     """
@@ -182,7 +182,9 @@ def _dicom_files(path: Path) -> Generator[Path]:
         if has_dicom_mark(file):
             yield file
         elif ENDINGS.get(ending_of(file)) == "dicom" or not (file.suffix or file.stat().st_size):
-            raise UnreadableFile(f"{file} is called DICOM and is none, or is cut short")
+            raise UnreadableFile(
+                f"{file} is named like DICOM but is not a DICOM file, or is cut short"
+            )
 
 
 def _within(file: Path, root: Path) -> list[Path]:

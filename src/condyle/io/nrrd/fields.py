@@ -179,7 +179,7 @@ def _type_of(path: Path, said: str, names: Callable[[str], Sequence[str]]) -> st
         if said in names(held):
             return held
     raise UnreadableFile(
-        f"{path} holds voxels of type {said!r}, no plain numbers; save it as short or float"
+        f"{path} holds voxels of type {said!r}, not plain numbers; save it as short or float"
     )
 
 
@@ -190,7 +190,9 @@ def _sides(path: Path, name: str, fields: dict[str, str]) -> tuple[int, ...]:
 def _whole(path: Path, name: str, word: str) -> int:
     """A count from 1 to 2³¹."""
     if not re.fullmatch(r"\d{1,10}", word, re.ASCII) or not 1 <= int(word) < SIDE:
-        raise UnreadableFile(f"{path} has {word[:40]!r} for {name}, which is no count")
+        raise UnreadableFile(
+            f"{path} has {word[:40]!r} for {name}, which is not a whole number above 0"
+        )
     return int(word)
 
 
@@ -201,7 +203,7 @@ def _number(path: Path, name: str, word: str) -> float:
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise GeometryError(f"{path} has {word[:40]!r} for {name}, which is no number")
+        raise GeometryError(f"{path} has {word[:40]!r} for {name}, which is not a number")
     return number
 
 
@@ -216,5 +218,5 @@ def _vector(path: Path, name: str, text: str) -> list[float]:
     """The numbers of '(x,y,z)'."""
     found = re.fullmatch(r"\(([^()]*)\)", text)
     if not found:
-        raise GeometryError(f"{path} has {text[:80]!r} for {name}, which is no (x,y,z)")
+        raise GeometryError(f"{path} has {text[:80]!r} for {name}, which is not (x,y,z)")
     return _numbers(path, name, found[1].replace(",", " "), 3)

@@ -56,7 +56,7 @@ def _nrrd(path: Path) -> Header:
     keys: dict[str, str] = {}
     with path.open("rb") as stream:
         if not stream.read(8).startswith(b"NRRD000"):
-            raise UnreadableFile(f"{path} is no NRRD file, whatever its name says")
+            raise UnreadableFile(f"{path} is not an NRRD file, whatever its name says")
         stream.readline()
         for line in _lines(stream):
             name, mark, value = line.partition(":=")
@@ -86,15 +86,15 @@ def _meta(path: Path) -> Header:
         for line in _lines(stream):
             name, mark, value = line.partition("=")
             if not mark:
-                raise UnreadableFile(f"{path} is no MetaImage file, whatever its name says")
+                raise UnreadableFile(f"{path} is not a MetaImage file, whatever its name says")
             _note(path, fields, name.strip().lower(), value)
             if name.strip().lower() == "elementdatafile":
                 break
         start = stream.tell()
     if "elementdatafile" not in fields:
-        raise UnreadableFile(f"{path} is no MetaImage file: it names no ElementDataFile")
+        raise UnreadableFile(f"{path} is not a MetaImage file: it has no ElementDataFile")
     if fields.get("binarydata", "true").lower() != "true":
-        raise UnreadableFile(f"{path} keeps its voxels as text; save it as binary")
+        raise UnreadableFile(f"{path} stores its voxels as text; save it as binary")
     packing = "zlib" if fields.get("compresseddata", "false").lower() == "true" else "raw"
     if fields["elementdatafile"].upper() == "LOCAL":
         return Header(fields, {}, path, start, packing)
@@ -106,7 +106,7 @@ PARSERS: dict[str, Callable[[Path], Header]] = {"nrrd": _nrrd, "meta": _meta}
 
 
 def _lines(stream: BinaryIO) -> Generator[str]:
-    """The lines of a header, to the first empty one; comments are passed over."""
+    """The lines of a header, to the first empty one; comments are ignored."""
     while raw := stream.readline(HEADER_BYTES):
         if stream.tell() > HEADER_BYTES:
             raise UnreadableFile(f"{stream.name} has no end of its header")
@@ -120,7 +120,7 @@ def _lines(stream: BinaryIO) -> Generator[str]:
 def _note(path: Path, fields: dict[str, str], name: str, value: str) -> None:
     """Keep a field; one that is there twice makes a header that each tool reads differently."""
     if name in fields:
-        raise UnreadableFile(f"{path} says {name[:40]!r} twice in its header; export it again")
+        raise UnreadableFile(f"{path} has {name[:40]!r} twice in its header; export it again")
     fields[name] = value.strip()
 
 

@@ -24,7 +24,7 @@ class FPNDecoder(Decoder):
         spatial, channels = pyramid.spatial, pyramid.channels
         if len(channels) < 4:
             raise ConfigError(
-                f"an FPN joins four levels, the encoder has {len(channels)}: take a U-Net"
+                f"an FPN combines four levels, the encoder has {len(channels)}: take a U-Net"
             )
         conv, wide, self.out_channels = CONV[spatial], 256, 128
         self.p5 = conv(channels[-1], wide, 1)

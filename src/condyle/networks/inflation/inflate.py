@@ -328,7 +328,7 @@ def _adaptive_pool(kind: type[nn.Module], layer: Any, rule: Rule) -> nn.Module:
 
 def _squeeze(layer: nn.Module, rule: Rule) -> nn.Module:
     if getattr(layer, "add_maxpool", False):
-        raise ConfigError("a squeeze that also takes the maximum cannot be inflated")
+        raise ConfigError("squeeze-and-excitation with max pooling cannot be inflated")
     inner = {
         n: _inflated(child, n, lambda _name, _enlarges: rule) for n, child in layer.named_children()
     }

@@ -88,12 +88,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if _foreign(error):
             raise WeightsError(
                 f"{path} is a pickle that holds more than tensors, and reading it could run any "
-                f"program: condyle import-weights takes its tensors out in a process of its own, "
-                "if `unsafe_pickle` is set",
+                "program: condyle import-weights extracts its tensors in a separate process, if "
+                "`unsafe_pickle` is set",
                 setting="unsafe_pickle",
             ) from error
         raise WeightsError(
-            f"{path} is no weight file that can be read ({type(error).__name__}): "
+            f"{path} is not a weight file that can be read ({type(error).__name__}): "
             "it is cut short, damaged, or of another kind"
         ) from error
     state = tensors_of(content)
@@ -157,7 +157,7 @@ def _all_of(
                 f"the encoder wants {tuple(tensor.shape)}"
             )
         if not bool(torch.isfinite(given).all()):
-            raise WeightsError(f"{path}: {original} holds values that are no finite numbers")
+            raise WeightsError(f"{path}: {original} holds values that are not finite")
         chosen[name] = given.to(tensor.dtype)
         tensors.append(TensorReport(name, original, "adapted" if how else "kept", how))
     used = {row.source for row in tensors}
@@ -169,7 +169,8 @@ def _all_of(
         inside = source.startswith(source_start)
         if inside and source.removeprefix(source_start).split(".")[0] in stages:
             raise WeightsError(
-                f"{path}: {original} has no place in {architecture}: it is of a larger network"
+                f"{path}: {original} does not fit into {architecture}: it belongs to a larger "
+                "network"
             )
         tensors.append(TensorReport("", original, "unused"))
     return chosen, Report(tuple(tensors))

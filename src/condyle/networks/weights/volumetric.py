@@ -120,7 +120,7 @@ def _fitted(
     if given.shape != wanted:
         return None, f"shape {original} in the file, wanted is {tuple(wanted)}"
     if not bool(torch.isfinite(given).all()):
-        return None, "values that are no finite numbers"
+        return None, "values that are not finite"
     return given, ", ".join(done)
 
 
@@ -170,6 +170,6 @@ def _check_enough(target: Mapping[str, Tensor], tensors: list[TensorReport]) -> 
         return
     left = next(f for f in tensors if f.tensor in convolutions and f.outcome == "left")
     raise WeightsError(
-        f"only {len(given)} of the encoder's {len(convolutions)} convolutions find their weights "
+        f"only {len(given)} of the encoder's {len(convolutions)} convolutions have weights "
         f"in the checkpoint ({left.tensor}: {left.how}): it belongs to another network"
     )

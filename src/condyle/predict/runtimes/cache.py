@@ -77,7 +77,7 @@ class BackendCache:
         try:
             write_text(self._of_benchmarks(key), text + "\n")
         except OutputError as error:
-            note(f"benchmarks are not kept: {error}")
+            note(f"benchmarks are not cached: {error}")
 
     def graph(self, weights: str) -> Graph | None:
         """The network of these weights, converted for OpenVINO before; None if it was not."""
@@ -90,7 +90,7 @@ class BackendCache:
         try:
             graph.save(self._of_graph(weights), {"weights": weights})
         except OutputError as error:
-            note(f"the network as converted for OpenVINO is not kept: {error}")
+            note(f"the network converted for OpenVINO is not cached: {error}")
         with suppress(OSError):
             self._drop_oldest()
 

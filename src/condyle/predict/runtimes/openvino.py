@@ -189,9 +189,13 @@ class Graph:
             card = json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
             for name in ("model.xml", "model.bin"):
                 if sha256(Path(folder) / name) != card["files"][name]:
-                    raise UnreadableFile(f"{Path(folder) / name} is not the file its card names")
+                    raise UnreadableFile(
+                        f"{Path(folder) / name} is not the file that its card describes"
+                    )
             if weights and card["weights"] != weights:
-                raise UnreadableFile(f"{folder} was made of other weights: run condyle export")
+                raise UnreadableFile(
+                    f"{folder} was made from other weights: run condyle export again"
+                )
             many = card["multiple"]
             multiple = many if isinstance(many, int) else tuple(many)
             model = openvino.Core().read_model(Path(folder) / "model.xml")

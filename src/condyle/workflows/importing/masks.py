@@ -142,10 +142,12 @@ def labels_of(
     known = {file: structure_of(scan_name(file), scheme) for file in given.files}
     unknown = [file.name for file, structure in known.items() if structure is None]
     if unknown:
-        notes.append((case, f"no structure of the scheme, passed over: {listed(unknown)}"))
+        notes.append((case, f"not in the scheme, ignored: {listed(unknown)}"))
     files = {scan_name(file): file for file, structure in known.items() if structure}
     if not files:
-        raise DatasetError(f"{case}: none of its masks is called after {listed(scheme.names)}")
+        raise DatasetError(
+            f"{case}: none of its masks has the name of one of {listed(scheme.names)}"
+        )
     read_one = partial(_mask, case=case, notes=notes)
     labels, report = merge(layouts.Masks(files, read_one), consecutive(scheme), overlap)
     if report.pairs:

@@ -80,7 +80,7 @@ def sources_of_scans(
         raise ConfigError("give the scans' masks as `masks`, or one data set folder and no masks")
     found = [path for scan in scans for path in find_scans(scan)]
     if not found:
-        raise DatasetError(f"there is no scan in {', '.join(map(str, scans))}")
+        raise DatasetError(f"no scans found in {', '.join(map(str, scans))}")
     names = [scan_name(path) for path in found]
     if twice := repeated(names):
         raise DatasetError(
@@ -101,7 +101,7 @@ def sources_of_scans(
         for name, path in zip(names, found, strict=True)
     )
     lost = without_scan(masks, names)
-    remarks = (f"masks of no scan were passed over: {', '.join(lost[:8])}",) if lost else ()
+    remarks = (f"masks without a scan were ignored: {', '.join(lost[:8])}",) if lost else ()
     return Sources(cases, scheme, remarks=remarks)
 
 

@@ -127,7 +127,7 @@ def plan_training(
         reasons += [why, pace]
         if steps is None or steps >= FEWEST_STEPS or name == candidates[-1][0]:
             break
-        reasons.append(f"that is too slow: {name} needs {FEWEST_STEPS} steps to be worth its time")
+        reasons.append(f"too slow: {name} needs {FEWEST_STEPS} steps to pay off")
     assert network is not None
     for reason in reasons:
         job.note(f"plan: {reason}")
@@ -176,10 +176,10 @@ def _candidates(
     size = "x".join(f"{side:.0f}" for side in shape)
     flat = f"network {FLAT}: pretrained on photographs, it learns slices from few scans"
     if experiment.training.hard_slices or plane:
-        return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} asks for slices")]
+        return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} needs slices")]
     if math.prod(shape) > LARGEST_PATCH[3]:
-        return [(FLAT, f"{flat}; scans of {size} voxels are too large to be seen whole in 3D")]
-    return [(DEEP, f"network {DEEP}: scans of {size} voxels are seen whole"), (FLAT, flat)]
+        return [(FLAT, f"{flat}; scans of {size} voxels do not fit whole into a 3D sample")]
+    return [(DEEP, f"network {DEEP}: scans of {size} voxels fit whole into a sample"), (FLAT, flat)]
 
 
 def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | None) -> Experiment:

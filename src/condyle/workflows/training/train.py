@@ -274,7 +274,7 @@ class _Work:
             self.job.warn("No test cases: the model's performance will not be measured.")
         if not self.fold.validation:
             self.job.warn(
-                f"no case is left to choose the best weights by ({len(self.fold.train)} for "
+                f"no validation cases to choose the best weights by ({len(self.fold.train)} for "
                 "training): the last ones are taken"
             )
 

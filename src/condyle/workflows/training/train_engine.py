@@ -121,7 +121,7 @@ def _whole_or_absent(out: Path) -> Generator[None]:
     except BaseException:
         space = nnunet.Space.begun(out / "engine", os.environ)
         if space is not None and space.can_go_on:
-            warn(f"{out} keeps what was learnt: go on with `resume`")
+            warn(f"{out} keeps the state of the training: go on with `resume`")
         elif fresh:
             shutil.rmtree(out, ignore_errors=True)
         raise
@@ -200,7 +200,7 @@ class _Work:
             self.job, start,
         )  # fmt: skip
         if not done.mirror:
-            warn("no mirror images were looked at: the budget left no time for them")
+            warn("predicted without mirror images: the budget left no time for them")
         scheme = LabelScheme(self.dataset.scheme.labels)
         segmenter = segmenter_of(done.model, scheme=scheme, turned=start is not None)
         segmenter.save(self.run.segmenter)
@@ -226,7 +226,7 @@ def by_totalsegmentator(work: _Work) -> Outcome:
         both = [x.name for x in work.dataset.scheme.labels if theirs in joined.get(x.id, ())]
         if len(both) > 1:
             warn(
-                f"TotalSegmentator does not tell {' and '.join(both)} apart: what it calls "
+                f"TotalSegmentator does not distinguish {' and '.join(both)}: what it calls "
                 f"{work.task.classes[theirs]} counts for {work.dataset.scheme[ours].name}"
             )
     asked = (*work.fold.test, *(work.fold.validation if work.name.finetuned else ()))
@@ -262,10 +262,13 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
     old, new = (_mean_dice(work, found) for found in (before, done.predictions))
     better = not validation or new > old
     if not validation:
-        warn("no validation case says whether fine-tuning helped: its answers are taken")
+        warn(
+            "no validation cases to tell whether fine-tuning helped: the fine-tuned predictions "
+            "are kept"
+        )
     elif not better:
         warn(
-            "fine-tuning did not beat TotalSegmentator's own answers on validation cases (mean "
+            "fine-tuning did not beat the original TotalSegmentator on validation cases (mean "
             f"Dice {new:.3f} and {old:.3f}): those are kept"
         )
     data |= {
