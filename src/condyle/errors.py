@@ -18,7 +18,7 @@ CondyleError                     the root: a sentence, and the setting that is a
 ├── EngineFailed       (RuntimeError)       another program that failed
 ├── TrainingFailed     (RuntimeError)       training that cannot go on
 │   └── OutOfMemory    (MemoryError)        a batch that does not fit into memory
-├── TrainingPaused     (RuntimeError)       training that was asked to stop; what it learnt is kept
+├── TrainingPaused     (RuntimeError)       training that was asked to stop; its state is kept
 ├── WorkerDied         (RuntimeError)       a process that was killed over a task, again and again
 └── Cancelled          (RuntimeError)       a job that was asked to end
 """
@@ -161,7 +161,7 @@ class OutOfMemory(TrainingFailed, MemoryError):
 
 
 class TrainingPaused(CondyleError, RuntimeError):
-    """Training that a signal asked to stop; all it has learnt is in its last checkpoint."""
+    """Training that a signal asked to stop; its state is in the last checkpoint."""
 
 
 class WorkerDied(CondyleError, RuntimeError):

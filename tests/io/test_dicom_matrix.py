@@ -151,7 +151,7 @@ AS_IT_IS = {
     "a slope for each slice": (sloped, ""),
     "bright and dark swapped": (inverted, "MONOCHROME1"),
     "an overlay above the bits that count": (overlaid, ""),
-    "a scout in the same series": (lambda: [*series(), scout()], "passed over.*scout"),
+    "a scout in the same series": (lambda: [*series(), scout()], "ignored as scouts.*scout"),
     "a file that is there twice": (lambda: [*series(), a_slice(3)], "1 images twice"),
     "numbers in reverse": (lambda: [*map(renumbered, series())], ""),
     "compression with loss": (lambda: series(LossyImageCompression="01"), "with loss"),

@@ -92,7 +92,7 @@ def test_what_is_no_run_or_is_damaged_is_said_and_passed_over(folder, tmp_path, 
     (tmp_path / "begun" / "checkpoints" / "last.safetensors").write_bytes(b"not tensors at all")
     assert [row["run"] for row in list_runs([tmp_path])] == [str(tmp_path / "ours")]
     for name in ("begun", "cut", "hurt", "strange"):
-        assert f"{tmp_path / name} is passed over" in caplog.text
+        assert f"{tmp_path / name} is left out" in caplog.text
     assert len(caplog.records) == 4
 
 

@@ -16,7 +16,7 @@ __all__ = ["misfits"]
 FEWEST = 4
 """Cases from which it can be learned what inside and outside look like."""
 CLEAR, STEADY = 0.3, 4.0
-"""The usual fit, and how many standard deviations it is, from which masks are judged by it.
+"""The usual fit, and how many standard deviations it is, from which masks are checked by it.
 
 Hippocampi: 1.4 and 8.6; phantom bones: 3 and 14; soft-tissue tumours, which look like anything,
 0.08 and 1.2: of these nothing can be said.

@@ -98,7 +98,7 @@ def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | No
 
 
 def _said(error: CondyleError, dataset: Dataset) -> str:
-    """The error's sentence, with paths told from the data set's folder on."""
+    """The error's sentence, with paths relative to the data set."""
     return str(error).replace(f"{dataset.root}/", "")
 
 

@@ -31,7 +31,7 @@ FEW = 8
 RARE = 0.1
 """Part of the other cases: what as many have is nothing strange."""
 FAR_VOLUME, FAR_INTENSITY = 5.0, 6.0
-"""Standard deviations (by the median's) from the median that are told."""
+"""Standard deviations (by the median's) from the median that are reported."""
 SIDES = ("left", "right", "back", "front", "feet", "head")
 
 
@@ -180,7 +180,7 @@ def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
 def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
     """Scans that are of another kind than nearly all others.
 
-    CT is told by the brightness of its brightest 5 %; other scans, whose scale means nothing, by
+    CT is compared by its brightest 5 %; other scans, whose scale is arbitrary, by
     where the median lies between the percentiles 5 and 95.
     """
     findings: list[Finding] = []

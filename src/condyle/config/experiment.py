@@ -37,7 +37,7 @@ class Preparation(Section):
     """Instead of `spacing`: pixels along the longer in-plane side of the plane; square pixels."""
     plane: Planes = "axial"
     """The plane of the slices that a 2D network sees; all: one network sees the slices of all
-    three, and their answers are joined. 3D networks see all."""
+    three, and its predictions for them are averaged. 3D networks see all."""
     intensity: Literal["zscore", "ct", "window", "minmax", "max"] = "zscore"
     """zscore: clip to `percentiles`, subtract mean, divide by standard deviation, scan by scan.
     ct: clip to `window` (HU), then subtract `mean` and divide by `std`, one rule for the data set.
@@ -135,7 +135,7 @@ class Training(Section):
     warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
     """Part of the training over which the rate rises from nothing."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Rounds of training; 50 where neither this nor `budget` is given."""
+    """Epochs; 50 where neither this nor `budget` is given."""
     steps: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
     """Steps an epoch; all: as many as it takes to draw as many samples as there are slices or
     patches; None: the same, but 10 at the least and 250 at the most."""
@@ -149,8 +149,8 @@ class Training(Section):
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
     """Part of the samples that must hold a structure."""
     hard_slices: Annotated[int, Field(ge=1)] | None = None
-    """For 2D networks: see only the first and last so many slices of each structure, the ends of
-    a bone."""
+    """For 2D networks: train only on the first and last so many slices of each structure (the ends
+    of a bone)."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.995
     """Decay of the running average of the weights that is kept in the end; 0 keeps none."""
     best_by: Literal["dice", "iou", "loss"] = "dice"
@@ -167,7 +167,7 @@ class Experiment(Section):
     fold: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
     log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
-    """Who is told of epochs and scores while it runs: tensorboard, mlflow, or both."""
+    """Experiment trackers to log to while it runs: tensorboard, mlflow, or both."""
     network: Network = Network()
     preparation: Preparation | None = None
     """None: chosen from the training scans; the run's config.toml says what was chosen."""

@@ -64,12 +64,12 @@ Paths = tuple[Path, ...]
 
 
 class DemoRequest(Request):
-    """The whole road on phantoms, in minutes: data, training, test scores, surfaces."""
+    """Run every step on phantoms, in minutes: data, training, test scores, surfaces."""
 
     out: Out = Path("demo")
     """Folder for the results."""
     budget: str = "5m"
-    """Time for the training."""
+    """Time for the training, such as 5m."""
 
 
 class ImportRequest(BatchRequest):
@@ -135,7 +135,7 @@ class SettingsRequest(Request):
     budget: str | None = None
     """Time for everything, such as 15m or 2h, instead of epochs."""
     epochs: Annotated[int, Field(ge=1)] | None = None
-    """Rounds of training, instead of a budget."""
+    """Epochs of training, instead of a budget."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Which fold of the data set's splits is trained on; 0 if left out."""
     seed: Annotated[int, Field(ge=0)] | None = None
@@ -273,7 +273,7 @@ class SegmentRequest(BatchRequest):
     flips: Flips = "none"
     """Predict on mirror images of the scan as well, and average."""
     runtime: Runtime = "auto"
-    """What computes; auto: the fastest whose labels are those of PyTorch in float32."""
+    """Runtime of the networks; auto: the fastest whose labels are those of PyTorch in float32."""
     also: Paths = ()
     """Ensemble with these runs (probabilities are averaged): their run folders."""
     specialist: Path | None = None
@@ -284,13 +284,13 @@ class SegmentRequest(BatchRequest):
     quality: bool = False
     """Write quality.csv: how far to trust each result (`condyle quality RUN` comes first)."""
     backends: dict[str, str] = Field(default_factory=dict)
-    """What computes each network, by the hash of its weights; chosen where it is not given."""
+    """Runtime of each network, by the hash of its weights; chosen where it is not given."""
     NO_FLAG = ("backends",)
     ELSEWHERE = ("out", "on", "resume", "scans", "backends")
 
 
 class RefineRequest(BatchRequest):
-    """Clean label maps, structure by structure; or choose the cleaning for a segmenter."""
+    """Clean label maps, structure by structure; or choose the steps for a segmenter."""
 
     POSITIONAL = ("labelmaps",)
     ELSEWHERE = ("out", "on", "resume", "labelmaps")
@@ -336,7 +336,7 @@ class EvaluateRequest(BatchRequest):
 
 
 class CompareRequest(BatchRequest):
-    """Train several networks on the same folds; rank them, and test whether they truly differ."""
+    """Train several networks on the same folds; rank them, and test the differences."""
 
     POSITIONAL = ("experiment",)
     experiment: Path
@@ -370,7 +370,7 @@ class MeshRequest(BatchRequest):
 
 
 class FeaturesRequest(BatchRequest):
-    """Compare the regions of scans by the features of a network of photographs, inflated to 3D."""
+    """Compare the regions of scans by the features of a pretrained network, inflated to 3D."""
 
     POSITIONAL = ("scan", "labelmap")
     scan: Path
@@ -403,7 +403,7 @@ class FeaturesRequest(BatchRequest):
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     runtime: Runtime = "auto"
-    """What computes; auto: the faster of PyTorch and OpenVINO."""
+    """Runtime of the network; auto: the faster of PyTorch and OpenVINO."""
 
     def place(self) -> tuple[Path, str]:
         """The table's folder and name."""
@@ -411,7 +411,7 @@ class FeaturesRequest(BatchRequest):
 
 
 class QualityRequest(Request):
-    """Learn on test cases how far to trust a segmenter, for `condyle segment --quality`."""
+    """Calibrate on test cases how far to trust a segmenter, for `condyle segment --quality`."""
 
     POSITIONAL = ("run", "dataset")
     run: Path
@@ -452,7 +452,7 @@ class RunsRequest(Request):
 
 
 class CheckInflationRequest(Request):
-    """Run an encoder and its 3D inflations side by side, and say how far their outputs differ."""
+    """Compare the outputs of a 2D encoder and its 3D inflations."""
 
     POSITIONAL = ("encoder",)
     encoder: str
@@ -468,7 +468,7 @@ class CheckInflationRequest(Request):
 
 
 class ImportWeightsRequest(Request):
-    """Take the tensors out of a checkpoint into a safetensors file, with a table as .csv beside it.
+    """Convert a checkpoint to a safetensors file, with a table of its tensors as .csv beside it.
 
     A trained nnU-Net becomes a run folder that `condyle segment` takes.
     """
@@ -507,7 +507,7 @@ class ExportRequest(Request):
 
 
 class NetworksRequest(Request):
-    """List the networks that can be built, and whether their weights are here."""
+    """List the available networks, and whether their weights are on this machine."""
 
     cost: bool = False
     """Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels."""
@@ -518,4 +518,4 @@ class PresetsRequest(Request):
 
 
 class DoctorRequest(Request):
-    """Show what this machine has: processor, versions, weights, what runs fast."""
+    """Show this machine's processor, versions, weights and fast precisions."""

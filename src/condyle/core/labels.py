@@ -49,7 +49,7 @@ class LabelScheme:
     ----------
     labels : the structures.
     ignore : the number of voxels that nobody labelled, be they a structure's or background's;
-        None where all are labelled. It is no structure: it is neither learnt nor judged.
+        None where all are labelled. It is no structure: it is neither trained on nor scored.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class LabelScheme:
     def of(cls, ids: Mapping[str, int], colours: Mapping[str, Colour] | None = None) -> Self:
         """A scheme from name -> number, of which 'ignore' is that of voxels nobody labelled.
 
-        An entry for 0, background, is passed over.
+        An entry for 0, background, is ignored.
         """
         colours = colours or {}
         rows = [(n, int(i)) for n, i in sorted(ids.items(), key=lambda item: item[1]) if i != 0]

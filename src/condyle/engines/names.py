@@ -11,7 +11,7 @@ __all__ = ["NNUNET", "EngineName", "is_engine", "names"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What nnU-Net is told: which of its planners, and which of the planner's configurations."""
+    """Which of nnU-Net's planners, and which of the planner's configurations."""
 
     planner: str
     configuration: str

@@ -175,7 +175,7 @@ def train(
     start : a model whose plans, network and weights are taken; then scans are turned to RAS axes,
         as it saw them, and validation cases are predicted as well.
     """
-    answers = space.folder / "answers"
+    maps = space.folder / "maps"
     try:
         environment = fitted(os.environ, settings["device"])
         child = Child("nnU-Net", "run_nnunet.py", space.folder, environment | space.environment,
@@ -191,7 +191,7 @@ def train(
                 **_plan(what, start, dataset.scheme.is_sided()),
                 "workers": int(environment["nnUNet_def_n_proc"]),
                 "cases": export(dataset, fold, space, job, start is not None),
-                "predictions": str(answers.resolve()),
+                "predictions": str(maps.resolve()),
                 **settings,
             }
         done = child.run(asked, job)
@@ -203,7 +203,7 @@ def train(
     return Trained(
         model=Path(done["model"]),
         history=done["history"],
-        predictions=collected(answers, out, dataset.scheme, dataset.select(tuple(asked["cases"]))),
+        predictions=collected(maps, out, dataset.scheme, dataset.select(tuple(asked["cases"]))),
         failed=done["failed"],
         parameters=done["parameters"],
         seconds=done["seconds"],
@@ -234,16 +234,16 @@ def predict(
     folder : for its job and what it says.
     scheme : of the labels 1, 2, ... in the model's order.
     """
-    answers = folder / "answers"
+    maps = folder / "maps"
     child = Child("nnU-Net", "run_nnunet.py", folder, fitted(os.environ, device),
                   require("nnunetv2"))  # fmt: skip
     files = {name: [str(Path(x).resolve()) for x in paths] for name, paths in cases.items()}
     done = child.run(
         {"do": "predict", "model": str(model.resolve()), "folds": list(folds), "device": device,
-         "mirror": mirror, "cases": files, "predictions": str(answers.resolve())},
+         "mirror": mirror, "cases": files, "predictions": str(maps.resolve())},
         job,
     )  # fmt: skip
-    return collected(answers, out, scheme, list(files)), done["failed"]
+    return collected(maps, out, scheme, list(files)), done["failed"]
 
 
 def export(
@@ -256,15 +256,15 @@ def export(
     turned : to RAS axes; then validation cases are predicted too.
     """
     scheme = consecutive(dataset.scheme)
-    learnt = (*fold.train, *fold.validation)
+    trained = (*fold.train, *fold.validation)
     where = space.roots["nnUNet_raw"] / space.name
     new_of = dict(zip(dataset.scheme.to_dict().values(), scheme.to_dict().values(), strict=True))
 
     def pairs() -> Iterator[tuple[str, tuple[Volume, ...], LabelMap | None]]:
-        every: tuple[Case, ...] = dataset.select((*learnt, *fold.test))
+        every: tuple[Case, ...] = dataset.select((*trained, *fold.test))
         for number, case in enumerate(every):
             job.progress("writing for nnU-Net", number, len(every), f"{number}/{len(every)}")
-            if number < len(learnt):
+            if number < len(trained):
                 channels, labels = case.pair()
                 labels = relabelled(labels, new_of, scheme)
                 if turned:
@@ -288,14 +288,14 @@ def export(
 
 
 def collected(
-    answers: Path, out: Path, scheme: LabelScheme, cases: Sequence[Case] | Sequence[str]
+    maps: Path, out: Path, scheme: LabelScheme, cases: Sequence[Case] | Sequence[str]
 ) -> dict[str, Path]:
     """Put label maps numbered 1, 2, ... into `out`, in a scheme's numbers and the scan's axes."""
     written: dict[str, Path] = {}
     structures = LabelScheme(scheme.labels)
     for case in cases:
         name = case if isinstance(case, str) else case.id
-        file = answers / f"{name}.nii.gz"
+        file = maps / f"{name}.nii.gz"
         if not file.is_file():
             continue
         labels = read_labels(file)
@@ -306,5 +306,5 @@ def collected(
         if not isinstance(case, str):
             found = found.reoriented(case.image().grid.orientation)
         written[name] = write(found, out / file.name)
-    shutil.rmtree(answers, ignore_errors=True)
+    shutil.rmtree(maps, ignore_errors=True)
     return written

@@ -229,11 +229,13 @@ class Child:
             self.lines = [*self.lines[1 - TAIL :], line] if line.strip() else self.lines
             return
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            told: dict[str, Any] = json.loads(line.removeprefix(MARK))
-            if "failed" in told:
-                self.reason = str(told["failed"])
+            message: dict[str, Any] = json.loads(line.removeprefix(MARK))
+            if "failed" in message:
+                self.reason = str(message["failed"])
             else:
-                job.say(Progress(told["stage"], float(told["done"]), words=str(told["words"])))
+                job.say(
+                    Progress(message["stage"], float(message["done"]), words=str(message["words"]))
+                )
 
     def _failure(self, code: int) -> EngineFailed | OutOfMemory | ConfigError:
         """The error of a child that did not come to its end."""
@@ -241,8 +243,7 @@ class Child:
         error: EngineFailed | OutOfMemory | ConfigError
         if reason.startswith("hung"):
             error = EngineFailed(
-                f"{self.engine} {reason}, and was stopped; its last output is in "
-                f"{self._last_words()}"
+                f"{self.engine} {reason}, and was stopped; its last output was {self._last_words()}"
             )
         elif code < 0:
             error = EngineFailed(f"{self.engine} {self._killed(-code)}")

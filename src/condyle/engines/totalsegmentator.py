@@ -31,7 +31,7 @@ NAMES = "totalsegmentator.json"
 """A file in a data set's folder: our structure -> the names of TotalSegmentator's that make it."""
 LICENCE = "https://backend.totalsegmentator.com/license-academic/"
 SECONDS = 30
-"""Without an answer from the server of weights."""
+"""Without a reply from the server of weights."""
 ALSO = {"pelvis": ("hip", "sacrum"), "clavicle": ("clavicula",), "cord": ("spinal cord",)}
 """What else a structure of ours is called, or made of."""
 
@@ -53,11 +53,11 @@ class Part:
     classes: Mapping[int, str]
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Part:
+    def of(cls, reply: Mapping[str, Any]) -> Part:
         """The model that a child tells of."""
-        names = {int(number): name for number, name in told["classes"].items()}
-        return cls(Path(told["folder"]), told["url"], told["here"], told["trainer"],
-                   told["configuration"], names)  # fmt: skip
+        names = {int(number): name for number, name in reply["classes"].items()}
+        return cls(Path(reply["folder"]), reply["url"], reply["here"], reply["trainer"],
+                   reply["configuration"], names)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def _download(url: str, target: Path, name: str, job: Job) -> None:
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         raise
-    with asked as answer, target.open("wb") as sink:
-        size, got = int(answer.headers.get("Content-Length") or 0), 0
-        while chunk := answer.read(1 << 20):
+    with asked as response, target.open("wb") as sink:
+        size, got = int(response.headers.get("Content-Length") or 0), 0
+        while chunk := response.read(1 << 20):
             got += sink.write(chunk)
             job.progress("downloading", got, max(size, got), name)
         if got < size:
@@ -222,21 +222,21 @@ def predict(
     cases : name -> its file, a NIfTI.
     joined : our label -> the classes that make it; see `owners`.
     """
-    answers = folder.resolve() / "answers"
+    maps = folder.resolve() / "maps"
     done = _child(folder, device).run(
         {"do": "predict", "task": task.name, "cases": dict(cases), "device": device,
-         "predictions": str(answers)},
+         "predictions": str(maps)},
         job,
     )  # fmt: skip
     structures = LabelScheme(scheme.labels)
     ours_of = owners(joined)
     written: dict[str, Path] = {}
     for name in cases:
-        file = answers / f"{name}.nii.gz"
+        file = maps / f"{name}.nii.gz"
         if file.is_file():
             labels = read_labels(file)
             written[name] = write(relabelled(labels, ours_of, structures), out / file.name)
-    shutil.rmtree(answers, ignore_errors=True)
+    shutil.rmtree(maps, ignore_errors=True)
     return written, done["failed"], done["seconds_a_case"]
 
 

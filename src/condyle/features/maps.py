@@ -1,7 +1,7 @@
 """What the last convolutions of an inflated encoder make of a volume, in bounded memory.
 
 The encoder is cut in two. Its first part, which works near full size and sees a few voxels around
-each, goes over slabs with as much of their neighbours as it sees, so that its answer is that for
+each, goes over slabs with as much of their neighbours as it sees, so that its output is that for
 the whole; its second part, at an eighth of the size, sees the whole at once.
 """
 

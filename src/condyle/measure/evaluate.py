@@ -99,9 +99,9 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     ('label_1', 1.0, 0.0)
     """
     known = truth.known()
-    judged = truth.array.size if known is None else int(np.count_nonzero(known))
+    labelled = truth.array.size if known is None else int(np.count_nonzero(known))
     return [
-        _row(one.name, truth.grid, judged, count(one.truth, one.predicted),
+        _row(one.name, truth.grid, labelled, count(one.truth, one.predicted),
              surface_distances(one.truth, one.predicted, truth.spacing), tolerance_mm)
         for one in pairs(truth, predicted)
     ]  # fmt: skip
@@ -181,10 +181,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def _row(
-    name: str, grid: Grid, judged: int, counts: Counts, distances: SurfaceDistances,
+    name: str, grid: Grid, labelled: int, counts: Counts, distances: SurfaceDistances,
     tolerance_mm: float,
 ) -> Row:  # fmt: skip
-    """A row of `score_case`; so many voxels of the grid are judged."""
+    """A row of `score_case`; so many voxels of the grid are labelled."""
     cm3 = grid.voxel_volume / 1000.0
     error = (counts.predicted - counts.truth) * cm3
     there = bool(counts.truth), bool(counts.predicted)
@@ -196,7 +196,7 @@ def _row(
         "iou": counts.iou,
         "precision": counts.precision,
         "recall": counts.recall,
-        "accuracy": 1 - wrong / judged if any(there) else math.nan,
+        "accuracy": 1 - wrong / labelled if any(there) else math.nan,
         "volume_similarity": similarity,
         "abs_volume_similarity": 1 - abs(1 - similarity),
         "volume_truth_cm3": counts.truth * cm3,
@@ -209,7 +209,7 @@ def _row(
         "tp": counts.both,
         "fp": counts.predicted - counts.both,
         "fn": counts.truth - counts.both,
-        "tn": judged - counts.truth - counts.predicted + counts.both,
+        "tn": labelled - counts.truth - counts.predicted + counts.both,
         "diagonal_mm": float(np.linalg.norm(np.array(grid.shape) * grid.spacing)),
         "scan_cm3": math.prod(grid.shape) * cm3,
         "note": NOTES[there],

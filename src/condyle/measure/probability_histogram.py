@@ -3,7 +3,7 @@
 All voxels of all cases are counted together, each as much as any other, into bins of probability;
 curves and figures come from these counts, so cases, folds and processes can be counted apart and
 added. Voxels that nobody labelled are not counted. Probabilities are taken in half precision, in
-which networks' answers are kept.
+which networks' probabilities are kept.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class ProbabilityHistogram:
         """Mean precision, 0 to 1, weighted by the recall that each threshold adds.
 
         The area under the curve of precision over recall as steps (scikit-learn's definition), of
-        all voxels together; within a bin voxels are not told apart, which changes it by less than
+        all voxels together; voxels of one bin are not distinguished, which changes it by less than
         0.002. nan where the structure is nowhere.
         """
         if not self.inside.any():

@@ -1,4 +1,4 @@
-"""What a network costs: its parameters, and the arithmetic of one answer."""
+"""What a network costs: its parameters, and the arithmetic of one prediction."""
 
 from __future__ import annotations
 

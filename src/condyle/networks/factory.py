@@ -215,7 +215,7 @@ def build(
     in_channels : channels of the scan.
     classes : background and structures together.
     weights : 'imagenet', 'none', a file, or the folder of an earlier run, whose decoder is taken
-        too where it fits: so a 3D network starts from what the 2D one learnt on slices.
+        too where it fits: so a 3D network starts from the weights of the 2D one.
     deep_supervision : also score the inner nodes of a U-Net++ in training.
     inflation : how a pretrained encoder becomes 3D.
 
@@ -281,7 +281,7 @@ def _take(network: SegmentationNetwork, state: Mapping[str, Tensor], found: Foun
 
 
 def inflated(network: SegmentationNetwork, inflation: Inflation) -> SegmentationNetwork:
-    """A 2D network in 3D with all its weights: what it learnt on slices it knows in volumes."""
+    """A 2D network in 3D with all its weights."""
     example = next(network.parameters()).new_zeros(1, network.channels, 64, 64)
     deep = inflate(
         network,

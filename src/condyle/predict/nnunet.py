@@ -56,7 +56,7 @@ class NnunetPlan(Section):
     separate: bool | None = None
     """Whether thick slices are resampled in two steps; None: where spacings differ much."""
     axes: Literal["file", "RAS"] = "file"
-    """The axes that it learnt in: those of each file, or RAS."""
+    """The axes that it was trained in: those of each file, or RAS."""
     mirror: tuple[int, ...] = ()
     """The axes along which mirror images may be predicted."""
 
@@ -192,7 +192,7 @@ class PreparedForNnunet:
         return (total / shares).numpy()[(slice(None), *inside)]
 
     def _mirrored(self, views: tuple[View, ...]) -> list[tuple[int, ...]]:
-        """The axes of a window that each view is mirrored along, of those that it learnt."""
+        """The axes of a window that each view is mirrored along, as in its training."""
         turn, plan = self.source.turn_to("RAS"), self.plan
         axes: dict[int, int] = {}
         for ras in range(3):

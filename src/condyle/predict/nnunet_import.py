@@ -62,7 +62,7 @@ def segmenter_of(
     Parameters
     ----------
     scheme : what the classes 1, 2, ... are called, where that is not as dataset.json has it.
-    turned : whether it learnt from scans turned to RAS axes, whatever its plans say.
+    turned : whether it was trained on scans turned to RAS axes, whatever its plans say.
     """
     plans, facts = _json(home / "plans.json"), _json(home / "dataset.json")
     file = _checkpoint(home, fold)

@@ -45,7 +45,7 @@ class Preprocessor(Protocol):
         Parameters
         ----------
         planes : of the slices; None: as the network was trained.
-        each : one pass a view, where views can be told apart.
+        each : one pass a view, where views can be separated.
         """
         ...
 

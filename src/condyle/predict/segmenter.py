@@ -216,7 +216,7 @@ class Segmenter:
     def inflated(
         self, inflation: Inflation | None = None, window: tuple[int, int, int] | None = None
     ) -> Segmenter:
-        """The 3D segmenter that knows of volumes what this one learnt on slices.
+        """The 3D segmenter that begins with the weights that this one learned on slices.
 
         It keeps the recipe and the labels. On a scan that is alike in all slices it gives the
         same labels; then it is fine-tuned on volumes.

@@ -99,16 +99,16 @@ class Recipe:
         return ras.resized(ras.shape_at(spacing))
 
     def grid_of_slices(self, source: Grid, plane: Plane) -> Grid:
-        """The grid whose slices in a plane look to the network like those that it learnt from.
+        """The grid whose slices in a plane look to the network like those that it was trained on.
 
-        In the plane that it learnt from, the working grid. In another one, pixels have the same
+        In the plane that it was trained on, the working grid. In another one, pixels have the same
         size, and the slices the scan's own distance where it is not less than that.
         """
         grid = self.working_grid(source)
         if self.settings.plane == plane:
             return grid
-        learnt = AXIS[planes_of(self.settings.plane)[0]]
-        pixel = float(np.delete(grid.spacing, learnt).mean())
+        trained = AXIS[planes_of(self.settings.plane)[0]]
+        pixel = float(np.delete(grid.spacing, trained).mean())
         ras = source.turned(source.turn_to("RAS"))
         through = AXIS[plane]
         spacing = [pixel] * 3

@@ -156,7 +156,7 @@ def most_likely(
     if classes > 256:
         raise LabelError(f"{classes} classes are too many; 256 with background are the most")
     enlarged = [_Enlarged(array, weight, target_shape) for array, weight in parts]
-    answer = np.empty(target_shape, np.uint8)
+    result = np.empty(target_shape, np.uint8)
     step = max(1, BLOCK_BYTES // (4 * target_shape[0] * target_shape[1]))
     for start in range(0, depth, step):
         stop = min(start + step, depth)
@@ -172,8 +172,8 @@ def most_likely(
             else:
                 winner.masked_fill_(full > best, number)
                 best = torch.maximum(best, full)
-        answer[:, :, start:stop] = winner.permute(1, 2, 0).numpy()
-    return answer
+        result[:, :, start:stop] = winner.permute(1, 2, 0).numpy()
+    return result
 
 
 class _Enlarged:

@@ -1,4 +1,4 @@
-"""Which cases train, which choose, and which only judge: always by patient."""
+"""Training, validation and test cases: always split by patient."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def default_folds(cases: Sequence[Case], seed: int = 0) -> tuple[Fold, ...]:
 
 
 def with_validation_cases(cases: Iterable[Case], fold: Fold, seed: int = 0) -> Fold:
-    """The fold with a test part: what it held out judges, and a few training cases choose.
+    """The fold with a test part: its held-out cases; a few training cases become validation cases.
 
     A fold that has a test part already stays as it is. Otherwise its validation part becomes the
     test part, and about a tenth of the training patients (1 to 8) are set aside to choose the

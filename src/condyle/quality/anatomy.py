@@ -1,4 +1,4 @@
-"""Rules of anatomy that an answer must keep, their numbers taken from the training labels.
+"""Rules of anatomy that a segmentation must keep, their numbers taken from the training labels.
 
 They catch gross errors for nothing: a bone in two pieces, a left one on the right, half its
 volume, one that ends where the scan ends although none did in training.
@@ -101,7 +101,7 @@ def _sizes(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What the structures of a training set are like, and what an answer breaks of it.
+    """What the structures of a training set are like, and which rules a segmentation breaks.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class Anatomy:
         return cls(structures, _sides(rows, scheme), len(rows))
 
     def broken(self, labels: LabelMap) -> dict[str, list[str]]:
-        """Structure -> a sentence for each rule that the answer breaks; [] where it keeps all."""
+        """Structure -> a sentence for each rule that is broken; [] where none is."""
         found = figures(labels)
         said = {name: self._of_one(name, found.get(name)) for name in labels.scheme.names}
         for left, right in self.sides:

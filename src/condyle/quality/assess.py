@@ -1,4 +1,4 @@
-"""How far to trust each result: learnt on held-out cases, estimated for scans without a truth."""
+"""How far to trust each result: calibrated on test cases, estimated for new scans."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Quality:
     anatomy : the rules of the training labels.
     embeddings : of the training scans.
     predictions : how many of each scan were compared.
-    cases : the held-out cases that it was learnt on.
+    cases : the held-out cases that it was calibrated on.
     signature : which predictions were compared: see `condyle.predict.Ensemble.signature`.
     """
 

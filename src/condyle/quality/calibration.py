@@ -1,4 +1,4 @@
-"""The Dice that a label map may be expected to have, learnt on cases whose truth is known.
+"""The Dice that a label map may be expected to have, estimated from cases whose truth is known.
 
 A logistic curve per structure goes from what is known without the truth (`Signs`) to the Dice;
 each sign can only move it one way. About it lies an interval by the jackknife+ of Barber, Candès,

@@ -1,4 +1,4 @@
-"""Which post-processing steps help what a segmenter finds, judged on validation cases."""
+"""Which post-processing steps improve a segmenter, measured on validation cases."""
 
 from __future__ import annotations
 

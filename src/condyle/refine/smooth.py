@@ -13,7 +13,7 @@ __all__ = ["smoothed"]
 TRUNCATE = 4.0
 """How many standard deviations the Gaussian reaches."""
 BLOCK = 32
-"""Voxels along the sides of the blocks that are rounded one by one, or passed over if alike."""
+"""Voxels along the sides of the blocks that are rounded one by one, or skipped if alike."""
 
 
 def smoothed(mask: ArrayLike, sigma_mm: float, spacing: ArrayLike) -> NDArray[np.bool_]:

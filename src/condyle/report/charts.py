@@ -52,14 +52,14 @@ DASHES = ("-", "--", ":", "-.")
 
 
 class Style(NamedTuple):
-    """How a line is told from others: by its colour, then by its dashes."""
+    """How lines differ: by its colour, then by its dashes."""
 
     color: str
     linestyle: str
 
 
 def style(n: int) -> Style:
-    """The style of the n-th line of a chart; 28 are told apart."""
+    """The style of the n-th line of a chart; 28 differ."""
     return Style(COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)])
 
 

@@ -220,7 +220,7 @@ def _probabilities(found: Compared) -> Iterator[str]:
 
 
 def _overlays(found: Compared, place: Place) -> Iterator[str]:
-    """The worst and the best case, as the first, the last and a model between answered."""
+    """The worst and the best case, as the first, the last and a model between predicted."""
     able = [model for model in found.models if model.predictions]
     names = [name for name in found.of_cases() if all(name in m.predictions for m in able)]
     if not able or not names:
@@ -231,13 +231,13 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
         case = place.cases[name]
         truth, scan = case.labels(), case.image()
         for model in drawn:
-            answer = read_labels(model.predictions[name], truth.scheme)
+            predicted = read_labels(model.predictions[name], truth.scheme)
             caption = (
                 f"{word} over all models: {name}, by {model.name}, mean Dice "
                 f"{scores[model.name][name]:.3f}; filled: predicted, outlined: true"
             )
-            yield image(figures.overlay(scan, truth, answer), caption, "cases")
-            if word == "worst" and answer.present() and truth.present():
-                shown = figures.distances(surfaces(answer), surfaces(truth))
+            yield image(figures.overlay(scan, truth, predicted), caption, "cases")
+            if word == "worst" and predicted.present() and truth.present():
+                shown = figures.distances(surfaces(predicted), surfaces(truth))
                 caption = f"{name}, by {model.name}: distance of its surface from the true one"
                 yield image(shown, caption, "surfaces")

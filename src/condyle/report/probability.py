@@ -28,7 +28,7 @@ def precision_recall(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     Parameters
     ----------
     counts : name (of a structure, or of a model) -> its voxels by probability. Where there is
-        nothing to find no line is drawn. The axes begin where the curves can be told apart.
+        nothing to find no line is drawn. The axes begin where the curves differ.
     """
     figure, axes = _square("Precision and recall", len(counts))
     shown = {name: c for name, c in counts.items() if c.inside.any()}

@@ -1,4 +1,4 @@
-"""Epochs, scores and a picture of a training, told to TensorBoard and MLflow where asked for.
+"""Epochs, scores and a picture of a training, logged to TensorBoard and MLflow on request.
 
 TensorBoard's events lie in the run folder, MLflow's file store, `mlruns`, beside it, so that runs
 in one folder stand side by side. A training that goes on after an interruption goes on there too.
@@ -45,7 +45,7 @@ def require_trackers(names: Sequence[str]) -> None:
 
 
 class _Tracker(Protocol):
-    """Who is told of a training."""
+    """The trackers that a training is logged to."""
 
     def epoch(self, number: int, row: Row) -> None:
         """The figures of an epoch."""
@@ -102,8 +102,8 @@ class _MLflow:
     """A run in the file store `mlruns` beside the run folder; the same one after interruptions."""
 
     def __init__(self, out: Path, first: int | None):
-        # its newest versions want to be told that files, not a database, are meant; and they
-        # report their use over the network unless told not to
+        # its newest versions want to know that files, not a database, are meant; and they
+        # report their use over the network unless forbidden
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
@@ -111,8 +111,8 @@ class _MLflow:
         self.client: Any = MlflowClient((out.absolute().parent / "mlruns").as_uri())
         self.run = self._found(out / RUN_ID) or self._made(out)
         self.client.update_run(self.run, status="RUNNING")
-        told = self.client.get_metric_history(self.run, "loss")
-        self.next = 1 + max((metric.step for metric in told), default=-1)
+        figures = self.client.get_metric_history(self.run, "loss")
+        self.next = 1 + max((metric.step for metric in figures), default=-1)
 
     def _found(self, note: Path) -> str | None:
         """The id of the run that an earlier start of this training made, if it is still there."""
@@ -167,7 +167,7 @@ class Track:
 
     Parameters
     ----------
-    names : of `TRACKERS`; none: nobody is told.
+    names : of `TRACKERS`; none: nothing is logged.
     out : the run folder, whose config.toml is there before the first epoch ends.
     """
 
@@ -177,8 +177,8 @@ class Track:
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Tell the figures of an epoch: a row of history.csv."""
-        told = {k: v for k, v in row.items() if k != "epoch" and math.isfinite(v)}
-        self._tell("epoch", int(row["epoch"]), told)
+        figures = {k: v for k, v in row.items() if k != "epoch" and math.isfinite(v)}
+        self._log("epoch", int(row["epoch"]), figures)
 
     def finish(self, epoch: float, summary: Sequence[Row]) -> None:
         """Tell the held-out scores (rows of summary.csv), settings and a picture, if it is there.
@@ -191,26 +191,26 @@ class Track:
             for metric in METRICS
             if math.isfinite(row.get(f"{metric}_mean", math.nan))
         }
-        self._tell("scores", int(epoch), scores)
+        self._log("scores", int(epoch), scores)
         if (self.out / "slices.png").is_file():
-            self._tell("picture", int(epoch), self.out / "slices.png")
-        self._tell("files", [self.out / "config.toml", self.out / "summary.csv"])
+            self._log("picture", int(epoch), self.out / "slices.png")
+        self._log("files", [self.out / "config.toml", self.out / "summary.csv"])
 
     def close(self, status: str) -> None:
         """End, with FINISHED, KILLED or FAILED."""
         for name in self.opened:
-            self._tell_one(name, "close", status)
+            self._log_one(name, "close", status)
 
-    def _tell(self, what: str, *told: Any) -> None:
+    def _log(self, what: str, *figures: Any) -> None:
         for name in self.names:
-            self._tell_one(name, what, *told)
+            self._log_one(name, what, *figures)
 
-    def _tell_one(self, name: str, what: str, *told: Any) -> None:
+    def _log_one(self, name: str, what: str, *figures: Any) -> None:
         try:
             if name not in self.opened:
-                first = told[0] if what == "epoch" else None
+                first = figures[0] if what == "epoch" else None
                 self.opened[name] = TRACKERS[name](self.out, first)
-            getattr(self.opened[name], what)(*told)
+            getattr(self.opened[name], what)(*figures)
         except Exception as error:  # their writers have errors of many kinds
             warn(f"{name} could not be updated ({error}); the training goes on without it")
             self.names = tuple(other for other in self.names if other != name)

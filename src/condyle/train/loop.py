@@ -109,8 +109,8 @@ def fit(
     class_weights : (classes,) how much each counts in the loss; None: alike.
     fabric : of `fabric_for`; None: the fastest device here.
     resume : go on from the last checkpoint, if there is one.
-    on_step : is told about every step.
-    on_epoch : is told the figures of every epoch, before they are in a checkpoint: after an
+    on_step : is called after every step.
+    on_epoch : is called with the figures of every epoch, before they are in a checkpoint: after an
         interruption the last epoch may come again.
     cancelled : whether the training was asked to end; it then does as after a signal.
 

@@ -1,4 +1,4 @@
-"""Whether an encoder's inflation keeps its answers: both networks, side by side."""
+"""Whether an encoder's inflation keeps its outputs: both networks, side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several networks trained on the same folds, judged on the same patients, and set side by side."""
+"""Several networks trained on the same folds, scored on the same patients and compared."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
                 require_supported(experiment)
                 fold = fold_of(dataset, number, experiment.training.seed)
                 settings = experiment.model_dump(mode="json", exclude={"device", "dataset", "log"})
-                told = json.dumps([settings, fold.train, fold.validation, fold.test])
+                text = json.dumps([settings, fold.train, fold.validation, fold.test])
                 name = re.sub(r"[^\w.-]+", "-", experiment.network.name)
-                digest = hashlib.sha256(told.encode()).hexdigest()[:10]
+                digest = hashlib.sha256(text.encode()).hexdigest()[:10]
                 folder = out / "runs" / f"{name}_fold{number}_seed{seed}_{digest}"
                 found.append(Trial(model, experiment, folder, dataset.select(fold.test)))
     return found
@@ -195,14 +195,14 @@ BATCH = Batch(
 
 
 def _require_patients(planned: list[Trial]) -> None:
-    """Refuse folds that judge nobody, or somebody twice."""
-    judged: dict[tuple[str, int], list[str]] = {}
+    """Refuse folds that have no test cases, or a patient twice."""
+    tested: dict[tuple[str, int], list[str]] = {}
     for trial in planned:
         if not trial.held_out:
             raise ConfigError(f"fold {trial.experiment.fold} has no test cases to compare on")
         key = trial.model, trial.experiment.training.seed
-        judged.setdefault(key, []).extend(case.id for case in trial.held_out)
-    twice = sorted({name for names in judged.values() for name in names if names.count(name) > 1})
+        tested.setdefault(key, []).extend(case.id for case in trial.held_out)
+    twice = sorted({name for names in tested.values() for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
             f"case {twice[0]} is a test case in more than one of the folds, and each patient may "

@@ -45,7 +45,7 @@ class TrainingSummary:
     ----------
     data : names and values: cases of each part of the fold, where the weights came from, ...
     history : a row an epoch, as in history.csv.
-    parameters : how many numbers of the network are learnt; None where nobody can say.
+    parameters : how many trainable parameters the network has; None where that is not known.
     seconds : of fitting and choosing, over all the times that the training was gone on with.
     seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
     """
@@ -62,7 +62,7 @@ def evaluate_run(
     predictions: Mapping[str, Path],
     run: RunFolder,
     experiment: Experiment,
-    learnt: TrainingSummary,
+    training: TrainingSummary,
     job: Job,
 ) -> list[Row]:
     """Score what a run predicted for test cases, into its folder; gives the summary's rows.
@@ -74,15 +74,15 @@ def evaluate_run(
     scores = Scores.of(found)
     with written_together():
         _write_scores(scores, run.path)
-        write_bytes(run.curves, figures.curves(learnt.history))
+        write_bytes(run.curves, figures.curves(training.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
-        data=learnt.data,
+        data=training.data,
         rows=scores.rows,
         summary=scores.summary,
-        history=learnt.history,
+        history=training.history,
         pictures=_pictures(cases, scores.rows, predictions, job),
         histograms=read_histograms(run.path),
         environment=environment(),
@@ -90,7 +90,7 @@ def evaluate_run(
         files={file.name: file.name for file in run.linked},
     )
     write_report(report, run.report)
-    cost = {key: value for key, value in vars(learnt).items() if key not in ("data", "history")}
+    cost = {key: value for key, value in vars(training).items() if key not in ("data", "history")}
     run.finish(cost | {"warnings": list(report.warnings)})
     return scores.summary
 

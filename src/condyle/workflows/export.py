@@ -155,7 +155,7 @@ def _quiet() -> Generator[None]:
 
 
 def _calibration_cases(run: Path, segmenter: Segmenter, dataset: Path | None) -> list[Case]:
-    """Some of the cases that the segmenter learnt from; of another data set, some of all."""
+    """Some of the cases that the segmenter was trained on; of another data set, some of all."""
     if dataset is None:
         settings = next(
             (c for x in (run, run.parent) if (c := RunFolder(x).config).is_file()), None
@@ -164,8 +164,8 @@ def _calibration_cases(run: Path, segmenter: Segmenter, dataset: Path | None) ->
             raise MissingFile(f"{run} has no config.toml that names its scans: give `calibrate`")
         dataset = Path(Experiment.read(settings).dataset)
     cases = open_dataset(dataset).cases
-    learnt = set(segmenter.training.train)
-    cases = [case for case in cases if case.id in learnt] or list(cases)
+    trained = set(segmenter.training.train)
+    cases = [case for case in cases if case.id in trained] or list(cases)
     step = max(1, len(cases) // CASES)
     return cases[::step][:CASES]
 

@@ -50,7 +50,7 @@ class CalibrationSummary:
 
 @verb
 def quality(request: QualityRequest, job: Job) -> CalibrationSummary:
-    """Learn on test cases how far to trust a run's segmenter, and store it with its weights.
+    """Calibrate on test cases how far to trust a run's segmenter, and store it with its weights.
 
     Cases and patients that were trained on are ignored. Each case is also damaged in several
     ways. What is compared (planes, mirror images, runs) `segment --quality` then wants as well.
@@ -147,7 +147,7 @@ def _held_out(
 ) -> tuple[Case, ...]:
     """Labelled cases of which no scan, and no other scan of the patient, was trained on."""
     trained = {case for one in members for case in one.training.train}
-    learnt = [case for case in home.cases if case.id in trained]
+    training = [case for case in home.cases if case.id in trained]
     if given is None:
         if fold is not None:
             raise ConfigError("`fold` needs a `dataset`, whose fold it is")
@@ -155,8 +155,8 @@ def _held_out(
     else:
         dataset = open_dataset(given)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
-    known = {case.id for case in learnt}
-    patients = {case.patient for case in learnt}
+    known = {case.id for case in training}
+    patients = {case.patient for case in training}
     if dataset.root.resolve() != home.root.resolve():
         patients = set[str]()  # another data set may call its own patients so
     left = tuple(x for x in cases if x.id not in known and x.patient not in patients)

@@ -228,8 +228,8 @@ def _in_brief(settings: Augmentation) -> str:
     values = settings.model_dump()
     chance, flip = values.pop("p"), values.pop("flip")
     drawn = [f"{name} {value}" for name, value in values.items() if value != idle.get(name, 0)]
-    told = [f"p {chance:g}: {', '.join(drawn)}"] if drawn and chance else []
-    return "; ".join(told + ([f"flip {flip}"] if flip != "none" else [])) or "none"
+    parts = [f"p {chance:g}: {', '.join(drawn)}"] if drawn and chance else []
+    return "; ".join(parts + ([f"flip {flip}"] if flip != "none" else [])) or "none"
 
 
 def _dice(folder: Path) -> Row:

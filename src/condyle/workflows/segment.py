@@ -128,30 +128,31 @@ class _Way:
 
     @cached_property
     def is_as_learnt(self) -> bool:
-        """Whether whole scans are predicted in the ways in which quality was learnt."""
+        """Whether whole scans are predicted as quality was calibrated."""
         ensemble, options = self.predictor.ensemble, self.predictor.options
         whole = self.area is None and not options.first_look and ensemble.specialist is None
-        learnt = self.quality.signature if self.quality is not None else None
-        return whole and learnt == ensemble.signature(options)
+        signature = self.quality.signature if self.quality is not None else None
+        return whole and signature == ensemble.signature(options)
 
     def require(self) -> None:
         """Raise, or warn, where what was asked for does not fit the segmenters."""
         asked = self.predictor.options.mirroring
         for member in self.predictor.ensemble.all:
             if common_mirroring(asked, member.mirroring) != asked:
-                learnt = f"{member.mirroring} mirror images alone"
-                learnt = "no mirror images" if member.mirroring == "none" else learnt
-                warn(f"{member.name} was trained on {learnt}: `flips` = {asked} predicts no others")
+                trained = f"{member.mirroring} mirror images alone"
+                trained = "no mirror images" if member.mirroring == "none" else trained
+                warn(
+                    f"{member.name} was trained on {trained}: `flips` = {asked} predicts no others"
+                )
         if self.quality is None or (self.is_as_learnt and not self.raw):
             return
         if self.quality.signature != SINGLE and not self.is_as_learnt:
             raise ConfigError(
                 "quality was calibrated with other `planes`, `flips` or `also`: segment whole "
-                "scans "
-                "in the same way, or run condyle quality again"
+                "scans in the same way, or run condyle quality again"
             )
         warn(
-            "quality was learnt on what this run predicts alone, in its own planes, and after "
+            "quality was calibrated on predictions of this run alone, in its own planes, and after "
             "post-processing: predicted in another way, take its figures with care"
         )
 

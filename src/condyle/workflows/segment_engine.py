@@ -29,7 +29,7 @@ REFUSED = {
     "also": f"{_OWN}, and its probabilities are not available",
     "specialist": f"{_OWN}, and its probabilities are not available",
     "raw": "no post-processing was chosen for TotalSegmentator",
-    "quality": "quality can be learnt for Condyle's own segmenters alone",
+    "quality": "quality can only be calibrated for Condyle's own segmenters",
 }
 """Settings of `condyle segment` that mean nothing to it, and why."""
 

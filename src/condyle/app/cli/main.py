@@ -21,24 +21,24 @@ from condyle.errors import (
 __all__ = ["EXIT_CODES", "VERBS", "app", "main"]
 
 VERBS = {
-    "demo": "The whole road on phantoms, in minutes: data, training, test scores, surfaces.",
+    "demo": "Run every step on phantoms, in minutes: data, training, test scores, surfaces.",
     "import": "Turn scans and their masks, or a data set of another layout, into one to train on.",
     "check": "Check a data set for problems before training.",
     "plan": "Show the network, patch and batch size that `train` would choose, with reasons.",
     "train": "Train a segmenter on a data set's fold, and score it on the test cases.",
     "segment": "Segment scans; each result lies on its scan's own grid.",
-    "refine": "Clean label maps; or choose the cleaning for a segmenter.",
+    "refine": "Clean label maps; or choose the steps for a segmenter.",
     "evaluate": "Score predictions against the truth, case by case and structure by structure.",
     "compare": "Train several networks on the same folds; rank them, and test the differences.",
     "mesh": "Turn label maps into surfaces in millimetres.",
     "features": "Compare the regions of scans by deep features.",
-    "quality": "Learn on test cases how far to trust a segmenter.",
+    "quality": "Calibrate on test cases how far to trust a segmenter.",
     "runs": "List the runs below folders: settings, patients, training time, Dice.",
-    "networks": "List the networks that can be built, and whether their weights are here.",
+    "networks": "List the available networks, and whether their weights are on this machine.",
     "presets": "List the presets: the studies whose settings are built in.",
-    "doctor": "Show what this machine has: processor, versions, weights, what runs fast.",
+    "doctor": "Show this machine's processor, versions, weights and fast precisions.",
     "export": "Write a trained network for other programs.",
-    "import-weights": "Take the tensors out of a checkpoint; or import a trained nnU-Net.",
+    "import-weights": "Convert a checkpoint to safetensors; or import a trained nnU-Net.",
 }
 """Verb -> what it does, in the order of the work; a file of this folder each."""
 
@@ -62,7 +62,7 @@ def _app() -> App:
     for name, does in VERBS.items():
         file = name.replace("-", "_") + ("_" if name == "import" else "")
         made.command(f"condyle.app.cli.{file}:command", name=name, help=does)
-    inflate = App(name="inflate", help="From 2D networks to 3D ones, proved.")
+    inflate = App(name="inflate", help="Check networks that are inflated from 2D to 3D.")
     inflate.command("condyle.app.cli.check_inflation:command", name="check")
     made.command(inflate)
     return made

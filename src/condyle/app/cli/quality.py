@@ -15,8 +15,8 @@ __all__ = ["command"]
 
 
 def show(request: QualityRequest, done: CalibrationSummary) -> None:
-    """Print what was learnt."""
-    show_table("expected Dice, as learnt on test cases and on damaged copies of them", done.rows)
+    """Print the calibration."""
+    show_table("expected Dice, from test cases and damaged copies of them", done.rows)
     say(f"stored with the segmenter of {request.run}: `condyle segment --quality` uses it")
 
 

@@ -84,19 +84,19 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         Path(f"{filename}.part").replace(filename)
 
     def go_on(self, latest):
-        """Be as an interrupted training was after its last epoch; what was told of it."""
+        """Be as an interrupted training was after its last epoch; the stored state."""
         self.load_checkpoint(str(latest))
-        told = json.loads(latest.with_name(PROGRESS).read_text())
-        self.rows = told["rows"][: self.current_epoch]
-        self.steps, self.seconds = self.rows[-1]["step"], told["seconds"]
-        return told
+        state = json.loads(latest.with_name(PROGRESS).read_text())
+        self.rows = state["rows"][: self.current_epoch]
+        self.steps, self.seconds = self.rows[-1]["step"], state["seconds"]
+        return state
 
-    def run_training(self, **told):
+    def run_training(self, **state):
         """Train until the epochs, or the seconds, are over.
 
         Parameters
         ----------
-        told : what an interrupted training shall find again.
+        state : what an interrupted training shall find again.
         """
         plot, self.logger.plot_progress_png = self.logger.plot_progress_png, lambda *_: None
         self.started = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0.0)
@@ -113,7 +113,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
                 looks = max(2, len(losses) // (5 if self.seconds is None else 20))
                 seen = [self.validation_step(next(self.dataloader_val)) for _ in range(looks)]
                 self.on_validation_epoch_end(seen)
-            self.note(told)
+            self.note(state)
             self.on_epoch_end()
         self.num_epochs = self.current_epoch
         plot(self.output_folder)
@@ -142,7 +142,7 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
             return steps >= self.num_iterations_per_epoch
         return steps > 0 and self.used() >= min((self.current_epoch + 1) / ROUNDS, 1.0)
 
-    def note(self, told):
+    def note(self, state):
         """Add what the epoch gave to the history."""
         values = {name: float(self.logger.get_value(key, step=-1)) for name, key in LOGGED.items()}
         values["rate"] = self.optimizer.param_groups[0]["lr"]
@@ -150,8 +150,8 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         row = {"epoch": self.current_epoch, "step": self.steps, "seconds": round(seconds, 2)}
         self.rows.append(row | values)
         file = Path(self.output_folder) / PROGRESS
-        told = {**told, "rows": self.rows, "seconds": self.seconds}
-        file.with_suffix(".part").write_text(json.dumps(told))
+        state = {**state, "rows": self.rows, "seconds": self.seconds}
+        file.with_suffix(".part").write_text(json.dumps(state))
         file.with_suffix(".part").replace(file)
 
 

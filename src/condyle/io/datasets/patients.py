@@ -1,4 +1,4 @@
-"""Whose scan each case is, told without names: patient_001, patient_002, ..."""
+"""Whose scan each case is, without names: patient_001, patient_002, ..."""
 
 from __future__ import annotations
 

@@ -152,7 +152,7 @@ def _images(frames: Sequence[Frame]) -> Generator[NDArray[Any]]:
 def _decoded(
     file: Path, stream: BinaryIO, header: Header, indices: Sequence[int]
 ) -> Iterable[NDArray[Any]]:
-    """The images of a file that were asked for, each (row, column)."""
+    """The images of a file that were requested, each (row, column)."""
     import pydicom
     from pydicom.pixels.utils import iter_pixels
 

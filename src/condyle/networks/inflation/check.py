@@ -17,8 +17,8 @@ class Proof:
 
     Parameters
     ----------
-    differences : for each output, the largest difference between any slice and the 2D answer.
-    relative : the largest of them as a part of the largest absolute value of its 2D answer.
+    differences : for each output, the largest difference between any slice and the 2D output.
+    relative : the largest of them as a part of the largest absolute value of its 2D output.
     """
 
     differences: tuple[float, ...]
@@ -26,7 +26,7 @@ class Proof:
 
 
 def prove(flat: nn.Module, deep: nn.Module, x: Tensor, slices: int = 32, axis: int = -1) -> Proof:
-    """How far the 3D network's answers are from the 2D network's.
+    """How far the 3D network's outputs are from the 2D network's.
 
     Parameters
     ----------
@@ -45,5 +45,5 @@ def prove(flat: nn.Module, deep: nn.Module, x: Tensor, slices: int = 32, axis: i
     return Proof(tuple(gaps), max(g / size for g, size in zip(gaps, largest, strict=True)))
 
 
-def _listed(answer: Any) -> list[Tensor]:
-    return [answer] if isinstance(answer, Tensor) else list(answer)
+def _listed(output: Any) -> list[Tensor]:
+    return [output] if isinstance(output, Tensor) else list(output)

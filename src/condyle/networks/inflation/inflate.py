@@ -7,7 +7,7 @@ A kernel W of a 2D layer becomes a deeper one, the slices of which are
 - ``scale``: a_t W with weights a_t that are positive and sum to 1 (triangular, Gaussian, given),
 - ``acs``: a third of the kernels each in the axial, coronal and sagittal plane (arXiv:1911.10477).
 
-On an input that does not change along the depth, the first three give the 2D network's answer in
+On an input that does not change along the depth, the first three give the 2D network's output in
 every slice, at the ends too, since the depth is padded by its ends; `networks.proof` measures it.
 """
 

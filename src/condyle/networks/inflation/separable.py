@@ -1,4 +1,4 @@
-"""Inflated networks that answer the same with a third of the work, for weights that stay.
+"""Inflated networks that give the same output with a third of the work, for weights that stay.
 
 A kernel inflated by `average`, `scale` or `center` is one plane times a number a slice. So its
 convolution is that plane's, slice by slice, and a weighted sum of neighbouring slices; the two

@@ -125,7 +125,7 @@ def _fitted(
 
 
 def depth_fitted(weight: Tensor, depth: int) -> Tensor:
-    """A kernel (..., k) of another depth that answers alike where nothing changes along the depth.
+    """A kernel (..., k) of another depth, with the same output where the depth is constant.
 
     A deeper one keeps its middle, and what lies beyond is added to the ends; a shallower one gets
     zeros at both ends.

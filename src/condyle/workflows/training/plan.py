@@ -186,7 +186,7 @@ def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | Non
     """With a preparation that suits the scans, or the one that earlier weights were fitted to."""
     if (given := experiment.preparation) is not None:
         return experiment.changed(preparation=given.changed(plane=plane or given.plane))
-    if Path(experiment.network.weights).is_dir():  # what was learnt holds for its own recipe
+    if Path(experiment.network.weights).is_dir():  # its weights belong to their own recipe
         earlier = Segmenter.load(Path(experiment.network.weights))
         return experiment.changed(preparation=earlier.by_recipe.settings)
     spatial = NetworkName.parse(experiment.network.name).spatial

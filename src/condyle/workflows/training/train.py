@@ -1,4 +1,4 @@
-"""From a data set to a segmenter: prepare, fit, judge on held-out cases, record."""
+"""From a data set to a segmenter: prepare, fit, score the test cases, record."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FACTOR_FOR_SCORING = 1.5
 SECONDS_A_CASE = 0.2
 """Of reading, scoring and writing a small case."""
 SHARE_FOR_THE_END = 0.04
-"""Part of a budget kept for writing the report, beside the time that judging is seen to take."""
+"""Part of a budget kept for writing the report, beside the time that scoring takes."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
             return work.run_all(started, request.resume)
     except CondyleError:
         if fresh and not run.checkpoints.exists():
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing was learnt yet: leave nothing
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing is trained yet: leave nothing
         raise
 
 
@@ -167,7 +167,7 @@ def _agrees(name: str, value: Any, had: Mapping[str, Any]) -> bool:
 class _Work:
     """The parts of one training that depend on each other, made in order.
 
-    Under torchrun each process has its own; the first one reads, plans, writes and judges.
+    Under torchrun each process has its own; the first one reads, plans, writes and scores.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class _Work:
             written = segment_cases(
                 segmenter, self.held_out, self.run.predictions, self.job, device=device
             )
-            learnt = TrainingSummary(
+            training = TrainingSummary(
                 data=segmenter.training.model_dump(mode="json"),
                 history=history.rows,
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
@@ -262,7 +262,7 @@ class _Work:
             count_probabilities(segmenter, self.held_out, self.run, self.job, device=device)
             run_figures.write_slices(self.held_out, written, self.experiment, self.run)
             summary = evaluate_run(
-                self.held_out, written, self.run, self.experiment, learnt, self.job
+                self.held_out, written, self.run, self.experiment, training, self.job
             )
             self.track.finish(history.rows[-1]["epoch"], summary)
             shutil.rmtree(self.run.prepared, ignore_errors=True)
@@ -344,7 +344,7 @@ class _Work:
         if seconds < 0.2 * budget:
             raise ConfigError(
                 f"a budget of {budget:g} s leaves {max(seconds, 0):.0f} s for fitting "
-                "after preparing and judging: give more time, or a larger `preparation.spacing`"
+                "after preparing and scoring: give more time, or a larger `preparation.spacing`"
             )
         return seconds
 
@@ -376,7 +376,7 @@ class _Work:
         )
 
     def _ends_mm(self) -> float:
-        """How much of each end of a bone is learnt from, in mm; 0: all slices alike."""
+        """How much of each end of a bone is trained on, in mm; 0: all slices alike."""
         through = AXIS[planes_of(self.recipe.settings.plane)[-1]]
         thickness = float(np.median([case.spacing[through] for case in self.training]))
         return (self.experiment.training.hard_slices or 0) * thickness

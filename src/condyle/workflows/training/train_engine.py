@@ -1,4 +1,4 @@
-"""The run folder of another program's segmenter: made like ours, judged like ours."""
+"""The run folder of another program's segmenter: made and scored like ours."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = ["EngineRun", "train"]
 
 Row = dict[str, Any]
 SHARE_FOR_THE_END = 0.04
-"""Part of a budget kept for reading the answers, scoring and writing the report."""
+"""Part of a budget kept for reading the label maps, scoring and writing the report."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class EngineRun:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an engine gives back to be judged.
+    """What an engine gives back to be scored.
 
     Parameters
     ----------
-    data : what the report says of where the answers come from.
+    data : what the report says of where the predictions come from.
     """
 
     predictions: dict[str, Path]
@@ -160,13 +160,13 @@ class _Work:
         return self.started + budget * (1 - SHARE_FOR_THE_END) if budget else None
 
     def scored(self, outcome: Outcome) -> list[Row]:
-        """Write what was learnt and how good it is; gives the summary's rows."""
+        """Write the training and its scores; gives the summary's rows."""
         for case, reason in outcome.failed.items():
             self.job.warn(f"{case} failed: {reason}")
         write_csv(self.run.history, outcome.history)
         if outcome.predictions:
             write_names(self.run.predictions, self.dataset.scheme.to_dict())
-        learnt = TrainingSummary(
+        training = TrainingSummary(
             data={
                 "train": list(self.fold.train),
                 "validation": list(self.fold.validation),
@@ -180,10 +180,10 @@ class _Work:
         )
         write_slices(self.held_out, outcome.predictions, self.experiment, self.run)
         return evaluate_run(
-            self.held_out, outcome.predictions, self.run, self.experiment, learnt, self.job
+            self.held_out, outcome.predictions, self.run, self.experiment, training, self.job
         )
 
-    def learnt(self, start: Start | None, deadline: float | None) -> Trained:
+    def trained(self, start: Start | None, deadline: float | None) -> Trained:
         """What nnU-Net makes of the fold, in the run folder."""
         settings = self.experiment.training
         given = {
@@ -209,13 +209,13 @@ class _Work:
 
 def by_nnunet(work: _Work) -> Outcome:
     """Plan, train and predict by nnU-Net; its model is kept in the run folder."""
-    done = work.learnt(None, work.deadline)
+    done = work.trained(None, work.deadline)
     data = {"weights": "random numbers", "model": str(done.model)}
     return _outcome(done, done.predictions, data)
 
 
 def by_totalsegmentator(work: _Work) -> Outcome:
-    """TotalSegmentator's own answers; or those of its network, fine-tuned, if they are better."""
+    """The original TotalSegmentator; or those its network, fine-tuned, if that is better."""
     assert work.task is not None
     joined = totalsegmentator.mapping(work.dataset, work.task.classes)
     names = {x.name: [work.task.classes[n] for n in joined.get(x.id, ())]
@@ -255,7 +255,7 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
     assert work.task is not None
     part, classes = totalsegmentator.base(work.task, work.dataset.scheme, card.joined)
     model = totalsegmentator.model_of(part)
-    done = work.learnt(Start(model, part.configuration, classes), work.deadline)
+    done = work.trained(Start(model, part.configuration, classes), work.deadline)
     write_csv(work.run.tensors, done.tensors)
     tensors = Counter(row["outcome"] for row in done.tensors)
     validation = work.fold.validation
