@@ -1,4 +1,4 @@
-"""A network's answer: Condyle's runtimes beside plain PyTorch in float32, the same weights.
+"""A network's prediction: Condyle's runtimes beside plain PyTorch in float32, the same weights.
 
 All take turns in one process; the ratio of the medians is what counts.
 """

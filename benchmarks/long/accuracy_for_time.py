@@ -3,7 +3,7 @@
     python benchmarks/long/accuracy_for_time.py DATASET --out FOLDER
         [--minutes 5 15 60] [--seeds 0 1 2] [--fold 0] [--nnunet PYTHON] [--busy]
 
-All train on the fold's training cases and are judged on those it holds out, by `condyle evaluate`.
+All train on the fold's training cases and are scored on its test cases, by `condyle evaluate`.
 Condyle runs with its defaults; its minutes hold everything, the rivals' their fitting alone.
 A run that is finished is not repeated, so an interrupted table goes on. Needs a quiet
 machine, as minutes are time, or --busy.

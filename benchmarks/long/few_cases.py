@@ -4,7 +4,7 @@
         [--cases 8 16 32] [--minutes 10] [--seeds 0] [--fold 0] [--nnunet PYTHON] [--busy]
 
 A row trains on the first so many of the fold's training cases, in an order drawn once, and is
-judged on all cases that the fold holds out. Each row's cases are a data set of their own with its
+scored on all test cases of the fold. Each row's cases are a data set of their own with its
 own split, so that every rival sees the same. Condyle runs with its defaults; its minutes hold
 everything, the rivals' their fitting alone. A run that is finished is not repeated. Needs a quiet
 machine, as minutes are time, or --busy.

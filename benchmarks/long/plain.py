@@ -3,8 +3,8 @@
     python benchmarks/long/plain.py DATASET --out FOLDER [--fold 0] [--minutes 15] [--seed 0]
 
 For scans that fit into the network whole and have nearly the same voxel size. It reads the fold's
-training cases, trains until the minutes are over and writes label maps of the cases held out;
-`condyle evaluate FOLDER DATASET --fold 0 --out SCORES` judges them.
+training cases, trains until the minutes are over and writes label maps of the test cases;
+`condyle evaluate FOLDER DATASET --fold 0 --out SCORES` scores them.
 """
 
 import argparse

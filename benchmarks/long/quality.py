@@ -6,7 +6,7 @@
 Learns on the run's validation cases and tells of its test cases; where validation has fewer
 patients than an interval needs, every second test case joins it. No patient is on both sides, and
 no two cases share what is drawn for them. Prints, over structures and scans: the rank correlation
-of expected and true Dice (Spearman), how well the expected Dice finds answers of Dice < 0.8
+of expected and true Dice (Spearman), how well the expected Dice finds predictions of Dice < 0.8
 (AUROC), and how often the 90 % interval holds the true Dice, beside the binomial limits for as many
 patients and for as many scans: scans of a patient are not independent, the truth lies between. Then
 the same over random splits into as many cases. Each case that is done is kept in
@@ -108,9 +108,9 @@ def expected(found, learn, test):
     calibration = Calibration.fit(x for case in learn for x in found[case])
     rows = []
     for x in (x for case in test for x in found[case] if not np.isnan(x.dice)):
-        told = calibration.expect(x.structure, x.signs)
+        estimate = calibration.expect(x.structure, x.signs)
         rows.append({"patient": x.patient, "structure": x.structure, "kind": x.kind, "dice": x.dice,
-                     "expected": told.dice, "low": told.low, "high": told.high})  # fmt: skip
+                     "expected": estimate.dice, "low": estimate.low, "high": estimate.high})  # fmt: skip
     return rows
 
 
@@ -126,12 +126,14 @@ def columns(rows):
 
 def figures(rows):
     """Rank correlation, AUROC of Dice < 0.8 (nan without both kinds), coverage, mean width."""
-    dice, told, low, high = columns(rows)
+    dice, expected, low, high = columns(rows)
     poor = dice < ENOUGH
-    rank = spearmanr(told, dice).statistic
+    rank = spearmanr(expected, dice).statistic
     area = float("nan")
     if poor.any() and not poor.all():
-        area = mannwhitneyu(told[~poor], told[poor]).statistic / (poor.sum() * (~poor).sum())
+        area = mannwhitneyu(expected[~poor], expected[poor]).statistic / (
+            poor.sum() * (~poor).sum()
+        )
     held = (low <= dice + 1e-9) & (dice <= high + 1e-9)
     return rank, area, held.mean(), (high - low).mean()
 
@@ -177,8 +179,8 @@ def picture(rows, path):
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(6.5, 6))
-    _, told, low, high = columns(rows)
-    for a, b, c in zip(told, low, high, strict=True):
+    _, expected, low, high = columns(rows)
+    for a, b, c in zip(expected, low, high, strict=True):
         axes.plot([a, a], [b, c], color="0.9", linewidth=1, zorder=0)
     for number, (kind, chosen) in enumerate(
         (k, [x for x in rows if x["kind"] == k]) for k in KINDS

@@ -1,6 +1,6 @@
 """Condyle and its rivals: who trains how, what is finished, and the tables and curves of it.
 
-Condyle gets the minutes for everything: reading, fitting, judging. The rivals get them for
+Condyle gets the minutes for everything: reading, fitting, scoring. The rivals get them for
 fitting alone; planning, preprocessing and the segmenting of the held-out cases are not counted.
 
 On a machine that is not quiet, --busy counts a minute as two of one core's processor time
@@ -52,7 +52,7 @@ class Course:
         return self.out / f"{rival}-{minutes:g}m-seed{seed}".replace(" ", "_")
 
     def run(self, rival, minutes, seed):
-        """Let a rival train and be judged, from the start, unless it has finished already.
+        """Let a rival train and be scored, from the start, unless it has finished already.
 
         One that fails leaves its place in the table empty, and the next one runs.
         """
@@ -92,7 +92,7 @@ def by_plain_script(course, minutes, seed, folder):
         folder, *start, course.dataset, "--fold", course.fold,
         "--minutes", minutes, "--seed", seed, "--out", folder / "predictions",
     )  # fmt: skip
-    judge(course, folder / "predictions", folder)
+    score(course, folder / "predictions", folder)
 
 
 def by_nnunet(course, minutes, seed, folder):
@@ -105,7 +105,7 @@ def by_nnunet(course, minutes, seed, folder):
         folder, *start, "--minutes", minutes, "--seed", seed,
         nnUNet_raw=base / "raw", nnUNet_preprocessed=base / "preprocessed", nnUNet_results=folder,
     )  # fmt: skip
-    judge(course, next(folder.glob("**/fold_0/validation")), folder)
+    score(course, next(folder.glob("**/fold_0/validation")), folder)
 
 
 RIVALS = {"Condyle": by_condyle, "plain script": by_plain_script, "nnU-Net": by_nnunet}
@@ -129,7 +129,7 @@ def call(folder, *command, **variables):
         )
 
 
-def judge(course, predictions, folder):
+def score(course, predictions, folder):
     call(
         folder, sys.executable, "-m", "condyle", "evaluate", predictions, course.dataset,
         "--fold", course.fold, "--out", folder,
@@ -137,7 +137,7 @@ def judge(course, predictions, folder):
 
 
 def split(dataset, number):
-    """Ids of the cases that rivals train on, and of those that judge, as Condyle has them."""
+    """Ids of the cases that rivals train on, and of the test cases, as Condyle has them."""
     data = open_dataset(dataset)
     if not data.folds:
         data = data.with_folds(default_folds(data.labelled()))

@@ -2,7 +2,7 @@
 
     python benchmarks/long/transfer.py DATASET --out FOLDER [--budget 10m] [--seeds 0 1]
 
-Every row trains on the data set's fold 0 and is judged on the cases it holds out. A run that is
+Every row trains on the data set's fold 0 and is scored on its test cases. A run that is
 finished is not repeated, so an interrupted table goes on.
 
 The minutes are processor time of one core (`on_one_core.py`): two seeds can be run side by side
@@ -54,7 +54,7 @@ def main():
 
 
 def run(row, seed, given):
-    """The trainings of a row, one after the other, each from what the one before has learnt."""
+    """The trainings of a row, one after the other, each from the weights of the one before."""
     before = ""
     for n, (network, weights, inflation, part) in enumerate(ROWS[row]):
         out = folder(given, row, seed, n)

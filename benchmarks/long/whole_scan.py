@@ -67,8 +67,8 @@ def peak_gib():
 
 def say(part, given, seconds, network):
     peak = peak_gib()
-    told = {"seconds": seconds, "network": network, "gib": peak}
-    (given.out / f"{part}.json").write_text(json.dumps(told))
+    found = {"seconds": seconds, "network": network, "gib": peak}
+    (given.out / f"{part}.json").write_text(json.dumps(found))
 
 
 def by_condyle(given):
