@@ -5,7 +5,7 @@ triangles as Condyle's surface has; it neither smooths, nor measures how far the
 keeps it closed. Both get the labels in memory's order of a file, take turns in processes of their
 own, and are timed by the processor's time. A third line gives the peer the box of each bone only.
 
-VTK is not a dependency of Condyle: `--vtk PYTHON` names an interpreter that has vtk, scikit-image and
+VTK is not a dependency of Condyle: `--vtk PYTHON` names a Python that has vtk, scikit-image and
 numpy. `--labels FILE` takes another label map than the phantom.
 """
 

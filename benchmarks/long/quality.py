@@ -110,7 +110,8 @@ def expected(found, learn, test):
     for x in (x for case in test for x in found[case] if not np.isnan(x.dice)):
         estimate = calibration.expect(x.structure, x.signs)
         rows.append({"patient": x.patient, "structure": x.structure, "kind": x.kind, "dice": x.dice,
-                     "expected": estimate.dice, "low": estimate.low, "high": estimate.high})  # fmt: skip
+                     "expected": estimate.dice, "low": estimate.low,
+                     "high": estimate.high})  # fmt: skip
     return rows
 
 

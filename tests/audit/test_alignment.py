@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from condyle.audit.alignment import FLIPS, borders, fits
+from condyle.audit.alignment import FLIPS, alignments, borders
 from condyle.audit.alignment_findings import misfits
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 
@@ -75,7 +75,9 @@ def test_where_the_voxels_lie_on_disk_does_not_matter():
         turned.append(borders(f"c{seed}", volume, labels, False))
     assert misfits(turned, 2) == []
     plain = [borders(f"c{s}", *scan(s), False) for s in range(5)]
-    assert [f.fit for f in fits(turned, 2)] == pytest.approx([f.fit for f in fits(plain, 2)])
+    assert [f.fit for f in alignments(turned, 2)] == pytest.approx(
+        [f.fit for f in alignments(plain, 2)]
+    )
 
 
 def test_a_mask_of_another_scan():

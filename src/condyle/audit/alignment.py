@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from condyle.core import LabelMap, Volume
 from condyle.prepare.intensity import sample
 
-__all__ = ["FLIPS", "Borders", "Fit", "borders", "fits"]
+__all__ = ["FLIPS", "Alignment", "Borders", "alignments", "borders"]
 
 FLIPS = tuple(product((False, True), repeat=3))
 """The eight ways to turn a mask round in its scan, along RAS axes; the first is none."""
@@ -84,7 +84,7 @@ class Borders:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Alignment:
     """How a case's mask fits its scan.
 
     Parameters
@@ -221,7 +221,7 @@ def _kinds(
     return np.where(beyond[:, CONTEXT:-CONTEXT], NOTHING, kinds).astype(np.uint8)
 
 
-def fits(cases: Sequence[Borders], structures: int) -> list[Fit]:
+def alignments(cases: Sequence[Borders], structures: int) -> list[Alignment]:
     """How each case's mask fits its scan, by what the other cases' masks have inside and outside.
 
     Parameters
@@ -236,11 +236,11 @@ def fits(cases: Sequence[Borders], structures: int) -> list[Fit]:
     curves: list[NDArray[np.float64]] = []
     for case in cases:
         odds = _Odds(total, case)
-        scores.append(odds.fits())
+        scores.append(odds.scores())
         curves.append(odds.curves())
     shifts = _best(np.array(curves))
     return [
-        Fit(case.case, score[0], score, (float(x), float(y), float(z)))
+        Alignment(case.case, score[0], score, (float(x), float(y), float(z)))
         for case, score, (x, y, z) in zip(cases, scores, shifts, strict=True)
     ]
 
@@ -280,7 +280,7 @@ class _Odds:
     def of(self, kinds: NDArray[np.uint8], place: Index) -> NDArray[np.float64]:
         return self.table[self.row[place][:, None], kinds]
 
-    def fits(self) -> tuple[float, ...]:
+    def scores(self) -> tuple[float, ...]:
         """The fit of the mask as it is, and turned round in seven ways."""
         near = self.case.kinds[:, REACH - NEAR : REACH + NEAR]
         ways = ((near, self.case.place), *self.case.flipped)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.audit.alignment import FLIPS, Borders, Fit, fits
+from condyle.audit.alignment import FLIPS, Alignment, Borders, alignments
 from condyle.audit.findings import Finding
 
 __all__ = ["misfits"]
@@ -65,7 +65,7 @@ def misfits(cases: Sequence[Borders], structures: int) -> list[Finding]:
 
 
 def _of_one_kind(cases: Sequence[Borders], structures: int) -> list[Finding]:
-    found = fits(cases, structures)
+    found = alignments(cases, structures)
     heights = np.array([fit.fit for fit in found])
     usual = float(np.median(heights))
     if usual < max(CLEAR, STEADY * 1.4826 * float(np.median(np.abs(heights - usual)))):
@@ -83,7 +83,7 @@ def _of_one_kind(cases: Sequence[Borders], structures: int) -> list[Finding]:
     return findings
 
 
-def _flipped(fit: Fit, usual: float) -> list[Finding]:
+def _flipped(fit: Alignment, usual: float) -> list[Finding]:
     best = int(np.argmax(fit.flips))
     if fit.flips[best] - fit.fit < BETTER * usual or fit.flips[best] < GOOD * usual:
         return []
@@ -93,7 +93,7 @@ def _flipped(fit: Fit, usual: float) -> list[Finding]:
     return [Finding(fit.case, "error", what, remedy, "flip")]
 
 
-def _strange(fit: Fit, usual: float) -> list[Finding]:
+def _strange(fit: Alignment, usual: float) -> list[Finding]:
     if fit.fit >= POOR * usual:
         return []
     part = max(0, round(100 * fit.fit / usual))

@@ -13,7 +13,7 @@ from condyle.audit.alignment import Borders, borders
 from condyle.audit.alignment_findings import misfits
 from condyle.audit.duplicates import Thumbnail
 from condyle.audit.findings import Finding
-from condyle.audit.outliers import Portrait, outliers, portrait, with_labels
+from condyle.audit.outliers import CaseSummary, case_summary, outliers, with_labels
 from condyle.core import Case, Dataset, LabelMap, Volume
 from condyle.errors import CondyleError, GridMismatch, LabelError, SplitError
 from condyle.prepare.fingerprint import looks_like_ct
@@ -29,7 +29,7 @@ class _Seen:
     hashes: dict[str, str] = field(default_factory=dict[str, str])
     pairs: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     thumbnails: dict[str, Thumbnail] = field(default_factory=dict[str, Thumbnail])
-    portraits: list[Portrait] = field(default_factory=list[Portrait])
+    summaries: list[CaseSummary] = field(default_factory=list[CaseSummary])
     borders: list[Borders] = field(default_factory=list[Borders])
 
 
@@ -42,7 +42,7 @@ def check(
     for number, case in enumerate(dataset, 1):
         findings += _case_findings(case, seen, dataset)
         on_case(number, len(dataset))
-    findings += outliers(seen.portraits, dataset.scheme)
+    findings += outliers(seen.summaries, dataset.scheme)
     findings += misfits(seen.borders, len(dataset.scheme))
     findings += _duplicate_findings(dataset, seen)
     findings += _name_findings(dataset)
@@ -61,13 +61,13 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
     seen.thumbnails[case.id] = duplicates.thumbnail(volume)
     is_ct = dataset.channel_names[0].upper() == "CT" or looks_like_ct(volume)
     volume = volume.with_array(finite(volume.array, f"case {case.id}"))
-    scan = portrait(case.id, volume, is_ct)
+    scan = case_summary(case.id, volume, is_ct)
     labels, wrong = _labels(case, volume, dataset)
     if labels is None:
-        seen.portraits.append(scan)
+        seen.summaries.append(scan)
         return findings + wrong
     scan = with_labels(scan, volume, labels)
-    seen.portraits.append(scan)
+    seen.summaries.append(scan)
     if not is_ct or scan.lowest < 0:
         seen.borders += filter(None, [borders(case.id, volume, labels, is_ct)])
     return findings
@@ -170,7 +170,7 @@ def _fold_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
 
 
 def _absent_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
-    present = {number for case in seen.portraits for number in case.volumes}
+    present = {number for case in seen.summaries for number in case.volumes}
     absent = [x.name for x in dataset.scheme.labels if x.id not in present]
     if not absent or not dataset.labelled():
         return []

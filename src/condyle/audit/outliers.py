@@ -13,7 +13,7 @@ from condyle.audit.findings import Finding
 from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.prepare.intensity import sample
 
-__all__ = ["Portrait", "outliers", "portrait", "with_labels"]
+__all__ = ["CaseSummary", "outliers", "case_summary", "with_labels"]
 
 AIR_HU = -900.0
 """Below this a CT voxel is air; the lungs, which may be labelled, lie above."""
@@ -36,7 +36,7 @@ SIDES = ("left", "right", "back", "front", "feet", "head")
 
 
 @dataclass(frozen=True)
-class Portrait:
+class CaseSummary:
     """What one case is like.
 
     Parameters
@@ -60,15 +60,15 @@ class Portrait:
     dark: dict[int, tuple[float, bool]] = field(default_factory=dict[int, tuple[float, bool]])
 
 
-def portrait(case: str, volume: Volume, is_ct: bool) -> Portrait:
+def case_summary(case: str, volume: Volume, is_ct: bool) -> CaseSummary:
     """What a scan is like, by itself; it holds no NaN."""
     some = sample(volume.array)
     low, middle, high = (float(v) for v in np.percentile(some, (5, 50, 95)))
     spacing = tuple(volume.reoriented("RAS").spacing)
-    return Portrait(case, spacing, is_ct, float(volume.array.min()), (low, middle, high))
+    return CaseSummary(case, spacing, is_ct, float(volume.array.min()), (low, middle, high))
 
 
-def with_labels(scan: Portrait, volume: Volume, labels: LabelMap) -> Portrait:
+def with_labels(scan: CaseSummary, volume: Volume, labels: LabelMap) -> CaseSummary:
     """What a scan and its label map, on one grid, are like."""
     from scipy.ndimage import find_objects
 
@@ -89,7 +89,7 @@ def with_labels(scan: Portrait, volume: Volume, labels: LabelMap) -> Portrait:
             wide = tuple(slice(max(0, s.start - AROUND), s.stop + AROUND) for s in box)
             about = values[wide][array[wide] == 0]
             dark[number] = value, not scan.is_ct or not about.size or np.median(about) < level
-    return Portrait(
+    return CaseSummary(
         scan.case, scan.spacing, scan.is_ct, scan.lowest, scan.percentiles,
         volumes, frozenset(cut), dark,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def _cut(mask: NDArray[np.bool_], box: tuple[slice, ...], shape: Sequence[int]) 
     return sides
 
 
-def outliers(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def outliers(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Findings on cases that differ from the others of their data set."""
     parts: tuple[Callable[[], list[Finding]], ...] = (
         lambda: _in_air(cases, scheme),
@@ -123,7 +123,7 @@ def outliers(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
     return [finding for part in parts for finding in part()]
 
 
-def _in_air(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def _in_air(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Structures in air, but for those that are air in most cases, or in one case in tissue."""
     findings: list[Finding] = []
     for case in cases:
@@ -140,7 +140,7 @@ def _in_air(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
     return findings
 
 
-def _spacings(cases: Sequence[Portrait]) -> list[Finding]:
+def _spacings(cases: Sequence[CaseSummary]) -> list[Finding]:
     """Scans whose spacing is three times the usual, or a third of it."""
     if len(cases) < 3:
         return []
@@ -156,12 +156,12 @@ def _spacings(cases: Sequence[Portrait]) -> list[Finding]:
     return findings
 
 
-def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
+def _not_hounsfield(cases: Sequence[CaseSummary]) -> list[Finding]:
     """CT whose numbers are not Hounsfield units: nothing below water, or nothing above fat."""
     wrong = [c for c in cases if c.is_ct and (c.lowest >= 0 or c.percentiles[2] < -500)]
     remedy = "export the scan again with its rescale slope and intercept applied"
 
-    def said(case: Portrait) -> str:
+    def said(case: CaseSummary) -> str:
         low, middle, high = case.percentiles
         return (
             f"its numbers are not Hounsfield units: the lowest is {case.lowest:.4g}, half lie "
@@ -177,7 +177,7 @@ def _not_hounsfield(cases: Sequence[Portrait]) -> list[Finding]:
     return [Finding(case.case, "warning", said(case), remedy, "intensity") for case in wrong]
 
 
-def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
+def _intensities(cases: Sequence[CaseSummary]) -> list[Finding]:
     """Scans that are of another kind than nearly all others.
 
     CT is compared by its brightest 5 %; other scans, whose scale is arbitrary, by
@@ -203,7 +203,7 @@ def _intensities(cases: Sequence[Portrait]) -> list[Finding]:
     return findings
 
 
-def _volumes(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def _volumes(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Structures far larger or smaller than in the other cases."""
     findings: list[Finding] = []
     for label in scheme.labels:
@@ -227,7 +227,7 @@ def _far(values: NDArray[Any], least: float, far: float) -> NDArray[np.bool_]:
     return off > far * max(1.4826 * float(np.median(off)), least)
 
 
-def _cuts(cases: Sequence[Portrait], scheme: LabelScheme) -> list[Finding]:
+def _cuts(cases: Sequence[CaseSummary], scheme: LabelScheme) -> list[Finding]:
     """Structures that end at the border of a scan and hardly ever do in the others."""
     findings: list[Finding] = []
     for case in cases:

@@ -10,7 +10,7 @@ __all__ = ["NNUNET", "EngineName", "is_engine", "names"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class NnunetPreset:
     """Which of nnU-Net's planners, and which of the planner's configurations."""
 
     planner: str
@@ -18,9 +18,9 @@ class Plan:
 
 
 NNUNET = {
-    "2d": Plan("ExperimentPlanner", "2d"),
-    "3d_fullres": Plan("ExperimentPlanner", "3d_fullres"),
-    "resenc-m": Plan("nnUNetPlannerResEncM", "3d_fullres"),
+    "2d": NnunetPreset("ExperimentPlanner", "2d"),
+    "3d_fullres": NnunetPreset("ExperimentPlanner", "3d_fullres"),
+    "resenc-m": NnunetPreset("nnUNetPlannerResEncM", "3d_fullres"),
 }
 """What stands after `nnunet:` -> the plan."""
 

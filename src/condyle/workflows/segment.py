@@ -101,7 +101,7 @@ class _Way:
         """A scan's label map, and how far to trust it, if that was asked."""
         if self.quality is None:
             return self._predicted(channels, progress), []
-        if self.is_as_learnt:
+        if self.is_as_calibrated:
             found, compared = compared_predictions(self.predictor, channels, progress)
             labels = self._refined(found)
         else:
@@ -127,7 +127,7 @@ class _Way:
         return Predictor(Ensemble((self.first.member,)), alone, self.predictor.backends)
 
     @cached_property
-    def is_as_learnt(self) -> bool:
+    def is_as_calibrated(self) -> bool:
         """Whether whole scans are predicted as quality was calibrated."""
         ensemble, options = self.predictor.ensemble, self.predictor.options
         whole = self.area is None and not options.first_look and ensemble.specialist is None
@@ -144,9 +144,9 @@ class _Way:
                 warn(
                     f"{member.name} was trained on {trained}: `flips` = {asked} predicts no others"
                 )
-        if self.quality is None or (self.is_as_learnt and not self.raw):
+        if self.quality is None or (self.is_as_calibrated and not self.raw):
             return
-        if self.quality.signature != SINGLE and not self.is_as_learnt:
+        if self.quality.signature != SINGLE and not self.is_as_calibrated:
             raise ConfigError(
                 "quality was calibrated with other `planes`, `flips` or `also`: segment whole "
                 "scans in the same way, or run condyle quality again"
