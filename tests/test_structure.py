@@ -1,4 +1,4 @@
-"""The house rules that a reader would notice: short modules and functions, no torch at the door."""
+"""The house rules that a reader would notice: short modules and functions, no torch for --help."""
 
 import ast
 import codecs

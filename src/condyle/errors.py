@@ -2,12 +2,12 @@
 
 CondyleError                     the root: a sentence, and the setting that is at fault
 ├── MissingFile        (FileNotFoundError)  a path that is not there
-├── UnreadableFile     (OSError)            a file that is no scan, is cut short, or is damaged
+├── UnreadableFile     (OSError)            a file that is not a scan, is cut short, or is damaged
 ├── GeometryError      (ValueError)         a grid that cannot exist, or that would mislead
 ├── GridMismatch       (ValueError)         two things that should share a grid and do not
-├── LabelError         (ValueError)         labels that are no whole numbers, unknown, or lost
+├── LabelError         (ValueError)         labels that are not whole numbers, unknown, or lost
 │   └── OverlapError                        masks that claim the same voxel
-├── DatasetError       (ValueError)         a folder that is no data set, or an empty one
+├── DatasetError       (ValueError)         a folder that is not a data set, or an empty one
 │   └── SplitError                          folds that leak, miss cases, or do not exist
 ├── ConfigError        (ValueError)         a setting that cannot be
 │   └── UnknownName    (LookupError)        a name that is in no table
@@ -85,7 +85,7 @@ class MissingFile(CondyleError, FileNotFoundError):
 
 
 class UnreadableFile(CondyleError, OSError):
-    """A file that is no scan, is cut short, or is damaged."""
+    """A file that is not a scan, is cut short, or is damaged."""
 
 
 class GeometryError(CondyleError, ValueError):
@@ -97,7 +97,7 @@ class GridMismatch(CondyleError, ValueError):
 
 
 class LabelError(CondyleError, ValueError):
-    """Labels that are no whole numbers, unknown, or lost."""
+    """Labels that are not whole numbers, unknown, or lost."""
 
 
 class OverlapError(LabelError):
@@ -105,7 +105,7 @@ class OverlapError(LabelError):
 
 
 class DatasetError(CondyleError, ValueError):
-    """A folder that is no data set, or an empty one."""
+    """A folder that is not a data set, or an empty one."""
 
 
 class SplitError(DatasetError):

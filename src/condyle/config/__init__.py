@@ -1,4 +1,4 @@
-"""What can be asked for: experiments, comparisons, presets, and the request of each verb."""
+"""Settings: experiments, comparisons, presets, and the request of each verb."""
 
 from condyle.config.choices import Plane, Planes
 from condyle.config.comparison import Comparison

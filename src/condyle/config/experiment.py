@@ -1,4 +1,4 @@
-"""What can be set for an experiment: the sections of `config.toml`.
+"""The settings of an experiment: the sections of `config.toml`.
 
 Every setting has the same name here, in the TOML file, on the command line and on the page.
 Sections are frozen and refuse keys they do not know.
@@ -59,10 +59,10 @@ class Inflation(Section):
     )
     """For `scale`: the weights of a kernel's slices, by name or as numbers that sum to 1."""
     depth: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 3
-    """Of the kernels: odd; 0 as deep as wide; several: a level each, from fine to coarse."""
+    """Depth of the kernels: odd; 0: as deep as wide; several: a level each, fine to coarse."""
     keep_depth: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
-    """How many of the first halvings of the plane leave the depth alone, for thick slices; None:
-    as many as it takes until pixels are as wide as slices are thick."""
+    """How many of the first downsampling steps keep the depth, for thick slices; None: as many as
+    it takes until pixels are as wide as slices are thick."""
     axis: Literal[2, 3, 4] = 4
     """Of the tensors (B, C, i, j, k): where the depth lies; 4 is from feet to head."""
 
@@ -72,14 +72,14 @@ class Network(Section):
 
     name: str = "auto"
     """`decoder-encoder`, such as unet-resnet34 or unet-plain; `3d:` before it for volumes; auto:
-    what suits the training scans and the time (`condyle plan` says what and why)."""
+    chosen by the training scans and the time (`condyle plan` shows it, with reasons)."""
     weights: str = "imagenet"
     """imagenet, none, a file, or the folder of an earlier run."""
     freeze: Literal["none", "encoder"] = "none"
     """encoder: the pretrained part stays as it is (until epoch `unfreeze_after`, if given)."""
     unfreeze_after: Annotated[int, Field(ge=1)] | None = None
     encoder_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """The encoder's learning rate as a part of the decoder's."""
+    """The encoder's learning rate as a fraction of the decoder's."""
     inflation: Inflation = Inflation()
     """Of a network with `3d:` before its name whose encoder is pretrained in 2D."""
     deep_supervision: bool = False
@@ -119,7 +119,7 @@ class Augmentation(Section):
 
 
 class Training(Section):
-    """How weights are fitted."""
+    """Loss, optimizer, sampling and length of a training."""
 
     loss: str = "dice+faded_ce"
     """ce, dice, iou, focal, bce+dice, dice+focal, dice+iou, dice+ce or dice+faded_ce."""
@@ -131,23 +131,23 @@ class Training(Section):
     schedule: Literal["cosine", "constant", "poly", "linear", "one-cycle"] = "cosine"
     """one-cycle rises over `warmup` (0.3 is usual) and falls to nearly nothing, by cosines."""
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Part of `rate` that is left at the end of cosine, poly and linear."""
+    """Fraction of `rate` that is left at the end of cosine, poly and linear."""
     warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
-    """Part of the training over which the rate rises from nothing."""
+    """Fraction of the training over which the rate rises from 0."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Epochs; 50 where neither this nor `budget` is given."""
     steps: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
-    """Steps an epoch; all: as many as it takes to draw as many samples as there are slices or
+    """Steps per epoch; all: as many as it takes to draw as many samples as there are slices or
     patches; None: the same, but 10 at the least and 250 at the most."""
     budget: Annotated[float, Field(gt=0), BeforeValidator(lambda v: seconds(v))] | None = None
     """Seconds (or '15m', '2h') for everything: preparing, fitting, evaluating, writing."""
     batch: Annotated[int, Field(ge=1)] | None = None
-    """Samples a step; None: found by the time and the memory that a step takes here."""
+    """Samples per step; None: chosen by the time and the memory that a step takes here."""
     patch: tuple[Voxels, Voxels, Voxels] | None = None
     """Voxels of a training sample along the left-right, back-front and feet-head axes, 1 across
     the slices of a 2D network; None: chosen to hold the typical scan."""
     foreground: Annotated[float, Field(ge=0, le=1)] = 0.67
-    """Part of the samples that must hold a structure."""
+    """Fraction of the samples that must contain a structure."""
     hard_slices: Annotated[int, Field(ge=1)] | None = None
     """For 2D networks: train only on the first and last so many slices of each structure (the ends
     of a bone)."""
@@ -156,12 +156,12 @@ class Training(Section):
     best_by: Literal["dice", "iou", "loss"] = "dice"
     """The validation figure by which the best weights are chosen."""
     patience: Annotated[int, Field(ge=0)] = 20
-    """Stop when it has been no better for so many evaluations; 0, or a budget: never."""
+    """Stop after this many evaluations without improvement; 0, or a budget: never."""
     seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Experiment(Section):
-    """All that makes a run: `condyle train --config FILE` reads it, a run folder holds it."""
+    """All settings of a run: `condyle train --config FILE` reads it, a run folder holds it."""
 
     dataset: str
     fold: Annotated[int, Field(ge=0)] = 0

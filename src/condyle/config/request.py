@@ -15,7 +15,7 @@ __all__ = ["BatchRequest", "Request"]
 
 
 class Request(Section):
-    """What is asked of a verb."""
+    """The settings of a verb."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, protected_namespaces=())
 
@@ -46,7 +46,7 @@ class Request(Section):
         return {name: _absolute(value) for name, value in tree.items()}
 
     def given(self) -> dict[str, Any]:
-        """The fields that are not as they are by themselves."""
+        """The fields that differ from their defaults."""
         return {
             name: value
             for name, field in type(self).model_fields.items()
@@ -80,7 +80,7 @@ def _absolute(value: Any) -> Any:
 
 
 class BatchRequest(Request):
-    """What is asked of a verb that works through many files."""
+    """The settings of a verb that works through many files."""
 
     on: str = "local:1"
     """Where it runs: local:N for N processes on this machine."""

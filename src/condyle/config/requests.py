@@ -1,4 +1,4 @@
-"""What can be asked of each verb: one frozen model a verb.
+"""The settings of each verb: one frozen model per verb.
 
 The command line, Python, and whatever sends work elsewhere use the same requests. A field's
 description is the help of its flag. `POSITIONAL` fields need no flag.
@@ -73,7 +73,7 @@ class DemoRequest(Request):
 
 
 class ImportRequest(BatchRequest):
-    """Turn scans and their masks, or a data set of another layout, into one to train on."""
+    """Make a training data set of scans and masks, or of a data set in another layout."""
 
     POSITIONAL = ("scans",)
     scans: Annotated[Paths, Field(min_length=1)]
@@ -93,7 +93,7 @@ class ImportRequest(BatchRequest):
     split: str = ""
     """24/8/8, 5-fold or leave-one-out, by patient."""
     seed: int = 0
-    """Of the split."""
+    """Random seed of the split."""
     area: ImportArea = "whole"
     """labelled: keep only the axial slices that carry labels, and a few more."""
     volume: int | None = None
@@ -115,22 +115,22 @@ class CheckRequest(Request):
 
 
 class SettingsRequest(Request):
-    """Settings of a training: a preset or TOML file, and the flags that win over it."""
+    """Settings of a training: a preset or TOML file, and the flags that override it."""
 
     POSITIONAL = ("dataset",)
     NO_FLAG = ("settings",)
     dataset: Path | None = None
     """The data set's folder."""
     config: str = ""
-    """A TOML file with any of the settings, or a preset of `condyle presets`; flags win over it."""
+    """A TOML file with any of the settings, or a preset of `condyle presets`; flags override it."""
     variant: str = ""
     """One of the preset's variants."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Any settings of `config.toml`, nested; they win over `config`."""
+    """Any settings of `config.toml`, nested; they override `config`."""
     network: str | None = None
-    """decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out: what suits
-    the scans and the time (`condyle plan` says what, and why). Or another program's: nnunet:2d,
-    nnunet:3d_fullres, nnunet:resenc-m, totalsegmentator[:TASK] as it is, or
+    """decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out:
+    chosen by the scans and the time (`condyle plan` shows it, with reasons). Or an engine:
+    nnunet:2d, nnunet:3d_fullres, nnunet:resenc-m, totalsegmentator[:TASK] as it is, or
     totalsegmentator:finetune[:TASK]."""
     budget: str | None = None
     """Time for everything, such as 15m or 2h, instead of epochs."""
@@ -139,9 +139,9 @@ class SettingsRequest(Request):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Which fold of the data set's splits is trained on; 0 if left out."""
     seed: Annotated[int, Field(ge=0)] | None = None
-    """Of all random numbers."""
+    """Random seed."""
     batch: Annotated[int, Field(ge=1)] | None = None
-    """Samples a step; left out: as many as suit the time and the memory."""
+    """Samples per step; left out: chosen by the time and the memory."""
     rate: Annotated[float, Field(gt=0)] | None = None
     """Learning rate."""
     weights: str | None = None
@@ -254,7 +254,7 @@ class SegmentRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of a data set."""
     format: LabelFormat = "nifti"
-    """Of the label maps. DICOM-SEG is for DICOM scans, and carries the patient's identification."""
+    """Format of the label maps. DICOM-SEG is for DICOM scans, and names the patient."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     volume: Annotated[int, Field(ge=0)] | None = None
@@ -299,19 +299,19 @@ class RefineRequest(BatchRequest):
     out: Out | None = None
     """Folder for the cleaned label maps."""
     keep_largest: Annotated[int, Field(ge=0)] = 0
-    """Keep only so many connected parts of each structure; 0 keeps all."""
+    """Keep only this many connected components of each structure; 0 keeps all."""
     min_mm3: Annotated[float, Field(ge=0)] = 0.0
-    """Drop parts smaller than this volume in mm³."""
+    """Remove connected components smaller than this volume in mm³."""
     fill_holes: bool = False
-    """Fill what a structure encloses."""
+    """Fill the holes that a structure encloses."""
     slice_ratio: Annotated[float, Field(ge=0)] = 0.0
-    """Slice by slice: fill holes, and drop specks below this part of the structure's
+    """In each slice: fill holes, and remove components below this fraction of the structure's
     pixels there."""
     smooth_mm: Annotated[float, Field(ge=0)] = 0.0
     """Smooth structures by a Gaussian of this standard deviation in mm."""
     steps: Path | None = None
-    """Instead of flags: a TOML file of such settings, and tables [structures.NAME] of those that
-    a structure gets instead."""
+    """Instead of flags: a TOML file of these settings, with a table [structures.NAME] for each
+    structure that needs other ones."""
     choose: Path | None = None
     """The run folder of a training: its validation cases decide which steps raise Dice, and its
     segmenter keeps them."""
@@ -332,7 +332,7 @@ class EvaluateRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
-    """How far apart surfaces may lie to agree, for the normalised surface Dice (NSD)."""
+    """Tolerance of the normalised surface Dice (NSD), in mm."""
 
 
 class CompareRequest(BatchRequest):
@@ -364,9 +364,9 @@ class MeshRequest(BatchRequest):
     """Axes of the coordinates: to the right, front and head (ras), or to the left, back and head
     (lps), as in DICOM and ITK. The files say which."""
     smooth: bool = True
-    """Smooth the voxels' stairs; the volume stays."""
+    """Smooth the voxel staircase; the volume is kept."""
     error_mm: Annotated[float, Field(ge=0, le=10)] = 0.1
-    """How far a surface may move to need fewer triangles, 0 to 10 mm; 0 keeps all triangles."""
+    """How far a surface may move to save triangles, 0 to 10 mm; 0 keeps all triangles."""
 
 
 class FeaturesRequest(BatchRequest):
@@ -376,7 +376,7 @@ class FeaturesRequest(BatchRequest):
     scan: Path
     """A scan; a folder of scans; or a data set, which has its label maps in it."""
     labelmap: Path | None = None
-    """The scan's label map; or a folder of label maps that are called as the scans."""
+    """The scan's label map; or a folder of label maps with the scans' names."""
     out: Out
     """The table to write, NAME.csv. Beside it: how it was made (.json), the features (.npz), a
     heat map (.png), how alike random regions are (_random.csv), and a page of all (.html)."""
@@ -393,13 +393,13 @@ class FeaturesRequest(BatchRequest):
     pool: FeaturePool = "volume"
     """Average the maps over the volume, or over the region."""
     spacing: Annotated[float, Field(ge=0)] = 1.5
-    """Of the voxels that the network sees, in mm; 0 keeps the scan's own."""
+    """Voxel size for the network, in mm; 0 keeps the scan's own."""
     window: tuple[float, float] | None = None
-    """What becomes black and white; -1000 2000 (HU) for CT, percentiles 0.5 and 99.5 for others."""
+    """Intensities that become 0 and 1; -1000 2000 (HU) for CT, percentiles 0.5 and 99.5 else."""
     permutations: Annotated[int, Field(ge=0)] = 20
     """How often the regions are put at random places of the scan, for comparison."""
     seed: int = 0
-    """Of the random places."""
+    """Random seed of the places."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     runtime: Runtime = "auto"
@@ -425,7 +425,7 @@ class QualityRequest(Request):
     """How many damaged copies of each case are used too (noise, blur, crop, flip, scale, metal),
     0 to 6."""
     planes: Planes | None = None
-    """Compare the predictions in these planes; `condyle segment --quality` then wants the same.
+    """Compare the predictions in these planes; `condyle segment --quality` then needs the same.
     Without `planes`, `flips` and `also`: those for the scan and for its mirror image."""
     flips: Flips = "none"
     """Compare the predictions for mirror images."""
@@ -434,7 +434,7 @@ class QualityRequest(Request):
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     seed: int = 0
-    """Of the damaged copies."""
+    """Random seed of the damaged copies."""
 
 
 class RunsRequest(Request):
@@ -442,7 +442,7 @@ class RunsRequest(Request):
 
     POSITIONAL = ("folders",)
     folders: Annotated[Paths, Field(min_length=1)]
-    """Run folders, or folders that hold some."""
+    """Run folders, or folders that contain some."""
     sort: RunSort = "name"
     """name; dice, the best first; time of training, the shortest first."""
     differences: bool = False
@@ -460,9 +460,9 @@ class CheckInflationRequest(Request):
     weights: str = "imagenet"
     """imagenet, none, or a file."""
     depth: Annotated[int, Field(ge=0)] = 3
-    """Of the kernels: odd; 0 as deep as wide."""
+    """Depth of the kernels: odd; 0: as deep as wide."""
     keep_depth: Annotated[int, Field(ge=0)] = 0
-    """How many of the first halvings of the plane leave the depth alone."""
+    """How many of the first downsampling steps keep the depth."""
     out: Out | None = None
     """A PNG file for a picture of kernels before and after."""
 
@@ -480,10 +480,10 @@ class ImportWeightsRequest(Request):
     out: Out
     """The file to write, NAME.safetensors; of an nnU-Net, the run folder."""
     network: str = ""
-    """Also list what each tensor would become in this network, unet-resnet34 say."""
+    """Also list what each tensor would become in this network, such as unet-resnet34."""
     unsafe_pickle: bool = False
-    """Read a pickle that holds more than tensors, in a process of its own with limits. A pickle
-    is a program: only those of people you trust."""
+    """Read a pickle that holds more than tensors, in a separate process with limits. A pickle is a
+    program: use only those of people you trust."""
     model: str = ""
     """Which of an nnU-Net's configurations: nnUNetTrainer__nnUNetPlans__3d_fullres."""
     fold: str = ""
@@ -499,9 +499,9 @@ class ExportRequest(Request):
     to: ExportFormat
     """The format."""
     precision: ExportPrecision = "fp32"
-    """int8 is faster and changes a few labels; `segment` takes it if they are few."""
+    """int8 is faster and changes a few labels; `segment` uses it only if they are few."""
     calibrate: Path | None = None
-    """The data set whose scans int8 is fitted to; the run's own, if left out."""
+    """The data set whose scans int8 is calibrated on; the run's own, if left out."""
     out: Out | None = None
     """Folder for the results; beside the run's weights, if left out."""
 

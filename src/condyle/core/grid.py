@@ -2,7 +2,7 @@
 
 The one axis rule: arrays are indexed (i, j, k), and the affine takes (i, j, k, 1) to RAS+
 millimetres: x grows to the patient's right, y to the front, z to the head.
-DICOM and ITK count LPS; they are converted at the door, in `condyle.io`, and nowhere else.
+DICOM and ITK count LPS; they are converted when read or written, in `condyle.io`, and nowhere else.
 """
 
 from __future__ import annotations

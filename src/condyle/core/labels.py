@@ -49,7 +49,7 @@ class LabelScheme:
     ----------
     labels : the structures.
     ignore : the number of voxels that nobody labelled, be they a structure's or background's;
-        None where all are labelled. It is no structure: it is neither trained on nor scored.
+        None where all are labelled. It is not a structure: it is neither trained on nor scored.
 
     Examples
     --------

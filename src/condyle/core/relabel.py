@@ -69,7 +69,7 @@ def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap,
         new_of[ignore] = numbers["ignore"]
     elif ignore is not None and (labels.array == ignore).any():
         raise DatasetError(
-            f"{case}: some of its voxels are marked 'ignore', as labelled by nobody: give 'ignore' "
+            f"{case}: some of its voxels are marked 'ignore', that is unlabelled: give 'ignore' "
             "a number in the scheme, too"
         )
     for number in present:

@@ -113,7 +113,7 @@ def fitted(given: Mapping[str, str], device: str = "auto") -> dict[str, str]:
 
 
 def memory_gib() -> float:
-    """Memory of this machine that is free for programs, in GiB; 8 where nobody says."""
+    """Memory of this machine that is free for programs, in GiB; 8 where that is unknown."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(x.split()[1]) for x in lines if x.startswith("MemAvailable")) / 2**20

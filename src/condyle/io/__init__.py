@@ -1,4 +1,4 @@
-"""File <-> scan. DICOM and ITK count LPS; they become RAS+ here, at the door, and nowhere else."""
+"""File <-> scan. DICOM and ITK count LPS; they become RAS+ here and nowhere else."""
 
 from condyle.io.datasets.layouts import is_dataset, open_dataset, write_nnunet, write_splits
 from condyle.io.dicom.identity import dropped, patient_of

@@ -87,7 +87,7 @@ def _image(path: Path, stream: BinaryIO) -> Any:
 
 
 def _require_numbers(stored: Any, path: Path) -> None:
-    """Refuse a spacing or a scaling that is no number: nibabel takes 1 instead, in silence."""
+    """Refuse a spacing or a scaling that is not a number: nibabel takes 1 instead, in silence."""
     spacing = np.array(stored["pixdim"][1:4], dtype=float)
     placed = 1 <= int(stored["sform_code"]) <= 5
     if not np.isfinite(spacing).all() or (not placed and (spacing <= 0).any()):
@@ -108,7 +108,7 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
 
 
 def _require_bytes(header: Any, path: Path) -> None:
-    """Refuse, before memory is taken, what is no plain numbers or more than the file can hold."""
+    """Refuse, before memory is taken, what is not plain numbers or more than the file can hold."""
     dtype = header.get_data_dtype()
     if dtype.name not in HELD:
         kind = "colours" if dtype.fields else str(dtype)

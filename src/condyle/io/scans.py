@@ -116,7 +116,7 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
     Raises
     ------
     LabelError
-        If a value is no whole number from 0 to 65535, or segments overlap.
+        If a value is not a whole number from 0 to 65535, or segments overlap.
     """
     path = Path(path)
     with reading(path):

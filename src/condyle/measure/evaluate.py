@@ -5,12 +5,12 @@ What an empty mask, or a mask of which a part is unknown, does, throughout:
 - absent from truth and prediction: every metric is nan; left out of means, counted in `n_absent`;
 - missed (there, not predicted) or invented (predicted, not there): overlaps are 0 and distances
   infinite; counted in `n_failed`;
-- voxels that the truth marks as labelled by nobody (its scheme's `ignore`) are background in
+- voxels that the truth marks as unlabelled (its scheme's `ignore`) are background in
   both masks: whatever is predicted there is neither right nor wrong, volumes are those of the
   rest, and surfaces close where nobody labelled further;
 - a case without any prediction (`failed_case`) has the worst figures for each structure of the
-  scheme, there or not, as nobody knows what would have been predicted;
-- in means all three count as the worst (`counted`): nobody gains by failing.
+  scheme, present or not, since the prediction is unknown;
+- in means all three count as the worst (`counted`): a failure never improves a mean.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
     """Both masks of each structure of the truth's scheme, matched by name.
 
-    Voxels that the truth marks as labelled by nobody are in neither. Where a structure is in
+    Voxels that the truth marks as unlabelled are in neither. Where a structure is in
     neither map, its masks have no voxels.
 
     Raises

@@ -127,7 +127,7 @@ def vertex_normals(normals: Floats, faces: Ints, n: int) -> Floats:
 
 
 def torn(faces: Ints, n: int) -> NDArray[np.bool_]:
-    """(n,) booleans: the vertices at which triangles are no closed 2-manifold.
+    """(n,) booleans: the vertices at which triangles do not form a closed 2-manifold.
 
     There an edge does not join exactly two triangles that face the same way, or the triangles
     around the vertex are more than one fan, or two triangles lie back to back.

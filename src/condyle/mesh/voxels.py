@@ -45,7 +45,7 @@ def surface(
     UnknownName
         If the scheme has no such structure.
     ConfigError
-        If the error is no distance from 0 to 10 mm.
+        If the error is not between 0 and 10 mm.
 
     References
     ----------
@@ -81,7 +81,7 @@ def surfaces(labels: LabelMap, *, smooth: bool = True, error_mm: float = 0.1) ->
     LabelError
         If no structure of the scheme is there.
     ConfigError
-        If the error is no distance from 0 to 10 mm.
+        If the error is not between 0 and 10 mm.
     """
     found = boxes(labels.array)
     there = [label for label in labels.scheme.labels if label.id in found]

@@ -33,9 +33,9 @@ PRECISION = "CONDYLE_PRECISION"
 def precision() -> Precision:
     """What CONDYLE_PRECISION says; auto where it is not set.
 
-    auto: bfloat16 is taken where the processor is fast in it. fp32: nowhere. bf16: also where the
-    processor is not, which then rounds to bfloat16: the labels and weights of a faster machine,
-    but not its speed.
+    auto: bfloat16 is taken where the processor has it in hardware. fp32: nowhere. bf16: also where
+    the processor lacks it, which then rounds to bfloat16: the labels and weights of a faster
+    machine, but not its speed.
 
     Raises
     ------

@@ -97,7 +97,7 @@ def looks_like_ct(volume: Volume) -> bool:
     """Whether a scan is CT in Hounsfield units: it says so, or its numbers are those of CT.
 
     Without a word from the file, CT is whole numbers that reach down to air (-900 or less) and up
-    to bone, where half of what is no gas is fat, water or muscle (-300 to 300). The last tells it
+    to bone, where half of what is not gas is fat, water or muscle (-300 to 300). The last tells it
     from MR phase images, which reach from -4096 to 4095.
     """
     if volume.modality:

@@ -225,7 +225,7 @@ def resample_labels(
         the largest share of it, and of equal shares the larger number; slower, smoother.
     names : of the labels, for the message.
     allow_loss : whether a structure may vanish.
-    ignore : the number of voxels nobody labelled, which is no structure: it may vanish.
+    ignore : the number of voxels nobody labelled, which is not a structure: it may vanish.
 
     Raises
     ------

@@ -95,7 +95,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     UnreadableFile
-        If it is not there or is no such table.
+        If it is not there or is not such a table.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as stream:

@@ -153,7 +153,7 @@ def as_flags(sentence: str, flags: Mapping[str, str]) -> str:
 
 
 def plain(thing: Any) -> Any:
-    """A result as JSON values: what is no data (networks, arrays) is left out; NaN becomes null."""
+    """A result as JSON values: networks and arrays are left out; NaN becomes null."""
     if isinstance(thing, BaseModel):
         return plain(thing.model_dump(mode="json"))
     if is_dataclass(thing):

@@ -22,7 +22,7 @@ __all__ = ["EXIT_CODES", "VERBS", "app", "main"]
 
 VERBS = {
     "demo": "Run every step on phantoms, in minutes: data, training, test scores, surfaces.",
-    "import": "Turn scans and their masks, or a data set of another layout, into one to train on.",
+    "import": "Make a training data set of scans and masks, or of a data set in another layout.",
     "check": "Check a data set for problems before training.",
     "plan": "Show the network, patch and batch size that `train` would choose, with reasons.",
     "train": "Train a segmenter on a data set's fold, and score it on the test cases.",

@@ -61,7 +61,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
     Raises
     ------
     UnreadableFile, GeometryError
-        If there is no or more than one segmentation, or its frames are no even stack.
+        If there is no or more than one segmentation, or its frames do not form an even stack.
     OverlapError, LabelError
         If segments overlap or share a name, or are fractions that are not probabilities.
     """

@@ -51,7 +51,7 @@ def save(path: Path, labels: LabelMap, source: Sequence[Header]) -> Path:
     Raises
     ------
     GridMismatch, GeometryError
-        If the label map is not on the grid of the source, or that is no plain series.
+        If the label map is not on the grid of the source, or that is not a plain series.
     LabelError
         If the label map is empty, or has a name that DICOM cannot hold.
     OutputError

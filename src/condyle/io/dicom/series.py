@@ -136,7 +136,7 @@ def _parted(frames: Sequence[Frame]) -> list[Series]:
     """The frames of one UID, parted by direction and size.
 
     A single image of the same direction that differs stays with the others, so that reading them
-    says by what: it is no scout, and a slice would be missing without it.
+    says by what: it is not a scout, and a slice would be missing without it.
     """
     groups: list[list[Frame]] = []
     for frame in frames:

@@ -84,7 +84,7 @@ def described(path: Path, header: Header) -> Described:
     Raises
     ------
     UnreadableFile, GeometryError
-        If a field is missing, contradicts another, or is no number.
+        If a field is missing, contradicts another, or is not a number.
     """
     return (_nrrd if "encoding" in header.fields else _meta)(path, header.fields)
 

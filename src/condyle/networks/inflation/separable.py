@@ -46,7 +46,7 @@ def separated(module: nn.Module) -> nn.Module:
 
 
 def _split(layer: DeepConv3d) -> nn.Module:
-    """The layer in two parts, or itself where its kernel is no product."""
+    """The layer in two parts, or itself where its kernel is not a product."""
     slices = layer.weight.detach().movedim(2 + layer.at, 0)
     if len(slices) == 1:
         return layer
