@@ -1,4 +1,4 @@
-"""Real CT through the whole road: what comes out lies where the scan lies."""
+"""Real CT through every step: what comes out lies where the scan lies."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The whole road in small: what a user does, on data made here and on real scans."""
+"""Every step in small: what a user does, on data made here and on real scans."""
 
 import json
 

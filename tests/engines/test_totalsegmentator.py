@@ -65,7 +65,9 @@ def test_a_class_counts_for_the_structure_that_it_fits_best(toy, tmp_path, names
 
 
 def test_names_that_are_unknown_there_are_said(toy, tmp_path):
-    with pytest.raises(ConfigError, match=r"finds none of ball, box.*totalsegmentator\.json"):
+    with pytest.raises(
+        ConfigError, match=r"has no classes called ball, box.*totalsegmentator\.json"
+    ):
         mapping(open_dataset(toy), CLASSES)
     with pytest.raises(UnknownName, match=r"unknown class in .*'skul': did you mean 'skull'"):
         mapping(named(toy, tmp_path, ["ball", "box"], {"ball": "skul"}), CLASSES)

@@ -65,7 +65,7 @@ def test_structures_are_matched_by_name():
     swapped = np.choose(truth.array, [0, 7, 1]).astype(np.uint8)
     other = LabelScheme.of({"femur": 1, "tibia": 7, "patella": 3})
     assert [r["dice"] for r in score_case(truth, LabelMap(swapped, GRID, other))] == [1, 1]
-    with pytest.raises(LabelError, match="knows no fibula, pelvis"):
+    with pytest.raises(LabelError, match="has no fibula, pelvis"):
         score_case(truth.with_scheme(LOWER_LIMB), truth)
 
 

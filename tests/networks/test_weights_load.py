@@ -214,7 +214,9 @@ def test_an_earlier_run_gives_its_encoder(tmp_path, encoder):
 
 def test_an_earlier_run_of_another_encoder_or_a_damaged_one_is_refused(tmp_path):
     run_folder(tmp_path / "run", "unet-resnet34")
-    with pytest.raises(WeightsError, match="has no place in resnet18: it is of a larger network"):
+    with pytest.raises(
+        WeightsError, match="does not fit into resnet18: it belongs to a larger network"
+    ):
         build("unet-resnet18", 1, 3, str(tmp_path / "run"))
     file = tmp_path / "run" / "segmenter" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100] + b"\0" * 100)
@@ -260,7 +262,7 @@ def test_torchvision_names_of_a_network_with_another_order_are_refused():
 def test_values_that_are_no_numbers_are_refused():
     state = timm.create_model("resnet18").state_dict()
     state["layer1.0.conv1.weight"][0, 0, 0, 0] = float("nan")
-    with pytest.raises(WeightsError, match=r"layer1\.0\.conv1\.weight holds values that are no"):
+    with pytest.raises(WeightsError, match=r"layer1\.0\.conv1\.weight holds values that are not"):
         load_into(TimmEncoder("resnet18"), state, HERE)
 
 

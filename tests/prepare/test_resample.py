@@ -161,7 +161,7 @@ def test_a_tie_goes_to_the_larger_number():
 def test_a_lost_structure_is_named():
     labels = np.zeros((10, 10, 50), np.uint8)
     labels[5, 5, 3] = 7
-    with pytest.raises(LabelError, match="fibula would vanish"):
+    with pytest.raises(LabelError, match="fibula would be lost"):
         resample_labels(labels, (10, 10, 10), names={7: "fibula"})
     assert not resample_labels(labels, (10, 10, 10), allow_loss=True).any()
 

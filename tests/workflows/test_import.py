@@ -177,7 +177,9 @@ def test_a_lone_mask_of_another_structure_is_no_label_map(tmp_path):
     for file in (tmp_path / "masks" / "b").iterdir():
         file.unlink()
     write(mask(0, 3, value=1), tmp_path / "masks" / "b" / "patella.nii.gz")
-    with pytest.raises(DatasetError, match="b: none of its masks is called after tibia, femur"):
+    with pytest.raises(
+        DatasetError, match="b: none of its masks has the name of one of tibia, femur"
+    ):
         import_scans(
             ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
         )
@@ -689,6 +691,6 @@ def test_warnings_are_kept_without_paths(tmp_path):
     )
     text = (tmp_path / "out" / "import.json").read_text()
     (facts,) = json.loads(text)
-    assert any("leg says nothing of where the body lies" in said for said in facts["warnings"])
+    assert any("leg does not say how the scan is oriented" in said for said in facts["warnings"])
     assert "Smith" not in text
     assert str(tmp_path) not in text

@@ -63,7 +63,7 @@ def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(segmenter, ser
         "zipped": "zipped.dcm",
     }
     assert list(done.failed) == ["other"]
-    assert "other.nii.gz is no DICOM" in done.failed["other"]
+    assert "other.nii.gz is not DICOM" in done.failed["other"]
     for path in done.written.values():
         labels = read_labels(path)
         assert labels.grid.same_as(volume.grid)

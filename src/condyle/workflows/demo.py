@@ -1,4 +1,4 @@
-"""The whole road on phantoms: what a newcomer sees first."""
+"""Every step on phantoms: what a newcomer sees first."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def network_rows(costs: bool = False) -> list[dict[str, Any]]:
 
 
 def engine_rows() -> list[dict[str, Any]]:
-    """The same of the engines, which are other programs; their weights are their own matter."""
+    """The same of the engines, which are other programs; they bring their own weights."""
     rows: list[dict[str, Any]] = []
     for name in engines():
         engine = EngineName.parse(name)
@@ -116,14 +116,14 @@ def doctor_rows() -> list[dict[str, Any]]:
 
 
 def _fast_precision(device: torch.device) -> str:
-    """The precision of training, which is tried in segmenting, too."""
+    """The precision of training, which `auto` tries in prediction, too."""
     if precision() != "auto":
-        return f"{'bfloat16' if bf16_pays(device) else 'float32 only'} ({PRECISION} says so)"
+        return f"{'bfloat16' if bf16_pays(device) else 'float32 only'} (set by {PRECISION})"
     return "bfloat16" if bf16_pays(device) else "float32 only (no AVX512-BF16, no GPU)"
 
 
 def _runtimes() -> str:
     """What can run a network here."""
     if not version():
-        return "torch alone (OpenVINO is missing: pip install openvino)"
+        return "torch only (OpenVINO is missing: pip install openvino)"
     return f"torch, OpenVINO {version()} in {'bfloat16' if bf16_here() else 'float32'}"

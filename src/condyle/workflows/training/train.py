@@ -186,7 +186,7 @@ class _Work:
     def plan(self, plane: Planes | None) -> None:
         """Choose what is left open, build the network, and write the settings.
 
-        What is wrong with any case is said now, not after a night of training.
+        Problems of any case are reported now, not after the training.
         """
         if self.first:
             self._warn_of_missing_parts()
