@@ -50,7 +50,7 @@ def test_fine_tuning_counts_where_it_is_better_on_validation_cases(
 
     monkeypatch.setattr(engines.totalsegmentator, "predict", zero_shot)
     monkeypatch.setattr(engines.totalsegmentator, "model_of", lambda part: part.folder)
-    monkeypatch.setattr(engines._Work, "learnt", learnt)
+    monkeypatch.setattr(engines._Work, "trained", learnt)
     work = engines._Work(
         experiment, EngineName.parse(name), dataset, fold, out, 0.0, lambda *_: None, task
     )

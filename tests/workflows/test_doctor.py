@@ -19,5 +19,5 @@ def test_it_names_the_runtimes_and_what_is_missing(monkeypatch):
 def test_it_says_which_precision_was_asked_for(monkeypatch):
     monkeypatch.setenv(PRECISION, "bf16")
     here = {row["what"]: row["here"] for row in doctor_rows()}
-    assert here["fast precision"] == "bfloat16 (CONDYLE_PRECISION says so)"
+    assert here["fast precision"] == "bfloat16 (set by CONDYLE_PRECISION)"
     assert here["runtimes"].endswith("in bfloat16")
