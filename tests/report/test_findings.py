@@ -49,5 +49,5 @@ def test_a_page_of_findings(tmp_path):
 
 def test_a_page_of_a_sound_data_set(tmp_path):
     text = write_findings(FindingsPage("Check of legs"), tmp_path / "check.html").read_text()
-    assert "Nothing wrong found." in text
+    assert "No problems found." in text
     assert "<b>0</b><span>errors</span>" in text

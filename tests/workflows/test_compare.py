@@ -154,7 +154,7 @@ def test_a_training_that_fails_counts_as_the_worst_for_its_patients(
     mine = {row["Model"]: row for row in table}
     assert mine["learns"]["Failed"] == 3
     assert float(mine["learns"]["Dice"].split()[0]) < float(before[0]["Dice"].split()[0])
-    assert "which counts as the worst" in (out / "report.html").read_text()
+    assert "is scored with the worst values" in (out / "report.html").read_text()
 
 
 def test_the_same_settings_are_the_same_run_whatever_the_model_is_called(asked):

@@ -250,7 +250,7 @@ def test_numbers_with_gaps_are_closed_and_that_is_said(tmp_path):
     said = import_scans(
         ImportRequest(scans=[tmp_path / "scans"], masks=[tmp_path / "maps"], out=out)
     ).text
-    assert "nnU-Net counts labels from 1 on: label_3 was 3 and is 1, label_7 was 7 and is 2" in said
+    assert "nnU-Net numbers labels from 1: label_3 was 3 and is 1, label_7 was 7 and is 2" in said
     require_nnunet(out)
     assert labels_in(out, "a")[0, 0, 3] == 2
 

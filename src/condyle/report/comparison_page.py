@@ -93,7 +93,7 @@ def _headline(found: Compared, patients: int) -> str:
         tile(str(len(found.models)), "models compared"),
         tile(str(patients), "patients" if patients > 1 else "patient"),
     ]
-    tiles += [tile(str(len(found.absent)), "models not here")] if found.absent else []
+    tiles += [tile(str(len(found.absent)), "models not available")] if found.absent else []
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
@@ -115,7 +115,7 @@ def _said(found: Compared, patients: int) -> str:
         else:
             said += (
                 f" The difference is significant against {sure} of the other {len(others)}; where "
-                "it is not, these patients cannot tell the two apart."
+                "it is not, no difference was shown on these patients."
             )
     absent = ", ".join(model.name for model in found.absent)
     return said + (f" Not on this machine (see Warnings): {absent}." if absent else "")
@@ -212,7 +212,7 @@ def _probabilities(found: Compared) -> Iterator[str]:
     known = {m.name: m.histogram for m in found.models if m.histogram.voxels}
     if known:
         precision = "Precision over recall, all structures' voxels together"
-        calibration = "How often a structure is there, over how often it is expected"
+        calibration = "Observed frequency of a structure over its predicted probability"
         yield _pair(
             image(probability.precision_recall(known), precision, "chart"),
             image(probability.calibration(known), calibration, "chart"),

@@ -85,7 +85,7 @@ def write_findings(page: FindingsPage, path: Path) -> Path:
         tile(str(counts["warning"]), "warning" + "s" * (counts["warning"] != 1)),
     ]
     table = tables.html(page.rows, "findings sortable") if page.rows else ""
-    found = f'<div class="wide">{table}</div>' if table else "<p>Nothing wrong found.</p>"
+    found = f'<div class="wide">{table}</div>' if table else "<p>No problems found.</p>"
     note = f'<p class="note">{escape(page.note)}</p>' if page.note else ""
     sections = [
         section("Findings", found),

@@ -218,8 +218,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
 
 PROBABILITY_NOTE = """Of all voxels of the held-out cases (of at most 8 of them), as the network saw
 them. AP is the average precision, best at 1. ECE, the expected calibration error, is how far
-probabilities above 0.01 lie from what is so, best at 0; a dot is the larger the more voxels it
-stands for."""
+probabilities above 0.01 lie from observed frequencies, best at 0; larger dots stand for more
+voxels."""
 
 
 def _probabilities(counts: Mapping[str, ProbabilityHistogram]) -> str:
@@ -234,11 +234,11 @@ def _probabilities(counts: Mapping[str, ProbabilityHistogram]) -> str:
 
 
 REFINED = {
-    "slice_ratio": "slice by slice, holes filled and parts dropped below {:.4g} of its pixels",
+    "slice_ratio": "slice by slice, holes filled and components below {:.4g} of its pixels removed",
     "slice_plane": "these slices are {}",
-    "smooth_mm": "rounded by {:.4g} mm",
-    "min_mm3": "parts below {:.4g} mm³ dropped",
-    "keep_largest": "largest parts kept: {}",
+    "smooth_mm": "smoothed by {:.4g} mm",
+    "min_mm3": "components below {:.4g} mm³ removed",
+    "keep_largest": "largest components kept: {}",
     "fill_holes": "holes filled",
 }
 

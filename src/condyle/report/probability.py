@@ -39,8 +39,8 @@ def precision_recall(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
         corners.append(float(np.minimum(precision, recall).max()))
     low = max(0.0, math.floor(min(corners) * 10 - 1e-9) / 10 - 0.2)  # where curves bend, and more
     axes.set(xlim=(low, 1 + 0.02 * (1 - low)), ylim=(low, 1 + 0.02 * (1 - low)))
-    axes.set_xlabel("recall: part of the truth that is found", color=QUIET)
-    axes.set_ylabel("precision: part of the found that is true", color=QUIET)
+    axes.set_xlabel("recall: part of the truth that is predicted", color=QUIET)
+    axes.set_ylabel("precision: part of the prediction that is true", color=QUIET)
     _key(figure, axes, {n: f"AP {c.average_precision:.3f}" for n, c in shown.items()})
     return encoded(figure)
 
@@ -67,8 +67,8 @@ def calibration(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
         size = 8 + 10 * np.log10(voxels)
         axes.scatter(expected, observed, s=size, color=colour, zorder=3, edgecolors="white")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    axes.set_xlabel("expected: what the network says", color=QUIET)
-    axes.set_ylabel("observed: how often it is so", color=QUIET)
+    axes.set_xlabel("expected: the predicted probability", color=QUIET)
+    axes.set_ylabel("observed: the structure's frequency", color=QUIET)
     _key(figure, axes, {n: f"ECE {c.calibration_error:.3f}" for n, c in shown.items()})
     return encoded(figure)
 

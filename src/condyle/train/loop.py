@@ -261,7 +261,7 @@ def _reason_to_stop(clock: Clock, step: int, history: History, training: Trainin
     if clock.progress(step) >= 1:
         return "the budget is used" if clock.seconds else "all epochs are done"
     if not clock.seconds and training.patience and history.since_best >= training.patience:
-        return f"validation {training.best_by} has been no better for {training.patience} epochs"
+        return f"validation {training.best_by} has not improved for {training.patience} epochs"
     return ""
 
 

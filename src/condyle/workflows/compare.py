@@ -162,8 +162,8 @@ def _gather(request: CompareRequest, records: Sequence[Record], folder: OutputFo
         elif record.state == "failed":
             failed[trial.folder] = record.reason
             warnings.append(
-                f"{trial.model} failed on fold {trial.experiment.fold}, which counts as the worst "
-                f"for its patients: {record.reason}"
+                f"{trial.model} failed on fold {trial.experiment.fold} and is scored with the "
+                f"worst values for its patients: {record.reason}"
             )
     models = [
         Model(name, absent=absent[name])

@@ -101,7 +101,7 @@ def _card(segmenter: Segmenter, by_recipe: RecipePreprocessing, weights: str) ->
         "weights": weights,
         "input": f"(batch, {segmenter.channels}, {axes}) float32, the scan in RAS axes, resampled "
         "and scaled as `preparation` says; sides are multiples of `multiple`, the far borders "
-        "repeated where the scan is short of them",
+        "repeated where the scan is too small",
         "output": f"(batch, class, {axes}) float32, class probabilities; class 0 is background, "
         "the others are `labels` in their order",
         "labels": [

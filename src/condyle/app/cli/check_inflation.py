@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 def show(request: CheckInflationRequest, done: InflationCheck) -> int:
     """Print how far the 2D and 3D outputs are apart; 1 if they are not the same."""
-    title = f"{request.encoder}, 2D and 3D, on an input that is alike in every slice"
+    title = f"{request.encoder}, 2D and 3D, on an input that is the same in every slice"
     show_table(title, done.rows)
     if request.out is not None:
         say(f"kernels drawn in {request.out}")

@@ -105,7 +105,8 @@ def _run(given: list[str], debug: bool) -> int:
         if debug:
             raise
         complain(
-            f"this is a mistake in Condyle, not in your data ({type(error).__name__}: {error}); "
+            f"this is a bug in Condyle, not a problem of your data ({type(error).__name__}: "
+            f"{error}); "
             "run it again with --debug and send us what it prints"
         )
         return 1

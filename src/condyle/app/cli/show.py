@@ -178,7 +178,7 @@ def show_segmented(done: Segmented, out: Path) -> int:
     by = f", computed by {' and '.join(done.computed_by)}" if done.computed_by else ""
     say(f"{len(done.written)} label maps written into {out}{by}")
     for reasons in done.doubtful.values():
-        say(f"look at {reasons}")
+        say(f"check {reasons}")
     for name, reason in done.failed.items():
         complain(f"{name} failed: {reason}")
     return 2 if done.failed else 0

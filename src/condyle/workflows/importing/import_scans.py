@@ -287,7 +287,7 @@ class _Import:
         lines = [f"{scans} with {', '.join(scheme.names)} written into {out}"]
         lines += [*_gathered(self.notes), *self.sources.remarks, *self.remarks]
         if consecutive(scheme) != scheme:
-            lines.append(f"nnU-Net counts labels from 1 on: {_changes(scheme)}")
+            lines.append(f"nnU-Net numbers labels from 1: {_changes(scheme)}")
         if self.request.area == "labelled":
             kept, all_ = (
                 sum(facts[key] for facts in self.facts)
@@ -298,7 +298,7 @@ class _Import:
             )
         if not re.fullmatch(r"Dataset\d{3}_.+", out.name):
             wanted = "Dataset042_" + re.sub(r"\W+", "_", out.resolve().name)
-            lines.append(f"before nnU-Net can train on it, call the folder {wanted} or the like")
+            lines.append(f"nnU-Net needs a folder name such as {wanted} to train on it")
         return lines
 
 

@@ -168,13 +168,13 @@ def _candidates(
                 f"training.hard_slices is for networks that see slices, and {name} sees volumes: "
                 f"take `network` {name.removeprefix('3d:')}, or leave hard_slices out"
             )
-        return [(name, f"network {name}, as asked")]
+        return [(name, f"network {name}, as set")]
     if weights.is_dir():
         name = Segmenter.load(weights).name
         return [(name, f"network {name}, as in {weights}")]
     shape = scans.seen.shape
     size = "x".join(f"{side:.0f}" for side in shape)
-    flat = f"network {FLAT}: pretrained on photographs, it learns slices from few scans"
+    flat = f"network {FLAT}: pretrained on photographs, it needs few scans"
     if experiment.training.hard_slices or plane:
         return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} needs slices")]
     if math.prod(shape) > LARGEST_PATCH[3]:
@@ -263,7 +263,7 @@ def _with_batch(
         share, seconds, steps = 2 * share, 2 * seconds, steps / 2
     batch = training.batch or share * processes
     pace = (
-        f"a step of {batch} samples of {'x'.join(map(str, sides))} takes some {seconds:.2g} s and "
+        f"a step of {batch} samples of {'x'.join(map(str, sides))} takes about {seconds:.2g} s and "
         f"{(fixed + a_sample * share) / 2**30:.1f} GiB of {free / 2**30:.0f}"
     )
     if steps is not None:

@@ -79,9 +79,9 @@ def _idle(experiment: Experiment) -> dict[str, str]:
     """Settings of ours that others make meaningless."""
     network, training, found = experiment.network, experiment.training, dict[str, str]()
     if network.unfreeze_after is not None and network.freeze != "encoder":
-        found["network.unfreeze_after"] = "`network.freeze` = 'encoder' comes first"
+        found["network.unfreeze_after"] = "it needs `network.freeze` = 'encoder'"
     if training.final_rate and training.schedule in ("constant", "one-cycle"):
-        found["training.final_rate"] = f"the schedule {training.schedule!r} has its own end"
+        found["training.final_rate"] = f"the schedule {training.schedule!r} does not use it"
     return found
 
 
