@@ -230,7 +230,7 @@ def test_an_earlier_run_of_another_encoder_or_a_damaged_one_is_refused(tmp_path)
 @pytest.mark.parametrize(
     ("file", "network", "words"),
     [
-        ("resnet34", "resnet18", "no place in resnet18"),
+        ("resnet34", "resnet18", "does not fit into resnet18"),
         ("resnet18", "resnet34", r"no tensor layer1\.2\.conv1\.weight"),
         ("resnet50", "resnet34", "has shape"),
         ("vgg16_bn", "vgg16", "another network|has shape"),
