@@ -198,7 +198,7 @@ def test_benchmarks_are_made_once_and_kept_in_the_cache(member, cache, made):
 
 
 @pytest.mark.parametrize(
-    "change", ["weights", "processor", "bfloat16", "openvino", "int8", "damaged", "not cached"]
+    "change", ["weights", "processor", "bfloat16", "openvino", "int8", "damaged", "not kept"]
 )
 def test_benchmarks_are_made_again_where_the_old_ones_do_not_hold(
     member, cache, made, change, monkeypatch
