@@ -37,7 +37,7 @@ def run(request, nnunet, toy, tmp_path_factory):
     )  # fmt: skip
     heard = []
     train(TrainRequest.of(experiment, out), Job(on_progress=heard.append))
-    assert {"planning", "preprocessing", "training", "segmenting"} <= {said[0] for said in heard}
+    assert {"planning", "preprocessing", "training", "segmenting"} <= {said.stage for said in heard}
     return out
 
 

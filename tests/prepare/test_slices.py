@@ -47,5 +47,5 @@ def test_what_cannot_be_is_refused():
         hard_slices(bones(), plane="axail")
     with pytest.raises(UnknownName, match="plane"):
         next(slices(np.zeros((2, 2, 2)), "x"))
-    with pytest.raises(ConfigError, match="below 1"):
+    with pytest.raises(ConfigError, match="1 or more"):
         hard_slices(bones(), n=0)

@@ -188,6 +188,6 @@ def test_mistakes_are_found_before_anything_is_trained(asked, tmp_path, change, 
 
 def test_a_folder_of_something_else_is_left_alone(asked, tmp_path):
     (tmp_path / "thesis.tex").write_text("all my work")
-    with pytest.raises(OutputError, match="something else"):
+    with pytest.raises(OutputError, match="other files"):
         compare(CompareRequest(experiment=asked, out=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -1,4 +1,4 @@
-"""What can be asked of `plan` and `train`: the settings of an experiment, the usual ones as flags."""
+"""Requests of `plan` and `train`: the settings of an experiment, the usual ones as flags."""
 
 from __future__ import annotations
 

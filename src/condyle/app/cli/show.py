@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,17 +18,11 @@ from rich.text import Text
 
 from condyle.jobs.job import Progress, Warned, shown
 
-if TYPE_CHECKING:
-    from condyle.audit.check import Finding
-    from condyle.workflows.segment import Segmented
-
 __all__ = [
     "bars",
     "complain",
     "hushed",
     "say",
-    "show_findings",
-    "show_segmented",
     "show_summary",
     "show_table",
 ]
@@ -150,35 +144,3 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
     if rows:
         show_table("test cases, mean ± standard deviation", rows)
     say(f"more in {where}")
-
-
-def show_findings(findings: Sequence[Finding], dataset: Path) -> int:
-    """Print what a check found; 2 if an error was found and not repaired in a copy, else 0."""
-    rows: list[dict[str, Any]] = []
-    for finding in findings:
-        row = {"": finding.severity, "case": finding.case, "what": finding.what}
-        row["what to do"] = finding.remedy
-        rows.append(row | ({"in the copy": finding.outcome} if finding.outcome else {}))
-    if rows:
-        show_table(str(dataset), rows)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if not findings:
-        say(f"{dataset}: nothing wrong found")
-    else:
-        say(f"{dataset}: {len(errors)} errors, {len(findings) - len(errors)} warnings")
-    for outcome in ("repaired", "left out", "left"):
-        count = sum(finding.outcome == outcome for finding in findings)
-        if count:
-            say(f"{outcome}: {count}")
-    return 2 if any(finding.outcome in ("", "left") for finding in errors) else 0
-
-
-def show_segmented(done: Segmented, out: Path) -> int:
-    """Print how many scans were segmented, and why the others were not; 2 if any failed."""
-    by = f", computed by {' and '.join(done.computed_by)}" if done.computed_by else ""
-    say(f"{len(done.written)} label maps written into {out}{by}")
-    for reasons in done.doubtful.values():
-        say(f"check {reasons}")
-    for name, reason in done.failed.items():
-        complain(f"{name} failed: {reason}")
-    return 2 if done.failed else 0
