@@ -157,8 +157,9 @@ def test_each_setting_is_supported_or_refused_by_its_name(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_flag_is_used_or_refused_even_at_what_it_is_by_itself(kind):
     for name, value in FLAGS.items():
-        given = {"network": NETWORKS[kind], "dataset": "balls"} | ({name: value} if value else {})
-        request = TrainRequest(out="run", **{k: v for k, v in given.items() if v is not None})
+        given = {"network": NETWORKS[kind], "dataset": "balls"}
+        given |= {name: value} if value is not None else {}
+        request = TrainRequest(out="run", **given)
         setting = TrainRequest.SHORT.get(name, "preparation.plane")
         setting = "network.inflation.strategy" if name == "inflation" else setting
         experiment = request.experiment()
