@@ -65,7 +65,7 @@ SETTINGS = {
     "training.optimizer": ("adam", {}),
     "training.rate": (1e-3, {}),
     "training.weight_decay": (1e-3, {}),
-    "training.schedule": ("constant", {}),
+    "training.schedule": ("linear", {}),
     "training.final_rate": (0.1, {}),
     "training.warmup": (0.1, {}),
     "training.epochs": (3, {}),
@@ -246,7 +246,8 @@ def test_an_engine_does_not_plan_by_our_rules(dataset):
 def begun(dataset, tmp_path_factory):
     """A training that was interrupted after its first epoch."""
     out = tmp_path_factory.mktemp("begun") / "run"
-    given = {"dataset": dataset, "network": "3d:unet-plain", "epochs": 3, "batch": 2, "seed": 1}
+    given = {"dataset": dataset, "network": "3d:unet-plain", "epochs": 3, "batch": 2, "seed": 1,
+             "settings": {"training": {"steps": 2}}}  # fmt: skip
     request = TrainRequest(out=out, device="cpu", **given)
     job = Job()
 
