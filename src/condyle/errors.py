@@ -25,6 +25,7 @@ CondyleError                     the root: a sentence, and the setting that is a
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "Cancelled",
@@ -74,10 +75,20 @@ class CondyleError(Exception):
         super().__init__(f"{message}: {hint}" if hint else message)
         self.setting, self.hint = setting, hint
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes, whatever it takes to make one."""
+        return _remade, (type(self), self.args), self.__dict__
+
     @property
     def message(self) -> str:
         """The whole sentence."""
         return str(self)
+
+
+def _remade(kind: type[CondyleError], args: tuple[Any, ...]) -> CondyleError:
+    made = kind.__new__(kind)
+    made.args = args
+    return made
 
 
 class MissingFile(CondyleError, FileNotFoundError):

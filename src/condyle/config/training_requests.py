@@ -96,6 +96,10 @@ class SettingsRequest(Request):
                 fields = merged(fields, _nested(setting.split("."), value))
         return merged(merged(start, self.settings), fields)
 
+    def named(self) -> list[str]:
+        """The settings that are given by fields of their own, whatever their values."""
+        return [long for name, long in self.SHORT.items() if getattr(self, name) is not None]
+
     def experiment(self) -> Experiment:
         """The experiment that the settings make.
 

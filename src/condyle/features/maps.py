@@ -24,6 +24,7 @@ from condyle.networks.encoders import TimmEncoder, pretrained_encoder, weights_o
 from condyle.networks.inflation.inflate import STRATEGIES, Strategy, inflate
 from condyle.networks.inflation.layers import ACSConv3d, DeepConv3d, NormAct3d, Squeeze3d
 from condyle.networks.inflation.separable import SeparableConv3d, separated
+from condyle.networks.seeds import in_turn
 from condyle.networks.weights.locate import Found, load_into, locate, read_state, source_of
 from condyle.predict.runtimes.openvino import converted, library
 
@@ -215,7 +216,7 @@ def convolutions(encoder: nn.Module, side: int = 32) -> list[str]:
 
 def _with_weights(encoder: str, weights: str) -> tuple[TimmEncoder, Found | None]:
     """The 2D encoder with its weights; the same random numbers each time for 'none'."""
-    with torch.random.fork_rng(devices=[]):
+    with in_turn(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         flat = pretrained_encoder(encoder)
     if weights == "none":

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -145,12 +145,13 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
                 coming = _here(batch, request, list(tasks), folder, job)
             else:
                 coming = _spread(batch, request, list(tasks), folder, job, executor)
-            for number, record in enumerate(coming):
-                found[record.key] = record
-                job.progress(batch.stage, number + 1, len(tasks), f"{number + 1}/{len(tasks)}")
-                if executor is not None:
-                    for sentence in record.warnings:
-                        job.warn(sentence, record.key)
+            with closing(coming):
+                for number, record in enumerate(coming):
+                    found[record.key] = record
+                    job.progress(batch.stage, number + 1, len(tasks), f"{number + 1}/{len(tasks)}")
+                    if executor is not None:
+                        for sentence in record.warnings:
+                            job.warn(sentence, record.key)
             _finish(batch, request, folder, job, found)
             return batch.gather(request, [found[key] for key in tasks], folder)
 
@@ -173,7 +174,7 @@ def _finish(
 
 def _here(
     batch: Batch[Q, Any], request: Q, keys: Sequence[str], folder: OutputFolder, job: Job
-) -> Iterator[Record]:
+) -> Generator[Record]:
     """The tasks one by one: the next is read while one is computed and the last one written."""
     tasks = batch.known(request, job)
     with ThreadPoolExecutor(1, "reading") as reader, ThreadPoolExecutor(1, "writing") as writer:
@@ -194,12 +195,13 @@ def _here(
                 read_next()
                 turn.compute(job.share(number, len(keys), batch.stage))
                 number += 1
-                yield from _ready(written)
-                written.append(writer.submit(in_context(turn.end)))
+                before, written = written, [writer.submit(in_context(turn.end))]
+                yield from _ready(before)
             yield from _ready(written)
         finally:
             for future in coming:  # claims that nobody will use
-                future.result().abandon()
+                with suppress(BaseException):  # then it has given its claim back itself
+                    future.result().abandon()
 
 
 def _ready(written: list[Future[Record | None]]) -> Iterator[Record]:
@@ -309,6 +311,9 @@ class _Turn(Generic[Q]):
         except (MemoryError, RuntimeError) as error:  # torch says RuntimeError where memory ends
             words = str(error).splitlines() or [""]
             self._fail(f"{type(error).__name__}: {words[0]}", "CondyleError")
+        except BaseException:  # Ctrl-C is nothing that the task has done
+            self.abandon()
+            raise
 
 
 def _do(
@@ -341,13 +346,15 @@ _WORKER: dict[str, Job] = {}
 def _spread(
     batch: Batch[Q, Any], request: Q, keys: Sequence[str], folder: OutputFolder, job: Job,
     executor: Executor,
-) -> Iterator[Record]:  # fmt: skip
+) -> Generator[Record]:  # fmt: skip
     """The tasks, spread over an executor's workers, in the order in which they end."""
     text = request.model_dump_json()
     futures = {executor.submit(do_elsewhere, batch.home, text, key): key for key in keys}
-    try:
-        for future in as_completed(futures):
-            job.check()
+    waiting = set(futures)
+    while waiting:
+        ended, waiting = wait(waiting, WAIT_SECONDS, FIRST_COMPLETED)
+        job.check()
+        for future in ended:
             key = futures[future]
             try:
                 said = future.result()
@@ -356,7 +363,3 @@ def _spread(
                 continue
             if said:
                 yield Record.model_validate_json(said)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import struct
 import subprocess
 import sys
@@ -44,8 +45,10 @@ def executor_for(on: str) -> Generator[Executor | None]:
     executor = LocalProcesses(int(count))
     try:
         yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
+    except BaseException:
+        executor.end()
+        raise
+    executor.shutdown(cancel_futures=True)
 
 
 @dataclass
@@ -56,7 +59,6 @@ class _Call:
     args: tuple[Any, ...]
     more: dict[str, Any]
     future: Future[Any] = field(default_factory=Future[Any])
-    deaths: int = 0
 
 
 class LocalProcesses(Executor):
@@ -75,7 +77,8 @@ class LocalProcesses(Executor):
 
     def __init__(self, count: int):
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
-        self._closed = threading.Event()
+        self._closed, self._ended = threading.Event(), threading.Event()
+        self._workers: list[_Worker] = []
         self._threads = [
             threading.Thread(target=self._serve, args=(count,), daemon=True) for _ in range(count)
         ]
@@ -108,21 +111,46 @@ class LocalProcesses(Executor):
         """One process, and the calls that it gets, one after the other."""
         worker: _Worker | None = None
         while (call := self._calls.get()) is not None:
-            if call.deaths == 0 and not call.future.set_running_or_notify_cancel():
-                continue
-            worker = worker or _Worker.started(count)
-            try:
-                worker.call(call)
-            except _Died as died:
-                worker, call.deaths = None, call.deaths + 1
-                if call.deaths < MOST_DEATHS:
-                    self._calls.put(call)
-                else:
-                    call.future.set_exception(
-                        WorkerDied(f"its process died {MOST_DEATHS} times ({died})")
-                    )
+            if call.future.set_running_or_notify_cancel():
+                worker = self._done(call, worker, count)
         if worker is not None:
             worker.close()
+
+    def _done(self, call: _Call, worker: _Worker | None, count: int) -> _Worker | None:
+        """Do a call, again where its process dies; gives the process that did it."""
+        died: Exception | None = None
+        for _ in range(MOST_DEATHS):
+            if self._ended.is_set():
+                break
+            try:
+                worker = worker or self._started(count)
+                ok, result = worker.answer(call)
+            except _Died as error:
+                worker, died = None, error
+                continue
+            except Exception as error:  # of a call that cannot be sent; the process knows nothing
+                ok, result = False, error
+            call.future.set_result(result) if ok else call.future.set_exception(result)
+            return worker
+        reason = f"died {MOST_DEATHS} times ({died})"
+        if self._ended.is_set():
+            reason = "was ended"
+        call.future.set_exception(WorkerDied(f"its process {reason}"))
+        return worker
+
+    def _started(self, count: int) -> _Worker:
+        worker = _Worker.started(count)
+        self._workers.append(worker)
+        if self._ended.is_set():  # meanwhile
+            worker.interrupt()
+        return worker
+
+    def end(self) -> None:
+        """End the processes now, as by Ctrl-C, whatever they do; nothing is tried again."""
+        self._ended.set()
+        for worker in self._workers:
+            worker.interrupt()
+        self.shutdown(cancel_futures=True)
 
 
 class _Died(Exception):
@@ -145,29 +173,32 @@ class _Worker:
         pipe = subprocess.PIPE
         return cls(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=given))
 
-    def call(self, call: _Call) -> None:
-        """Have a call done; its future gets what came of it. `_Died` if the process dies."""
+    def answer(self, call: _Call) -> tuple[bool, Any]:
+        """Whether a call went well, and what it gave or raised. `_Died` if the process dies."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             send(self.process.stdin, (call.work, call.args, call.more))
-            ok, result = receive(self.process.stdout)
+            return receive(self.process.stdout)
         except (OSError, EOFError) as error:
             raise _Died(self._ending()) from error
-        if ok:
-            call.future.set_result(result)
-        else:
-            call.future.set_exception(result)
 
     def _ending(self) -> str:
-        code = self.process.wait()
+        self.close()
+        code = self.process.returncode
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
-    def close(self) -> None:
-        """Let it end."""
-        assert self.process.stdin is not None
+    def interrupt(self) -> None:
+        """Let it end as by Ctrl-C: it gives back what it has claimed."""
         with suppress(OSError):
-            self.process.stdin.close()
+            self.process.send_signal(signal.SIGINT)
+
+    def close(self) -> None:
+        """Let it end, and close what it was spoken to by."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
         self.process.wait()
 
 

@@ -254,8 +254,12 @@ def verb(work: Callable[Concatenate[Q, Job, P], R]) -> Callable[..., R]:
     @wraps(work)
     def run(request: Q, job: Job | None = None, *args: P.args, **more: P.kwargs) -> R:
         job = job or Job()
-        with job.active():
-            return work(request, job, *args, **more)
+        before, job.kept = job.kept, {}  # nothing that was made for another request
+        try:
+            with job.active():
+                return work(request, job, *args, **more)
+        finally:
+            job.kept = before
 
     return run
 

@@ -1,12 +1,17 @@
-"""Where work runs: this process, started again with the memory settings that suit tensors."""
+"""The process that work runs in: its memory settings, and what Python itself shows of warnings."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
-__all__ = ["ROOMY", "restart_with_roomy_allocator"]
+__all__ = ["ROOMY", "restart_with_roomy_allocator", "without_python_warnings"]
+
+_TURN = threading.RLock()
 
 ROOMY = {
     "MALLOC_MMAP_MAX_": "0",
@@ -25,3 +30,15 @@ def restart_with_roomy_allocator(arguments: Sequence[str]) -> None:
         return
     command = [sys.executable, "-P", "-m", "condyle", *arguments]
     os.execve(sys.executable, command, os.environ | ROOMY)
+
+
+@contextmanager
+def without_python_warnings(message: str = "") -> Generator[None]:
+    """Meanwhile what libraries warn of, by a message like this, is not shown.
+
+    What is shown is one setting of the process: threads take turns to change it, lest one puts
+    back what another has set.
+    """
+    with _TURN, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=message)
+        yield

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
+import signal
 import sys
+from contextlib import suppress
 
 from condyle.jobs.executors import receive, send
 
 
 def main() -> None:
     """Do calls until there are none left."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start some that ignore it
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between the answers
     while True:
@@ -22,10 +26,12 @@ def main() -> None:
         except Exception as error:
             answer = False, error
         try:
-            send(answers, answer)
-        except (TypeError, AttributeError) as error:  # an error that cannot be pickled
-            send(answers, (False, RuntimeError(f"{answer[1]!r} ({error})")))
+            pickle.loads(pickle.dumps(answer))
+        except Exception as error:  # it cannot travel: its words can
+            answer = False, RuntimeError(f"{answer[1]!r} ({error})")
+        send(answers, answer)
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(KeyboardInterrupt, BrokenPipeError):  # who waits for the answers says it
+        main()

@@ -34,6 +34,7 @@ from condyle.networks.layers import (
     padded_to,
     runs_on_one_place,
 )
+from condyle.networks.seeds import in_turn
 from condyle.networks.weights.load import holds_network, load_into, load_network, read_state
 from condyle.networks.weights.locate import Found, locate
 from condyle.networks.weights.volumetric import holds_volumes, load_deep
@@ -234,16 +235,17 @@ def build(
     if volumes and parts.spatial == 2:
         raise ConfigError(f"{weights} holds weights of a 3D network: take `network` 3d:{name}")
     spatial: Spatial = 2 if flat else parts.spatial
-    network = _made(parts, spatial, in_channels, classes, deep_supervision)
-    anew = True
-    if found and not volumes:
-        anew = _take(network, state, found)
-    if flat and parts.spatial == 3:
-        network = inflated(network, inflation)
-        if anew:
-            _start_anew(network.decoder, network.segmentation_head, network.supervision)
-        if not found:
-            _start_anew(network.encoder)
+    with in_turn():
+        network = _made(parts, spatial, in_channels, classes, deep_supervision)
+        anew = True
+        if found and not volumes:
+            anew = _take(network, state, found)
+        if flat and parts.spatial == 3:
+            network = inflated(network, inflation)
+            if anew:
+                _start_anew(network.decoder, network.segmentation_head, network.supervision)
+            if not found:
+                _start_anew(network.encoder)
     if found and volumes:
         _take(network, state, found)
     return network, found

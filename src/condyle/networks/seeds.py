@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["seeded"]
+__all__ = ["in_turn", "seeded"]
 
 _TURN = threading.RLock()
 
@@ -27,4 +27,11 @@ def seeded(seed: int) -> Generator[None]:
     """
     with _TURN:
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def in_turn() -> Generator[None]:
+    """Meanwhile random numbers may be drawn, whichever: not while another thread is `seeded`."""
+    with _TURN:
         yield

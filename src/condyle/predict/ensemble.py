@@ -121,7 +121,9 @@ class Ensemble:
             return
         reasons = [member.preprocessor.without_planes for member in self.members]
         if all(reasons):
-            raise ConfigError(f"{self.members[0].name} {reasons[0]}: leave out `planes`")
+            raise ConfigError(
+                f"{self.members[0].name} {reasons[0]}: leave out `planes`", setting="planes"
+            )
 
     def require_channels(self, scan: Volume | tuple[Volume, ...]) -> tuple[Volume, ...]:
         """The scan's channels, which must be as many as the networks were trained on."""

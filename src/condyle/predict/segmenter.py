@@ -19,6 +19,7 @@ from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFil
 from condyle.jobs.outputs import sha256, write_bytes, write_text
 from condyle.networks import NetworkName, PredictionNetwork, SegmentationNetwork, build, inflated
 from condyle.networks.nnunet import NnunetNetwork
+from condyle.networks.seeds import in_turn
 from condyle.predict.ensemble import Ensemble, Member
 from condyle.predict.inference import Predictor
 from condyle.predict.nnunet import NnunetPreprocessing
@@ -94,7 +95,8 @@ class SegmenterFile(Section):
         """The network, with random weights."""
         classes = len(self.labels) + 1
         if isinstance(self.preprocessing, NnunetPreprocessing):
-            return NnunetNetwork(self.preprocessing.plan.architecture, self.channels, classes)
+            with in_turn():
+                return NnunetNetwork(self.preprocessing.plan.architecture, self.channels, classes)
         NetworkName.parse(self.network)
         return build(self.network, self.channels, classes, "none", inflation=self.inflation)[0]
 

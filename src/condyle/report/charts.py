@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from condyle.jobs.process import without_python_warnings
 from condyle.report import tables
 
 __all__ = [
@@ -231,9 +231,8 @@ def _naming(names: Sequence[str]) -> Callable[[float, float], str]:
 def encoded(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG."""
     stream = io.BytesIO()
-    with warnings.catch_warnings():
-        # a name in a script that the font lacks shows as boxes here; the page writes it in full
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    # a name in a script that the font lacks shows as boxes here; the page writes it in full
+    with without_python_warnings("Glyph .* missing from"):
         figure.savefig(stream, format="png", dpi=figure.dpi, metadata={"Software": None})
     return stream.getvalue()
 

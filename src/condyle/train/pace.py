@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from condyle.config import Network, Training
 from condyle.networks import SegmentationNetwork
 from condyle.networks.device import moved
+from condyle.networks.seeds import in_turn
 from condyle.train.devices import alone
 from condyle.train.losses import build_loss
 from condyle.train.step import Step
@@ -92,7 +93,7 @@ def memory_of_step(
         return tensor
 
     image, target = _noise(network, patch, 2)
-    with saved_tensors_hooks(count, lambda tensor: tensor):
+    with in_turn(), saved_tensors_hooks(count, lambda tensor: tensor):
         loss = build_loss(training.loss)(tried(image), target, 0.5)
     weights = sum(p.numel() * p.element_size() for p in tried.parameters())
     mine = {p.untyped_storage().data_ptr() for p in tried.parameters()}

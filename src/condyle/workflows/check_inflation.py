@@ -13,7 +13,7 @@ from torch import nn
 
 from condyle.config.requests import CheckInflationRequest
 from condyle.jobs.job import Job, verb
-from condyle.jobs.outputs import write_bytes
+from condyle.jobs.outputs import require_free, write_bytes
 from condyle.networks.encoders import pretrained_encoder, weights_of
 from condyle.networks.inflation.check import prove
 from condyle.networks.inflation.inflate import STRATEGIES, inflate
@@ -41,6 +41,8 @@ def check_inflation(request: CheckInflationRequest, job: Job) -> InflationCheck:
     With `out`, a PNG file gets a picture of the first kernels, before and after.
     """
     depth, keep_depth = request.depth, request.keep_depth
+    if request.out is not None:
+        require_free(request.out)
     with seeded(0):
         flat = pretrained_encoder(request.encoder)
         x = torch.randn(1, 3, SIDE, SIDE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import atomic_write, sha256, write_text
+from condyle.jobs.process import without_python_warnings
 from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
 from condyle.predict import RecipePreprocessing, Segmenter
@@ -147,8 +147,7 @@ def _quiet() -> Generator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")
+        with without_python_warnings(), redirect_stdout(StringIO()):
             yield
     finally:
         logging.disable(before)

@@ -19,7 +19,7 @@ from torch import Tensor
 from condyle.config.requests import ImportWeightsRequest
 from condyle.errors import ConfigError, WeightsError
 from condyle.jobs.job import Job, verb
-from condyle.jobs.outputs import sha256, write_bytes, write_text
+from condyle.jobs.outputs import protected, require_free, sha256, write_bytes, write_text
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder
 from condyle.networks.factory import NetworkName
@@ -82,6 +82,11 @@ def import_weights(request: ImportWeightsRequest, job: Job) -> Imported | Import
         If a file is missing, damaged, holds more than tensors and `unsafe_pickle` is not set, or
         does not fit the network.
     """
+    with protected(request.files):
+        return _imported(request)
+
+
+def _imported(request: ImportWeightsRequest) -> Imported | ImportedModel:
     files, out = request.files, request.out
     if len(files) == 1 and holds_nnunet(files[0]):
         request.refuse(
@@ -98,6 +103,7 @@ def import_weights(request: ImportWeightsRequest, job: Job) -> Imported | Import
     for file in files:
         if not file.is_file():
             raise WeightsError(f"the weight file {file} is not there")
+    require_free(out)
     with tempfile.TemporaryDirectory(prefix="condyle-") as scratch:
         file = _joined(files, Path(scratch))
         digest = sha256(file)

@@ -59,6 +59,7 @@ def refine(request: RefineRequest, job: Job) -> Refined:
     """
     if request.out is None:
         raise ConfigError("give `out`, a folder for the cleaned label maps", setting="out")
+    request.refuse({"device": "it is where scans are segmented, with `choose`"})
     _steps(request)
     return run_batch(BATCH, request, job)
 

@@ -16,7 +16,7 @@ from condyle.config.requests import RunsRequest
 from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
 from condyle.io import write_text
 from condyle.jobs.job import Job, verb, warn
-from condyle.jobs.outputs import write_csv, write_json
+from condyle.jobs.outputs import require_free, write_csv, write_json
 from condyle.measure import METRICS
 from condyle.report import tables
 from condyle.runs.folder import RunFolder
@@ -43,6 +43,8 @@ class Listed:
 @verb
 def runs(request: RunsRequest, job: Job) -> Listed:
     """The runs below folders, or their differences; written to `out`, if that is given."""
+    if request.out is not None:
+        require_free(request.out)
     rows = (
         differences(request.folders)
         if request.differences

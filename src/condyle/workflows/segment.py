@@ -24,10 +24,12 @@ from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import sha256, write_csv
 from condyle.jobs.records import OutputFolder, Record
 from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
+from condyle.predict.ensemble import Member
+from condyle.predict.nnunet import NnunetPreprocessing
 from condyle.predict.progress import PartProgress, share_of
 from condyle.predict.runtimes.selection import Backends
 from condyle.predict.segmenter import home_of
-from condyle.predict.views import common_mirroring
+from condyle.predict.views import Mirroring, common_mirroring
 from condyle.prepare.crop import Box, near_slice, slab
 from condyle.prepare.splits import held_out
 from condyle.quality.assess import NAME as QUALITY
@@ -136,8 +138,13 @@ class _Way:
 
     def require(self) -> None:
         """Raise, or warn, where what was asked for does not fit the segmenters."""
-        asked = self.predictor.options.mirroring
-        for member in self.predictor.ensemble.all:
+        asked, members = self.predictor.options.mirroring, self.predictor.ensemble.all
+        if asked != "none" and not any(_mirrorings(member, asked) for member in members):
+            raise ConfigError(
+                f"`flips` = {asked} cannot be used: {members[0].name} was trained on no mirror "
+                "images", setting="flips",
+            )  # fmt: skip
+        for member in members:
             if common_mirroring(asked, member.mirroring) != asked:
                 trained = f"{member.mirroring} mirror images alone"
                 trained = "no mirror images" if member.mirroring == "none" else trained
@@ -155,6 +162,26 @@ class _Way:
             "quality was calibrated on predictions of this run alone, in its own planes, and after "
             "post-processing: predicted in another way, take its figures with care"
         )
+
+
+def _mirrorings(member: Member, asked: Mirroring) -> bool:
+    """Whether a member predicts any mirror image of those that are asked for."""
+    preprocessor = member.preprocessor
+    if isinstance(preprocessor, NnunetPreprocessing) and not preprocessor.plan.mirror:
+        return False
+    return common_mirroring(asked, member.mirroring) != "none"
+
+
+NNUNET = {
+    "quality": "quality can be learnt for Condyle's own segmenters alone",
+    "near_slice": "how far nnU-Net's labels reach is not known: give `slices`",
+}
+"""Settings that a model of nnU-Net's cannot use, and why."""
+NNUNET_ALONE = {
+    "area": "a model of nnU-Net's always predicts the whole scan: give `slices`",
+    "planes": "a model of nnU-Net's has planes of its own",
+}
+"""Those that it cannot use where no segmenter of ours predicts with it."""
 
 
 @verb
@@ -207,6 +234,10 @@ def _way(request: SegmentRequest, job: Job) -> _Way:
         first = Segmenter.load(request.run)
         special = Segmenter.load(request.specialist).member if request.specialist else None
         members = (first.member, *(Segmenter.load(other).member for other in request.also))
+        if isinstance(first.preprocessor, NnunetPreprocessing):
+            request.refuse(NNUNET)
+        if all(isinstance(each.preprocessor, NnunetPreprocessing) for each in members):
+            request.refuse(NNUNET_ALONE)
         options = InferenceOptions(
             request.planes, request.flips, request.device, request.runtime, request.area == "auto"
         )
@@ -348,8 +379,9 @@ def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
         reach = segmenter.training.reach_mm
         if not reach:
             raise ConfigError(
-                "this segmenter does not know how far its labels reach: give `slices` FIRST:LAST"
-            )
+                "`near_slice` cannot be used: this segmenter does not know how far its labels "
+                "reach; give `slices` FIRST:LAST", setting="near_slice",
+            )  # fmt: skip
         return lambda grid: near_slice(grid, near, reach)
     if not slices:
         return None

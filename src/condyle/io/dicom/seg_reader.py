@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from condyle.io.dicom.series import elements, find_series, speaking_of
 from condyle.io.paths import has_dicom_mark, is_hidden
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
+from condyle.jobs.process import without_python_warnings
 
 __all__ = ["PRIVATE", "load"]
 
@@ -65,8 +65,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
     OverlapError, LabelError
         If segments overlap or share a name, or are fractions that are not probabilities.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the headers of others
+    with without_python_warnings():  # the headers of others
         file = _only_segmentation(path)
         data = elements(file)
         with speaking_of(file):

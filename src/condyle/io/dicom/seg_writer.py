@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from condyle.io.dicom.seg_reader import PRIVATE, load
 from condyle.io.dicom.snomed import ANATOMY, LATERALITY, STRUCTURES, TISSUE, Code, sided
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.outputs import atomic_write
+from condyle.jobs.process import without_python_warnings
 
 __all__ = ["load", "save"]
 
@@ -65,8 +65,7 @@ def save(path: Path, labels: LabelMap, source: Sequence[Header]) -> Path:
             "no structure was found, and DICOM-SEG cannot hold an empty label map: choose another "
             "format for this scan"
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the headers of others
+    with without_python_warnings():  # the headers of others
         pixels = _pixels(labels, present, source)
         try:
             data = _built(pixels, present, labels.grid, source)

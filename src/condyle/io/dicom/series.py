@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from condyle.errors import UnknownName, UnreadableFile
 from condyle.io.dicom.frames import TURN, Frame, Header, frames_of
 from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark, is_hidden
 from condyle.jobs.job import warn
+from condyle.jobs.process import without_python_warnings
 
 __all__ = ["Series", "choose", "elements", "find_series", "opened", "speaking_of"]
 
@@ -221,8 +221,7 @@ class _Bounded(io.BufferedReader):
 def speaking_of(file: Path) -> Generator[None]:
     """Whatever pydicom raises comes out as one exception that names the file; it warns of much."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_python_warnings():
             yield
     except UnreadableFile:
         raise

@@ -6,7 +6,6 @@ import copy
 import json
 import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from condyle.errors import ConfigError, MissingExtra, OutputError, UnreadableFile
 from condyle.jobs.outputs import atomic_write, sha256, write_text
+from condyle.jobs.process import without_python_warnings
 from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
 from condyle.networks.precision import precision
@@ -47,10 +47,9 @@ def converted(module: nn.Module, x: Tensor) -> Any:
     """A module as OpenVINO's model, by the way that an example takes through it."""
     level = logging.root.level
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # torch.jit.trace is deprecated, and tells of each branch on a size; the sizes that
-            # come are multiples, as in the example, and take the same branches
-            warnings.simplefilter("ignore")
+        # torch.jit.trace is deprecated, and tells of each branch on a size; the sizes that
+        # come are multiples, as in the example, and take the same branches
+        with torch.no_grad(), without_python_warnings():
             traced = torch.jit.trace(module, x, check_trace=False)
             return library().convert_model(traced, example_input=x)
     finally:

@@ -14,10 +14,11 @@ from condyle import networks
 from condyle.config import Experiment, Planes
 from condyle.config.requests import PlanRequest
 from condyle.core import Case, Dataset, Fold, Grid
+from condyle.engines import is_engine
 from condyle.errors import ConfigError
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, verb
-from condyle.jobs.outputs import write_text
+from condyle.jobs.outputs import require_free, write_text
 from condyle.networks import NetworkName, SegmentationNetwork
 from condyle.networks.device import pick_device
 from condyle.predict import Segmenter
@@ -26,6 +27,7 @@ from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.splits import fold_of
 from condyle.train.pace import memory_here, memory_of_step, seconds_of_step
+from condyle.workflows.training.support import require_supported
 
 __all__ = ["TrainingPlan", "plan", "plan_training", "toml_of"]
 
@@ -77,6 +79,14 @@ def plan(request: PlanRequest, job: Job) -> TrainingPlan:
         If a setting, the data set or the fold is wrong.
     """
     experiment = request.experiment()
+    if is_engine(experiment.network.name):
+        raise ConfigError(
+            f"{experiment.network.name} plans in its own way, when it is trained",
+            setting="network.name",
+        )
+    require_supported(experiment, request.plane, request.named())
+    if request.out is not None:
+        require_free(request.out)
     dataset = open_dataset(Path(experiment.dataset))
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
     made = plan_training(experiment, dataset, fold, job, plane=request.plane)
@@ -188,7 +198,8 @@ def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | Non
         return experiment.changed(preparation=given.changed(plane=plane or given.plane))
     if Path(experiment.network.weights).is_dir():  # its weights belong to their own recipe
         earlier = Segmenter.load(Path(experiment.network.weights))
-        return experiment.changed(preparation=earlier.by_recipe.settings)
+        settings = earlier.by_recipe.settings
+        return experiment.changed(preparation=settings.changed(plane=plane or settings.plane))
     spatial = NetworkName.parse(experiment.network.name).spatial
     return experiment.changed(preparation=settings_for(scans.seen, spatial, plane))
 

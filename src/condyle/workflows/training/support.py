@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from condyle.config import Experiment, Planes, flattened
+from condyle.config import Augmentation, Experiment, Inflation, Planes, Preparation, flattened
 from condyle.engines import is_engine
 from condyle.errors import ConfigError
 from condyle.networks import NetworkName
+from condyle.networks.encoders import SCRATCH
+from condyle.prepare.slices import AXIS, planes_of
 
 __all__ = ["KINDS", "kind_of", "require_supported", "unused_settings", "without_unused"]
 
@@ -37,6 +39,15 @@ NETWORKS: dict[str, dict[str, str]] = {
 """Kind of network of ours -> the settings that it cannot use, and why."""
 
 
+RULED = {
+    "percentiles": ("zscore",),
+    "window": ("ct", "window"),
+    "mean": ("ct",),
+    "std": ("ct",),
+}
+"""Setting of a preparation -> the rules of intensity that use it."""
+
+
 def kind_of(name: str) -> str:
     """The kind of a network, one of `KINDS`, by its name.
 
@@ -54,34 +65,83 @@ def kind_of(name: str) -> str:
     return "inflated" if parsed.is_inflated else f"{parsed.spatial}d"
 
 
-def unused_settings(experiment: Experiment, plane: Planes | None = None) -> dict[str, str]:
-    """The settings that differ from their defaults and that the network cannot use, and why."""
+def unused_settings(
+    experiment: Experiment, plane: Planes | None = None, asked: Iterable[str] = ()
+) -> dict[str, str]:
+    """The settings that are given and that the network cannot use, and why.
+
+    Parameters
+    ----------
+    asked : settings that were given by name; all others are given if they are not their defaults.
+    """
     kind = kind_of(experiment.network.name)
     usual = flattened(Experiment(dataset=experiment.dataset).model_dump(mode="json"))
     given = flattened(experiment.model_dump(mode="json"))
     names = [name for name, value in given.items() if usual.get(name) != value]
     names += ["preparation.plane"] if plane and "preparation.plane" not in names else []
+    names += [name for name in asked if name not in names]
+    if kind in ENGINES:
+        return _unused_by_engine(kind, names, experiment)
     found: dict[str, str] = {}
     for name in names:
-        if kind in ENGINES:
-            used, reason = ENGINES[kind]
-            if name not in (*_ALWAYS, *used):
+        for refused, reason in NETWORKS[kind].items():
+            is_plane = refused == "preparation.plane" and given.get(name) == "axial"
+            if (name == refused or name.startswith(f"{refused}.")) and not is_plane:
                 found[name] = reason
-        else:
-            for refused, reason in NETWORKS[kind].items():
-                is_plane = refused == "preparation.plane" and given.get(name) == "axial"
-                if (name == refused or name.startswith(f"{refused}.")) and not is_plane:
-                    found[name] = reason
-    return found | (_idle(experiment) if kind not in ENGINES else {})
+    if "network.weights" in asked and kind in ("2d", "3d"):
+        scratch = NetworkName.parse(experiment.network.name).encoder in SCRATCH
+        if scratch and experiment.network.weights == "imagenet":
+            found["network.weights"] = "its encoder is not one that was pretrained"
+    return found | _idle(experiment, kind) | _idle_preparation(experiment.preparation)
 
 
-def _idle(experiment: Experiment) -> dict[str, str]:
+def _unused_by_engine(kind: str, names: Iterable[str], experiment: Experiment) -> dict[str, str]:
+    used, reason = ENGINES[kind]
+    found = {name: reason for name in names if name not in (*_ALWAYS, *used)}
+    if "training.steps" in used and experiment.training.steps == "all":
+        found["training.steps"] = "nnU-Net counts its steps: give a number"
+    return found
+
+
+def _idle(experiment: Experiment, kind: str) -> dict[str, str]:
     """Settings of ours that others make meaningless."""
     network, training, found = experiment.network, experiment.training, dict[str, str]()
+    if kind == "inflated":
+        plane = experiment.preparation.plane if experiment.preparation else "axial"
+        across = 2 + AXIS[planes_of(plane)[-1]]
+        if network.inflation.axis not in (across, Inflation().axis):
+            found["network.inflation.axis"] = (
+                "the depth lies across the slices: choose `preparation.plane`"
+            )
+        if network.inflation.alphas != Inflation().alphas and network.inflation.strategy != "scale":
+            found["network.inflation.alphas"] = "it is for `network.inflation.strategy` = 'scale'"
+    changes, usual = experiment.augmentation, Augmentation().model_dump()
+    if not changes.p:
+        found |= {
+            f"augmentation.{name}": "`augmentation.p` = 0 changes nothing"
+            for name, value in changes.model_dump().items()
+            if name not in ("p", "flip", "copies") and value != usual[name]
+        }
     if network.unfreeze_after is not None and network.freeze != "encoder":
         found["network.unfreeze_after"] = "it needs `network.freeze` = 'encoder'"
     if training.final_rate and training.schedule in ("constant", "one-cycle"):
         found["training.final_rate"] = f"the schedule {training.schedule!r} does not use it"
+    return found
+
+
+def _idle_preparation(given: Preparation | None) -> dict[str, str]:
+    """Settings of a preparation that others make meaningless."""
+    if given is None:
+        return {}
+    found: dict[str, str] = {}
+    usual = Preparation().model_dump()
+    for name, rules in RULED.items():
+        if getattr(given, name) != usual[name] and given.intensity not in rules:
+            found[f"preparation.{name}"] = (
+                f"it is for `preparation.intensity` = {' or '.join(rules)}"
+            )
+    if given.size is not None and given.spacing is not None:
+        found["preparation.size"] = "`preparation.spacing` says it already"
     return found
 
 
@@ -108,15 +168,17 @@ def without_unused(experiment: Experiment, keep: Mapping[str, object]) -> Experi
     return Experiment.model_validate(tree)
 
 
-def require_supported(experiment: Experiment, plane: Planes | None = None) -> None:
-    """Raise where a setting is given that the network cannot use.
+def require_supported(
+    experiment: Experiment, plane: Planes | None = None, asked: Iterable[str] = ()
+) -> None:
+    """Raise where a setting is given that the network cannot use; see `unused_settings`.
 
     Raises
     ------
     ConfigError
         It names all such settings, and says why for the first.
     """
-    found = unused_settings(experiment, plane)
+    found = unused_settings(experiment, plane, asked)
     if found:
         names = ", ".join(f"`{name}`" for name in found)
         first, reason = next(iter(found.items()))

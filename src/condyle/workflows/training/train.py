@@ -96,7 +96,7 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
     started = time.monotonic()
     run = RunFolder(request.out)
     experiment, plane = _experiment(request, run)
-    require_supported(experiment, plane)
+    require_supported(experiment, plane, request.named())
     if is_engine(experiment.network.name):
         return train_engine.train(experiment, run, job, resume=request.resume)
     fabric = fabric_for(experiment.device)
