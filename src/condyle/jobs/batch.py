@@ -164,6 +164,10 @@ def _finish(
     while missing:
         for key in list(missing):
             job.check()
+            claim = folder.claim(key)
+            if claim is None:  # its owner is alive
+                continue
+            claim.release()
             record = _do(batch, request, batch.known(request, job)[key], folder, job)
             if record is not None:
                 found[key] = record
