@@ -2,6 +2,7 @@
 
 import ast
 import codecs
+import re
 import subprocess
 import sys
 from collections.abc import Container, Iterator
@@ -133,3 +134,38 @@ def test_texts_are_utf8_with_unix_lines():
         assert not content.startswith(codecs.BOM_UTF8), path
         assert b"\r" not in content, path
         assert not content or content.endswith(b"\n"), path
+
+
+WRITES = re.compile(
+    r"""\.write_(text|bytes)\(|open\([^)]*["'][wax]b?["']|\.mkdir\(|\bnp\.save\(|save_file\(|
+    \.savefig\((?!stream)|shutil\.(copy|move)|os\.(link|replace|rename)\(|\.rename\(|FileHandler\(|
+    \.to_(parquet|csv)\(|save_model\(""",
+    re.VERBOSE,
+)
+WRITERS = {
+    "jobs/outputs.py": "the one writer",
+    "jobs/job.py": "a log file grows line by line",
+    "engines/process.py": "an engine's own log and folder",
+    "engines/nnunet.py": "nnU-Net's own folders",
+    "engines/totalsegmentator.py": "TotalSegmentator's own weights, unpacked beside their place",
+    "networks/weights/locate.py": "torch's folder for downloads",
+    "networks/weights/pickles.py": "a process of its own that knows nothing of us",
+    "workflows/import_weights.py": "a file that is joined in a temporary folder",
+    "workflows/training/train_engine.py": "a folder of predictions that takes another's place",
+    "io/zip.py": "a temporary folder",
+    "io/nifti.py": "writes to the temporary path that it is given",
+    "io/nrrd/image.py": "writes to the temporary path that it is given",
+    "train/prepared_cases.py": "writes to the temporary path that it is given",
+    "workflows/features.py": "writes to the temporary path that it is given",
+    "predict/runtimes/openvino.py": "writes to the temporary path that it is given",
+}
+"""The modules that open files for writing, each with its reason."""
+
+
+def test_files_are_written_in_one_place():
+    found = {
+        str(path.relative_to(SOURCE))
+        for path in MODULES
+        if "children" not in path.parts and WRITES.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(WRITERS)

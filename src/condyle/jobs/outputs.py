@@ -29,6 +29,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "folder_for",
+    "linked",
     "protected",
     "remove_temporaries",
     "require_free",
@@ -361,6 +362,21 @@ def write_bytes(path: Path, content: bytes) -> Path:
     with atomic_write(path, check) as temporary:
         temporary.write_bytes(content)
     return Path(path)
+
+
+def linked(path: Path, other: Path) -> None:
+    """Give a file a second name, in the place of what stands there; a copy where links cannot be.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, or the disk is full.
+    """
+    with atomic_write(other) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:  # some file systems have no links
+            shutil.copyfile(path, temporary)
 
 
 def sha256(path: Path) -> str:

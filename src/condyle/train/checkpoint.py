@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from condyle.errors import UnreadableFile
 from condyle.jobs.job import warn
-from condyle.jobs.outputs import atomic_write
+from condyle.jobs.outputs import linked, write_bytes
 
 __all__ = ["LAST", "drop_earlier", "load", "load_last", "save", "save_last"]
 
@@ -30,15 +29,9 @@ def save_last(
     progress: dict[str, Any],
 ) -> None:  # fmt: skip
     """Write the last checkpoint; the one before it is kept as well."""
-    last, earlier = folder / LAST, folder / EARLIER
+    last = folder / LAST
     if last.is_file():
-        spare = folder / f".{EARLIER}"
-        spare.unlink(missing_ok=True)
-        try:
-            os.link(last, spare)  # `last` never leaves its place
-        except OSError:  # some file systems have no links
-            shutil.copyfile(last, spare)
-        spare.replace(earlier)
+        linked(last, folder / EARLIER)
     save(last, networks, optimizer, progress)
 
 
@@ -72,13 +65,19 @@ def save(
         tensors |= {f"{name}.{k}": v.contiguous() for k, v in network.state_dict().items()}
     for number, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{slot}": v.contiguous() for slot, v in slots.items()}
-    with atomic_write(path, check=_readable) as temporary:
-        save_file(tensors, str(temporary), metadata={"progress": json.dumps(progress)})
+    note = {"progress": json.dumps(progress)}
+    note["sha256"] = _digest(tensors, note["progress"])
+    write_bytes(path, as_bytes(tensors, metadata=note))
 
 
-def _readable(path: Path) -> None:
-    with safe_open(str(path), framework="pt") as file:
-        json.loads(file.metadata()["progress"])
+def _digest(tensors: Mapping[str, Tensor], progress: str) -> str:
+    """A hash of all that a checkpoint holds."""
+    found = hashlib.sha256(progress.encode())
+    for name in sorted(tensors):
+        values = tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8)
+        found.update(name.encode())
+        found.update(values.numpy().data)
+    return found.hexdigest()
 
 
 def load(
@@ -93,8 +92,11 @@ def load(
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
+            note: dict[str, str] = file.metadata()
+            progress: dict[str, Any] = json.loads(note["progress"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        if _digest(tensors, note["progress"]) != note["sha256"]:
+            raise ValueError("its bytes are not those that were written")
     except Exception as error:  # safetensors raises its own kinds
         raise UnreadableFile(
             f"the checkpoint {path} cannot be read ({error}): train again without `resume`"
