@@ -98,8 +98,9 @@ def stable(files, home):
     return found
 
 
-SEPARATE = ("environment.json", "report.html", ".condyle", "checkpoints")
-"""Compared by themselves, or made of times: the page holds seconds, the records its hashes."""
+SEPARATE = ("environment.json", "curves.png", "report.html", ".condyle", "checkpoints")
+"""Compared by themselves, or made of times: the curves and the page hold
+minutes, the records their hashes."""
 
 
 def same(one, other, home, other_home):
