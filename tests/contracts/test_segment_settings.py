@@ -142,7 +142,7 @@ def test_every_setting_has_its_place_here():
     assert set(segment_engine.REFUSED) <= SegmentRequest.model_fields.keys()
 
 
-def request_of(runs, scans, kind, out, **changes):
+def request_of(runs, scans, kind, out, /, **changes):
     given = {"device": "cpu", "runtime": "torch"} if kind != "zero-shot" else {}
     changes["scans"] = [scans / changes.pop("scans", "scan.nii.gz")]
     if "also" in changes:

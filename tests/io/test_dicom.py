@@ -94,7 +94,7 @@ CANNOT = {
         [*(a_slice(n) for n in range(7)), a_slice(3, RescaleIntercept=0)],
         r"more than one slice at 307\.5",
     ),
-    "too steep": ([a_slice(n, lean=3) for n in range(7)], r"leans by 50\.2 degrees"),
+    "too steep": ([a_slice(n, lean=3) for n in range(7)], r"tilted by 50\.2 degrees"),
     "shifted slice": (
         broken(3, ImagePositionPatient=["-50", "23", "307.5"]),
         "do not lie over each other",

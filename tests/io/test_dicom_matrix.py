@@ -208,7 +208,7 @@ def test_what_has_no_known_truth_is_refused(tmp_path, case):
 ENDS = {
     "the header knows how many": (
         lambda: numbered(series(), ImagesInAcquisition=COUNT)[:8],
-        "its header speaks of 16 images, 8 are here",
+        "its header announces 16 images, 8 are here",
     ),
     "the first half is gone": (lambda: series()[8:], "numbered 9 to 16, and start late"),
 }

@@ -49,7 +49,7 @@ def saved(path, array=None, qform=None, **fields):
     ],
 )
 def test_two_geometries_are_refused_with_their_distance_and_what_to_do(tmp_path, qform, apart):
-    with pytest.raises(GeometryError, match=f"twice, .*{apart} apart .* write it to both"):
+    with pytest.raises(GeometryError, match=f"two geometries, .*{apart} apart .* write it to both"):
         read(saved(tmp_path / "x.nii", qform=qform))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -26,7 +27,7 @@ def test_results_and_errors_travel(executor):
     assert executor.submit(divmod, 7, 3).result() == (2, 1)
     with pytest.raises(ZeroDivisionError):
         executor.submit(divmod, 7, 0).result()
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         executor.submit(seconds, "soon").result()
     assert executor.submit(divmod, 7, 3).result() == (2, 1)
 
@@ -80,18 +81,19 @@ def test_what_has_not_begun_can_be_cancelled():
     assert all(future.cancelled() for future in waiting)
 
 
-def test_what_runs_ends_at_once_where_the_batch_is_interrupted():
-    begun = []
+def test_what_runs_ends_at_once_where_the_batch_is_interrupted(tmp_path):
+    begun, here = [], tmp_path / "here"
     with pytest.raises(KeyboardInterrupt), executor_for("local:2") as executor:
-        interrupt_while(executor.submit(time.sleep, 60), begun)
+        call = ["sh", "-c", f"touch '{here}'; exec sleep 60"]
+        interrupt_once(here, executor.submit(subprocess.run, call), begun)
     (future,) = begun
     with pytest.raises(WorkerDied, match="was ended"):
         future.result()
 
 
-def interrupt_while(future, begun):
+def interrupt_once(here, future, begun):
     begun.append(future)
-    while not future.running():
+    while not here.exists():
         time.sleep(0.01)
     raise KeyboardInterrupt
 

@@ -54,7 +54,7 @@ def test_samples_depend_on_seed_epoch_and_index_alone():
 
 def test_nothing_labelled_is_nothing_to_learn():
     empty = TrainingCase("a", np.zeros((1, 4, 4, 4)), np.zeros((4, 4, 4), np.uint8), (1, 1, 1))
-    with pytest.raises(DatasetError, match="nothing to learn"):
+    with pytest.raises(DatasetError, match="has a labelled structure"):
         PatchSampler([empty], (4, 4, 1), 0.5, 0)
 
 
@@ -91,7 +91,7 @@ def test_no_sample_is_about_voxels_that_nobody_labelled():
     sampler = PatchSampler([one], (1, 1, 1), foreground=1.0, seed=0)
     assert {int(drawn_by(sampler, 0, n)[1].item()) for n in range(20)} == {2}
     labels[3, 4, 5] = 0
-    with pytest.raises(DatasetError, match="nothing to learn"):
+    with pytest.raises(DatasetError, match="has a labelled structure"):
         PatchSampler([one], (1, 1, 1), foreground=1.0, seed=0)
 
 

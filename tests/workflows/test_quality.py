@@ -246,7 +246,7 @@ def test_other_weights_other_cleaning_and_other_compared_are_refused(segmenter, 
     learnt = load_quality(calibrated, segmenter)
     channels, _ = case(16)
     labels, compared = compared_predictions(segmenter.predictor(device="cpu"), channels)
-    with pytest.raises(ConfigError, match="calibrated with 2 predictions per scan, here are 3"):
+    with pytest.raises(ConfigError, match="calibrated on 2 predictions per scan, here are 3"):
         assess(segmenter, learnt, channels, labels, [*compared, labels], "cpu")
     segmenter.refinement["keep_largest"] = 1
     with pytest.raises(ConfigError, match="other cleaning steps"):
