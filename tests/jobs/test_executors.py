@@ -83,8 +83,8 @@ def test_what_has_not_begun_can_be_cancelled():
 
 def test_what_runs_ends_at_once_where_the_batch_is_interrupted(tmp_path):
     begun, here = [], tmp_path / "here"
+    call = ["sh", "-c", f"touch '{here}'; exec sleep 60"]
     with pytest.raises(KeyboardInterrupt), executor_for("local:2") as executor:
-        call = ["sh", "-c", f"touch '{here}'; exec sleep 60"]
         interrupt_once(here, executor.submit(subprocess.run, call), begun)
     (future,) = begun
     with pytest.raises(WorkerDied, match="was ended"):

@@ -162,7 +162,8 @@ def test_probabilities_and_refinement_are_told_where_they_are_known(tmp_path):
     page = Page(written(report, tmp_path))
     text = " ".join(page.text)
     words = ["Training", "Probabilities", "average precision", "Surfaces", "Refined labels",
-             "other structures", "holes filled", "largest components kept: 2; components below 20 mm³ removed"]  # fmt: skip
+             "other structures", "holes filled",
+             "largest components kept: 2; components below 20 mm³ removed"]  # fmt: skip
     places = [text.index(word) for word in words]
     assert places == sorted(places)
     narrow = [a for a in page.all("figure") if "narrow" in a["class"].split()]

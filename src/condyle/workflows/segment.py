@@ -326,7 +326,8 @@ BATCH = Batch(
 def _batch(request: SegmentRequest, channels: int) -> dict[str, Scan]:
     """Base name -> scan, of all that was given."""
     scans = request.scans
-    if len(scans) == 1 and (request.fold is not None or is_dataset(scans[0])):
+    by_fold = request.fold is not None
+    if len(scans) == 1 and (is_dataset(scans[0]) or (by_fold and not scans[0].is_file())):
         dataset = open_dataset(scans[0])
         cases = dataset.cases if request.fold is None else held_out(dataset, request.fold)
         if request.volume is not None or request.series:
