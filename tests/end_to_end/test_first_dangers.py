@@ -168,15 +168,12 @@ def test_results_never_take_the_place_of_a_device(made, own, capsys, monkeypatch
     assert not out.is_file()
 
 
-NOT_REFUSED = pytest.mark.xfail(reason="mesh wrote, exit 0: its cause is not known yet (#17)")
-
-
-@pytest.mark.parametrize("verb", ["evaluate", pytest.param("mesh", marks=NOT_REFUSED), "features"])
+@pytest.mark.parametrize("verb", ["evaluate", "mesh", "features"])
 def test_tables_never_take_the_place_of_inputs(own, capsys, verb):
     """A label map that bears a table's name by a hard link; the folder stays as it was."""
     out = own / "out"
     out.mkdir()
-    names = {"evaluate": "metrics.csv", "mesh": "leg_tibia.ply", "features": "table.csv"}
+    names = {"evaluate": "metrics.csv", "mesh": "leg_label_1.ply", "features": "table.csv"}
     os.link(own / "labels" / "leg.nii.gz", out / names[verb])
     before = unchanged(own)
     words = {
