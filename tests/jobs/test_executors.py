@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 
 import pytest
@@ -81,19 +80,23 @@ def test_what_has_not_begun_can_be_cancelled():
     assert all(future.cancelled() for future in waiting)
 
 
-def test_what_runs_ends_at_once_where_the_batch_is_interrupted(tmp_path):
-    begun, here = [], tmp_path / "here"
-    call = ["sh", "-c", f"touch '{here}'; exec sleep 60"]
-    with pytest.raises(KeyboardInterrupt), executor_for("local:2") as executor:
-        interrupt_once(here, executor.submit(subprocess.run, call), begun)
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_what_runs_ends_at_once_where_the_batch_is_interrupted(handler):
+    """Also where the shell has Ctrl-C ignored, and before the process has begun to listen."""
+    before, begun = signal.signal(signal.SIGINT, handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt), executor_for("local:2") as executor:
+            interrupt_while(executor.submit(time.sleep, 60), begun)
+    finally:
+        signal.signal(signal.SIGINT, before)
     (future,) = begun
     with pytest.raises(WorkerDied, match="was ended"):
         future.result()
 
 
-def interrupt_once(here, future, begun):
+def interrupt_while(future, begun):
     begun.append(future)
-    while not here.exists():
+    while not future.running():
         time.sleep(0.01)
     raise KeyboardInterrupt
 

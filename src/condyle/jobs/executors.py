@@ -171,14 +171,23 @@ class _Worker:
         }  # fmt: skip
         command = [sys.executable, "-P", "-m", "condyle.jobs.worker"]
         pipe = subprocess.PIPE
-        return cls(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=given))
+        worker = cls(subprocess.Popen(command, stdin=pipe, stdout=pipe, env=given))
+        worker.heard()  # from now on it ends by Ctrl-C, whatever the shell does with that
+        return worker
 
     def answer(self, call: _Call) -> tuple[bool, Any]:
         """Whether a call went well, and what it gave or raised. `_Died` if the process dies."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         try:
             send(self.process.stdin, (call.work, call.args, call.more))
+        except OSError as error:
+            raise _Died(self._ending()) from error
+        return self.heard()
+
+    def heard(self) -> Any:
+        """What it says next. `_Died` if it dies first."""
+        assert self.process.stdout is not None
+        try:
             return receive(self.process.stdout)
         except (OSError, EOFError) as error:
             raise _Died(self._ending()) from error

@@ -12,10 +12,11 @@ from condyle.jobs.executors import receive, send
 
 
 def main() -> None:
-    """Do calls until there are none left."""
+    """Say that it is there, then do calls until there are none left."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start some that ignore it
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between the answers
+    send(answers, "ready")
     while True:
         try:
             work, args, more = receive(sys.stdin.buffer)
