@@ -92,6 +92,18 @@ def test_a_task_that_killed_two_processes_is_hopeless(tmp_path):
     assert folder.claim("a").is_hopeless
 
 
+def test_a_process_killed_after_its_record_leaves_no_trace_of_it(tmp_path):
+    """A kill between the record and the end of the claim: what is done is not being tried."""
+    folder = OutputFolder(tmp_path, "segment")
+    with folder.opened({}):
+        for name in ("whole", "open"):
+            claim = folder.claim(name)
+            claim.begin()
+            claim.release()  # as the kernel does for the dead
+        folder.keep(Record(key="whole"))
+    assert [file.name for file in folder.home.glob("claims/*")] == ["open.tries"]
+
+
 def test_failure_before_anything_is_done_leaves_no_folder(tmp_path):
     folder = OutputFolder(tmp_path / "new" / "out", "segment")
     with pytest.raises(ValueError, match="oops"), folder.opened({}):

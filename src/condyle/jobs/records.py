@@ -211,13 +211,15 @@ class OutputFolder:
         return False
 
     def _leave(self, mine: FileLock) -> None:
-        """Go; the last one takes the locks along."""
+        """Go; the last one takes the locks along, and the tries of what is done after all."""
         with suppress(OSError), self._door():
             mine.release()
             Path(mine.lock_file).unlink(missing_ok=True)
             if not self._others():
-                for file in (self.home / "claims").glob("*.lock"):
-                    file.unlink(missing_ok=True)
+                for file in (self.home / "claims").iterdir():
+                    record = self.home / "records" / f"{file.stem}.json"
+                    if file.suffix == ".lock" or self._is_done(record):
+                        file.unlink(missing_ok=True)
 
     def _vanish(self, fresh: Sequence[Path]) -> None:
         """After a failure: remove folders that were made for nothing."""
