@@ -34,6 +34,7 @@ __all__ = [
     "remove_temporaries",
     "require_free",
     "sha256",
+    "table_text",
     "written_together",
     "write_bytes",
     "write_csv",
@@ -386,7 +387,12 @@ def sha256(path: Path) -> str:
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write a table with a column for every key that any row has; gives back the path.
+    """Write a table, as `table_text` has it; gives back the path."""
+    return write_text(path, table_text(rows))
+
+
+def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Comma-separated text with a column for every key that any row has.
 
     Texts that a spreadsheet would take for a formula get an apostrophe before them.
     """
@@ -395,7 +401,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({k: _no_formula(v) for k, v in row.items()} for row in rows)
-    return write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def _no_formula(value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import subprocess
 import sys
@@ -19,7 +17,7 @@ from torch import Tensor
 from condyle.config.requests import ImportWeightsRequest
 from condyle.errors import ConfigError, WeightsError
 from condyle.jobs.job import Job, verb
-from condyle.jobs.outputs import protected, require_free, sha256, write_bytes, write_text
+from condyle.jobs.outputs import protected, require_free, sha256, write_bytes, write_csv
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder
 from condyle.networks.factory import NetworkName
@@ -111,7 +109,7 @@ def _imported(request: ImportWeightsRequest) -> Imported | ImportedModel:
     report = _tried(request.network, state, files[0]) if request.network else None
     write_bytes(out, save({k: v.contiguous().clone() for k, v in state.items()}))
     rows = [dict(row) for row in report.rows()] if report else _listed(state)
-    write_text(out.with_suffix(".csv"), _as_csv(rows))
+    write_csv(out.with_suffix(".csv"), rows)
     values = sum(tensor.numel() for tensor in state.values())
     summary = f"{len(state)} tensors, {values / 1e6:.1f} million values, written to {out}"
     return Imported(
@@ -179,11 +177,3 @@ def _listed(state: dict[str, Tensor]) -> list[dict[str, Any]]:
         {"tensor": k, "shape": "x".join(map(str, v.shape)), "type": str(v.dtype)[6:]}
         for k, v in state.items()
     ]
-
-
-def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

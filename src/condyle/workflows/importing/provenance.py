@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from condyle.core import LabelMap, Volume
 from condyle.io.paths import ending_of
+from condyle.jobs.outputs import table_text
 from condyle.prepare.crop import lengthwise
 
 __all__ = ["case_facts", "overlaps_csv", "without_paths"]
@@ -70,10 +69,9 @@ def overlaps_csv(overlaps: Mapping[str, Sequence[Sequence[Any]]]) -> str:
     >>> overlaps_csv({})
     ''
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    for case, pairs in overlaps.items():
-        for first, second, voxels, cm3 in pairs:
-            rows.writerow([case, first, second, voxels, f"{cm3:.6g}"])
-    body = text.getvalue()
-    return f"case,first,second,voxels,cm3\n{body}" if body else ""
+    rows = [
+        {"case": case, "first": first, "second": second, "voxels": voxels, "cm3": f"{cm3:.6g}"}
+        for case, pairs in overlaps.items()
+        for first, second, voxels, cm3 in pairs
+    ]
+    return table_text(rows) if rows else ""
