@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from condyle.config import Experiment, Preparation, seconds
-from condyle.errors import ConfigError, MissingFile
+from condyle.errors import ConfigError, MissingFile, UnreadableFile
 
 
 @given(
@@ -52,6 +52,8 @@ def test_files_that_are_missing_or_no_toml_are_named(tmp_path):
     (tmp_path / "bad.toml").write_text("dataset = ")
     with pytest.raises(ConfigError, match="is not TOML"):
         Experiment.read(tmp_path / "bad.toml")
+    with pytest.raises(UnreadableFile, match="cannot be read as TOML"):
+        Experiment.read(tmp_path)
 
 
 @pytest.mark.parametrize(("text", "value"), [("90s", 90), ("15m", 900), ("1.5h", 5400), (42, 42)])

@@ -254,6 +254,9 @@ def test_what_is_no_data_set_says_what_one_is(tmp_path, texts, words):
 def test_missing_and_empty_folders(tmp_path):
     with pytest.raises(MissingFile):
         open_dataset(tmp_path / "nowhere")
+    (tmp_path / "scan.nii.gz").touch()
+    with pytest.raises(DatasetError, match=r"scan\.nii\.gz is a file: give the folder"):
+        open_dataset(tmp_path / "scan.nii.gz")
     (tmp_path / "images").mkdir()
     with pytest.raises(DatasetError, match="no scans"):
         open_dataset(tmp_path)

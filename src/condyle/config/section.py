@@ -13,7 +13,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 
-__all__ = ["Section", "first_complaint", "flattened", "merged", "read_json", "read_toml", "seconds"]
+__all__ = [
+    "Section",
+    "first_complaint",
+    "flattened",
+    "json_of",
+    "merged",
+    "parsed",
+    "read_json",
+    "read_toml",
+    "seconds",
+]
 
 
 class Section(BaseModel):
@@ -37,14 +47,27 @@ def read_json(path: Path, model: type[Model]) -> Model:
     MissingFile, UnreadableFile
         If it is not there; if it is damaged, or holds something else.
     """
+    return parsed(json_of(path), model, path)
+
+
+def json_of(path: Path) -> Any:
+    """The values in a JSON file; errors as of `read_json`."""
     try:
-        return model.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is not there") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableFile(f"{path} cannot be read as JSON ({error})") from error
+
+
+def parsed(tree: Any, model: type[Model], path: Path) -> Model:
+    """The model of JSON values that were in a file; `UnreadableFile` if they are not of it."""
+    try:
+        return model.model_validate(tree)
     except ValidationError as error:
         raise UnreadableFile(f"{path} is damaged: {first_complaint(error, model)}") from error
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableFile(f"{path} cannot be read as JSON ({error})") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableFile(f"{path} is damaged ({error})") from error
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -55,6 +78,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise MissingFile(f"{path} is not there: give the path of a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be read as TOML ({error.strerror})") from error
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

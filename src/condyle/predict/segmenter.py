@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as tensors_as_bytes
 
 from condyle.config import Inflation, Planes, Section
-from condyle.config.section import first_complaint
+from condyle.config.section import json_of, parsed
 from condyle.core import Label, LabelMap, LabelScheme, Volume
-from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
+from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.jobs.outputs import sha256, write_bytes, write_text
 from condyle.networks import NetworkName, PredictionNetwork, SegmentationNetwork, build, inflated
 from condyle.networks.nnunet import NnunetNetwork
@@ -75,17 +74,10 @@ class SegmenterFile(Section):
         UnreadableFile
             If it is damaged, or of another version of Condyle.
         """
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:
-                raise UnreadableFile(f"{path} was written by another version of Condyle")
-            return cls.model_validate(found)
-        except ValidationError as error:
-            raise UnreadableFile(f"{path} is damaged: {first_complaint(error, cls)}") from error
-        except (OSError, ValueError, RecursionError) as error:
-            if isinstance(error, CondyleError):
-                raise
-            raise UnreadableFile(f"{path} cannot be read ({error})") from error
+        found = json_of(path)
+        if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:  # pyright: ignore[reportUnknownMemberType]
+            raise UnreadableFile(f"{path} was written by another version of Condyle")
+        return parsed(found, cls, path)
 
     def scheme(self) -> LabelScheme:
         """What the classes 1, 2, ... are called."""

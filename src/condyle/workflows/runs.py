@@ -8,11 +8,12 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from condyle.config import Augmentation, Experiment, flattened
 from condyle.config.choices import RunSort
 from condyle.config.requests import RunsRequest
+from condyle.config.section import json_of
 from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
 from condyle.io import write_text
 from condyle.jobs.job import Job, verb, warn
@@ -189,11 +190,10 @@ def _json(path: Path) -> Row:
     """The table of a JSON file; an empty one if it is not there."""
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return dict(found)
-    except (ValueError, TypeError) as error:
-        raise UnreadableFile(f"{path} is not a JSON table ({error})") from error
+    found = json_of(path)
+    if not isinstance(found, dict):
+        raise UnreadableFile(f"{path} is not a JSON table")
+    return cast(Row, found)
 
 
 def _progress(folder: Path) -> tuple[int | None, float | None]:

@@ -53,6 +53,8 @@ def open_dataset(path: str | Path, *, overlap: Policy = "error") -> Dataset:
         If there is no such folder, or it has none of the layouts, or is empty.
     """
     root = Path(path)
+    if root.is_file():
+        raise DatasetError(f"{root} is a file: give the folder of a data set")
     if not root.is_dir():
         raise MissingFile(f"the data set folder {root} is not there")
     opener = _opener(root)

@@ -13,7 +13,7 @@ from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
 from condyle.core.merge import FILLERS, OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
-from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
+from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName, UnreadableFile
 from condyle.io import find_scans, read, read_labels, scan_name
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
@@ -46,6 +46,8 @@ def scheme_named(name: str) -> LabelScheme | None:
         return LabelScheme.of(json.loads(Path(name).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise MissingFile(f"the scheme {name} is not there") from error
+    except OSError as error:
+        raise UnreadableFile(f"the scheme {name} cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
 
