@@ -43,7 +43,7 @@ def count_probabilities(
     runtime = TorchRuntime.of(segmenter.network, device)
     counts = {name: ProbabilityHistogram.none() for name in segmenter.scheme.names}
     chosen = evenly(cases, MOST_CASES)
-    for case in job.track("weighing probabilities", chosen):
+    for case in job.track("counting how often probabilities are right", chosen):
         try:
             found = histograms_of(segmenter, runtime, case)
         except (CondyleError, MemoryError, RuntimeError) as error:
