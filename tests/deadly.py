@@ -43,7 +43,7 @@ def _write(request, task, found, job):
     return Done((write_text(task.outputs[0], found),), {"long": len(found)})
 
 
-def _gather(request, records, folder):
+def _gather(request, records, folder, job):
     done = [record for record in records if record.state == "done"]
     table = write_csv(folder.path / "table.csv", [{"name": r.key, **r.data} for r in done])
     folder.write_manifest(done, [table])

@@ -103,7 +103,7 @@ class Batch(Generic[Q, R]):
     stage: str
     request: type[Q]
     tasks: Callable[[Q, Job], Sequence[Task]]
-    gather: Callable[[Q, Sequence[Record], OutputFolder], R]
+    gather: Callable[[Q, Sequence[Record], OutputFolder, Job], R]
     compute: Callable[[Q, Task, Any, Job], Any]
     read: Callable[[Q, Task, Job], Any] = lambda request, task, job: None
     write: Callable[[Q, Task, Any, Job], Done] = lambda request, task, found, job: found
@@ -153,7 +153,7 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
                         for sentence in record.warnings:
                             job.warn(sentence, record.key)
             _finish(batch, request, folder, job, found)
-            return batch.gather(request, [found[key] for key in tasks], folder)
+            return batch.gather(request, [found[key] for key in tasks], folder, job)
 
 
 def _finish(

@@ -38,6 +38,8 @@ __all__ = [
     "OutputFolder",
     "Record",
     "content_hash",
+    "done",
+    "failures",
     "holds_all",
     "read_manifest",
 ]
@@ -80,6 +82,16 @@ class Record(Section):
             kind = getattr(errors, self.error, CondyleError)
             plain = isinstance(kind, type) and issubclass(kind, CondyleError)
             raise (kind if plain and kind is not UnknownName else ConfigError)(self.reason)
+
+
+def done(records: Iterable[Record]) -> list[Record]:
+    """Those of the records that are done."""
+    return [record for record in records if record.state == "done"]
+
+
+def failures(records: Iterable[Record]) -> dict[str, str]:
+    """Key -> reason, of those of the records that have failed."""
+    return {record.key: record.reason for record in records if record.state == "failed"}
 
 
 class _Begun(Section):
@@ -250,6 +262,11 @@ class OutputFolder:
             with suppress(CondyleError):
                 found.append(read_json(file, Record))
         return sorted((x for x in found if x.key not in left_out), key=lambda x: x.key)
+
+    def whole(self, records: Sequence[Record]) -> list[Record]:
+        """Those of the records that are done, then those of processes beside this one."""
+        others = self.records(but=[record.key for record in records])
+        return done((*records, *others))
 
     def finished(self, key: str, made_of: str) -> Record | None:
         """The record of a task that has failed in this batch, or is done and made of the same."""

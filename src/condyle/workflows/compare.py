@@ -147,8 +147,10 @@ def _compute(request: CompareRequest, task: Task, _: None, job: Job) -> Done:
     return Done((run.cost,))
 
 
-def _gather(request: CompareRequest, records: Sequence[Record], folder: OutputFolder) -> Compared:
-    job, comparison = Job(), Comparison.read(request.experiment)
+def _gather(
+    request: CompareRequest, records: Sequence[Record], folder: OutputFolder, job: Job
+) -> Compared:
+    comparison = Comparison.read(request.experiment)
     planned = _planned(request, job)
     absent: dict[str, str] = {}
     failed: dict[Path, str] = {}

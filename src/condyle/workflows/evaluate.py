@@ -18,7 +18,7 @@ from condyle.io.labelmaps import read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
-from condyle.jobs.records import MANIFEST, OutputFolder, Record
+from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
@@ -193,13 +193,14 @@ def _compute(request: EvaluateRequest, task: Task, _: None, job: Job) -> Done:
     return Done(data=_score(task.key, read, predicted, request.tolerance_mm))
 
 
-def _gather(request: EvaluateRequest, records: Sequence[Record], folder: OutputFolder) -> Evaluated:
+def _gather(
+    request: EvaluateRequest, records: Sequence[Record], folder: OutputFolder, job: Job
+) -> Evaluated:
     """Write the tables, all of them or none."""
-    done = [record for record in records if record.state == "done"]
-    failed = {record.key: record.reason for record in records if record.state == "failed"}
-    if not done:
+    scored, failed = done(records), failures(records)
+    if not scored:
         raise DatasetError(f"no case could be scored: {next(iter(failed.values()))}")
-    scores = Scores.of([record.data for record in done])
+    scores = Scores.of([record.data for record in scored])
     with written_together(folder.path / MANIFEST):
         tables = _write_scores(scores, folder.path)
     folder.write_manifest((), tables)

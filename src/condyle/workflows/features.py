@@ -34,7 +34,7 @@ from condyle.io.labelmaps import label_files, read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import write_bytes, write_json, written_together
-from condyle.jobs.records import OutputFolder, Record
+from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.networks.inflation.inflate import Strategy
 from condyle.predict.runtimes.openvino import version as openvino_version
 from condyle.report.tables import csv_text
@@ -313,17 +313,16 @@ def _compute(request: FeaturesRequest, task: Task, found: Scanned, job: Job) -> 
 
 
 def _gather(
-    request: FeaturesRequest, records: Sequence[Record], folder: OutputFolder
+    request: FeaturesRequest, records: Sequence[Record], folder: OutputFolder, job: Job
 ) -> FeatureTables:
     many = _is_many(request)
     if not many:
         records[0].raise_failure()
-    done = {r.key: Compared.from_dict(r.data) for r in records if r.state == "done"}
-    card = next((r.data["card"] for r in records if r.state == "done"), None)
-    if card is not None:
+    found = {record.key: Compared.from_dict(record.data) for record in done(records)}
+    if found:
         with written_together():
-            _write(request.out, done, many, card)
-    return FeatureTables(done, {r.key: r.reason for r in records if r.state == "failed"})
+            _write(request.out, found, many, done(records)[0].data["card"])
+    return FeatureTables(found, failures(records))
 
 
 BATCH = Batch(

@@ -16,7 +16,7 @@ from condyle.io.labelmaps import label_files, read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import write_csv
-from condyle.jobs.records import OutputFolder, Record
+from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.mesh import Mesh, surfaces
 from condyle.mesh import write as write_mesh
 
@@ -76,16 +76,16 @@ def _write(request: MeshRequest, task: Task, found: list[Mesh], job: Job) -> Don
     return Done(tuple(written), data)
 
 
-def _gather(request: MeshRequest, records: Sequence[Record], folder: OutputFolder) -> Surfaces:
-    done = [record for record in records if record.state == "done"]
+def _gather(
+    request: MeshRequest, records: Sequence[Record], folder: OutputFolder, job: Job
+) -> Surfaces:
     if len(records) == 1:
         records[0].raise_failure()
-    failed = {record.key: record.reason for record in records if record.state == "failed"}
-    files = [name for record in done for name in record.outputs]
+    failed = failures(records)
+    files = [name for record in done(records) for name in record.outputs]
     if twice := repeated(name.lower() for name in files):
         raise LabelError(f"two surfaces would be the file {twice[0]}: rename the label maps")
-    others = folder.records(but=[record.key for record in records])
-    whole = [*done, *(record for record in others if record.state == "done")]
+    whole = folder.whole(records)
     rows = [row for record in whole for row in record.data["rows"]]
     if not rows and not failed:
         paths = ", ".join(map(str, request.labelmaps))

@@ -21,7 +21,7 @@ from condyle.io.labelmaps import label_files, read_named, write_names
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import write_csv
-from condyle.jobs.records import OutputFolder, Record
+from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.measure.overlap import Counts, count
 from condyle.predict import Segmenter
 from condyle.predict.segmenter import home_of
@@ -60,15 +60,19 @@ def refine(request: RefineRequest, job: Job) -> Refined:
     if request.out is None:
         raise ConfigError("give `out`, a folder for the cleaned label maps", setting="out")
     request.refuse({"device": "it is where scans are segmented, with `choose`"})
-    _steps(request)
+    _steps(request, job)
     return run_batch(BATCH, request, job)
 
 
 STEPS = ("keep_largest", "min_mm3", "fill_holes", "slice_ratio", "smooth_mm")
 
 
-def _steps(request: RefineRequest) -> Refinement:
-    """The steps that are asked for."""
+def _steps(request: RefineRequest, job: Job) -> Refinement:
+    """The steps that are asked for; their file is read once a job."""
+    return job.keep("steps", lambda: _given(request))
+
+
+def _given(request: RefineRequest) -> Refinement:
     given = Refinement(**{name: getattr(request, name) for name in STEPS})
     if request.steps is None:
         return given
@@ -84,27 +88,27 @@ def _tasks(request: RefineRequest, job: Job) -> list[Task]:
 
 
 def _compute(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> LabelMap:
-    return cleaned(labels, _steps(request))
+    return cleaned(labels, _steps(request, job))
 
 
 def _write(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> Done:
     return Done((write(labels, task.outputs[0]),), {"scheme": labels.scheme.to_dict()})
 
 
-def _gather(request: RefineRequest, records: Sequence[Record], folder: OutputFolder) -> Refined:
+def _gather(
+    request: RefineRequest, records: Sequence[Record], folder: OutputFolder, job: Job
+) -> Refined:
     if len(records) == 1:
         records[0].raise_failure()
-    done = [record for record in records if record.state == "done"]
-    others = folder.records(but=[record.key for record in records])
-    whole = [*done, *(record for record in others if record.state == "done")]
+    whole = folder.whole(records)
     names: dict[str, int] = {}
     for record in whole:
         names |= record.data["scheme"]
     tables = [write_names(folder.path, names)] if whole else []
     folder.write_manifest(whole, tables)
     return Refined(
-        {record.key: folder.path / next(iter(record.outputs)) for record in done},
-        {record.key: record.reason for record in records if record.state == "failed"},
+        {record.key: folder.path / next(iter(record.outputs)) for record in done(records)},
+        failures(records),
     )
 
 
@@ -112,7 +116,7 @@ BATCH = Batch(
     home="condyle.workflows.refine:BATCH", stage="refining", request=RefineRequest,
     tasks=_tasks, read=lambda request, task, job: read_named(task.inputs[0]), compute=_compute,
     write=_write, gather=_gather,
-    made_of=lambda request, job: read_toml(request.steps) if request.steps else None,
+    made_of=lambda request, job: _steps(request, job).to_dict(),
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from condyle.io.scans import sources
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import sha256, write_csv
-from condyle.jobs.records import OutputFolder, Record
+from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
 from condyle.predict.ensemble import Member
 from condyle.predict.nnunet import NnunetPreprocessing
@@ -211,7 +211,7 @@ def segment(request: SegmentRequest, job: Job) -> Segmented:
 def _with_backends(request: SegmentRequest, job: Job) -> SegmentRequest:
     """The request with what computes, chosen once for all workers, on the first scan there is."""
     way = _way(request, job)
-    for scan in _batch(request, way.first.channels).values():
+    for scan in _batch(request, way.first.channels, job).values():
         with suppress(CondyleError):
             names = way.predictor.choose_backends(scan.read())
             return request.changed(backends=names)
@@ -223,7 +223,7 @@ def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
     channels = 1 if engine else _way(request, job).first.channels
     return [
         Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan)
-        for name, scan in _batch(request, channels).items()
+        for name, scan in _batch(request, channels, job).items()
     ]
 
 
@@ -241,7 +241,7 @@ def _way(request: SegmentRequest, job: Job) -> _Way:
         options = InferenceOptions(
             request.planes, request.flips, request.device, request.runtime, request.area == "auto"
         )
-        count = len(_batch(request, first.channels))
+        count = len(_batch(request, first.channels, job))
         backends = Backends(request.runtime, request.device, scans=count, names=request.backends)
         way = _Way(
             first,
@@ -296,11 +296,11 @@ def _write(
     return Done((written,), {"quality": rows, "computed_by": by, "scheme": labels.scheme.to_dict()})
 
 
-def _gather(request: SegmentRequest, records: Sequence[Record], folder: OutputFolder) -> Segmented:
+def _gather(
+    request: SegmentRequest, records: Sequence[Record], folder: OutputFolder, job: Job
+) -> Segmented:
     """Write the names of the labels, quality.csv and the manifest; say what became of all scans."""
-    done = [record for record in records if record.state == "done"]
-    others = folder.records(but=[record.key for record in records])  # of processes beside this one
-    whole = [*done, *(record for record in others if record.state == "done")]
+    ours, whole = done(records), folder.whole(records)
     tables: list[Path] = []
     rows = [{"scan": r.key, **row} for r in whole for row in r.data["quality"]]
     if whole:
@@ -308,12 +308,12 @@ def _gather(request: SegmentRequest, records: Sequence[Record], folder: OutputFo
     if rows:
         tables.append(write_csv(folder.path / "quality.csv", rows))
     folder.write_manifest(whole, tables)
-    doubtful = {record.key: sentence(record.key, record.data["quality"]) for record in done}
+    doubtful = {record.key: sentence(record.key, record.data["quality"]) for record in ours}
     return Segmented(
-        {record.key: folder.path / next(iter(record.outputs)) for record in done},
-        {record.key: record.reason for record in records if record.state == "failed"},
+        {record.key: folder.path / next(iter(record.outputs)) for record in ours},
+        failures(records),
         {name: words for name, words in doubtful.items() if words},
-        tuple(sorted({name for record in done for name in record.data["computed_by"]})),
+        tuple(sorted({name for record in ours for name in record.data["computed_by"]})),
     )
 
 
@@ -323,8 +323,12 @@ BATCH = Batch(
 )  # fmt: skip
 
 
-def _batch(request: SegmentRequest, channels: int) -> dict[str, Scan]:
-    """Base name -> scan, of all that was given."""
+def _batch(request: SegmentRequest, channels: int, job: Job) -> dict[str, Scan]:
+    """Base name -> scan, of all that was given; looked for once a job."""
+    return job.keep("scans", lambda: _found(request, channels))
+
+
+def _found(request: SegmentRequest, channels: int) -> dict[str, Scan]:
     scans = request.scans
     by_fold = request.fold is not None
     if len(scans) == 1 and (is_dataset(scans[0]) or (by_fold and not scans[0].is_file())):

@@ -165,11 +165,10 @@ def _write(request: ImportRequest, task: Task, found: _Case, job: Job) -> Done:
 
 
 def _gather(
-    request: ImportRequest, records: Sequence[Record], folder: OutputFolder
+    request: ImportRequest, records: Sequence[Record], folder: OutputFolder, job: Job
 ) -> ImportedDataset:
     for record in records:
         record.raise_failure()
-    job = Job()
     sources = _sources(request, job)
     work = _Import(request, sources, _patients(request, sources), [dict(r.data) for r in records])
     counts = {data["channels"] for data in work.data}
