@@ -162,7 +162,20 @@ def _decoded(
     data = data_of(stream)
     if "PixelData" not in data:
         raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
+    _require_no_more(file, data)
     return [data.pixel_array]
+
+
+def _require_no_more(file: Path, data: Header) -> None:
+    """Refuse an image with a row of pixels more than its header says: Rows or Columns are wrong."""
+    if data.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    row = int(data.Columns) * int(data.BitsAllocated) // 8
+    if len(data.PixelData) >= (int(data.Rows) + 1) * row:
+        raise UnreadableFile(
+            f"{file} holds more pixels than {data.Rows} rows of {data.Columns}: its header is "
+            "wrong, or it holds several images"
+        )
 
 
 def _within_bits(pixels: NDArray[Any], header: Header) -> NDArray[Any]:
