@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.core import Grid
-from condyle.errors import CondyleError, GeometryError, MissingFile, UnreadableFilefrom condyle.jobs.job import warn
+from condyle.errors import CondyleError, GeometryError, MissingFile, UnreadableFile
+from condyle.jobs.job import warn
 
 __all__ = [
     "HELD",
