@@ -6,7 +6,8 @@ Each oddity is named once, and the scans are the right ones. Kind: C, G, I.
 import numpy as np
 from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
-from condyle.io import find_scans, read
+from condyle.core import LabelMap, LabelScheme
+from condyle.io import find_scans, open_dataset, read, write
 from slices import dicom_image, saved
 
 SIZES = {"P01": 10, "P02": 12}
@@ -71,3 +72,13 @@ def right(field):
         assert said.text.count(f"P01/20260101/{oddity}") == 1
     for oddity in ("note.txt: not DICOM", "README: not DICOM", "plan: RTSTRUCT"):
         assert said.text.count(oddity) == 2  # one of each patient
+    masks, data = field.out / "masks", field.out / "data"
+    for name, size in (("P01_CT_thin", 10), ("P02_CT_thin", 12)):
+        array = np.zeros((size, size, 6), np.uint8)
+        array[2:6, 2:6, 1:5] = 1
+        grid = read(field.given / name[:3] / "20260101" / "CT_thin").grid
+        write(LabelMap(array, grid, LabelScheme.of({"tibia": 1})), masks / f"{name}.seg.nrrd")
+    said = field.condyle("import", field.given, "--masks", masks, "--out", data)
+    assert said.code == 0
+    found = {case.id: case.labels().volume_cm3("tibia") for case in open_dataset(data)}
+    assert found == {"P01_CT_thin": 0.192, "P02_CT_thin": 0.192}

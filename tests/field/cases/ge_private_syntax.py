@@ -23,3 +23,5 @@ def right(field):
     said = field.condyle("segment", field.run, field.given / "leg", "--out", field.out)
     assert said.code == 2
     assert not list(field.out.glob("*.nii.gz"))
+    assert "1.2.840.113619.5.2" in said.text
+    assert "gdcmconv" in said.text

@@ -95,6 +95,12 @@ def _require_bytes(frames: Sequence[Frame]) -> None:
         counts[frame.file] = counts.get(frame.file, 0) + 1
     for frame in {frame.file: frame for frame in frames}.values():
         header = frame.header
+        syntax = header.file_meta.TransferSyntaxUID
+        if not syntax.is_transfer_syntax:
+            raise UnreadableFile(
+                f"{frame.file} is stored as only its maker's programs store it (transfer syntax "
+                f"{syntax}): convert it with gdcmconv --raw or dcm2niix first"
+            )
         packed = header.file_meta.TransferSyntaxUID.is_compressed
         rows, columns = frame.shape
         promised = rows * columns * int(header.BitsAllocated) // 8 * counts[frame.file]
