@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, hushed
+from condyle.app.cli.show import bars, hushed, say_json
 from condyle.config.requests import Request
 from condyle.errors import CondyleError, ConfigError
 from condyle.jobs.job import Job
@@ -69,7 +69,7 @@ def command_of(
             return show(made, done) or 0
         with hushed():  # what `show` prints is for people: only its exit code counts
             code = show(made, done) or 0
-        print(json_text.dumps(plain(done), allow_nan=False))  # noqa: T201
+        say_json(json_text.dumps(plain(done), allow_nan=False))
         return code
 
     names = flags_of(request)

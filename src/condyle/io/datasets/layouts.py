@@ -17,6 +17,7 @@ from condyle.io.datasets.nnunet import write_nnunet, write_splits
 from condyle.io.paths import find_scans, is_hidden, scan_name
 from condyle.io.scans import read_channels, read_labels
 from condyle.jobs.job import warn
+from condyle.jobs.tables import text_of_cell
 
 __all__ = ["is_dataset", "open_dataset", "read_patients", "write_nnunet", "write_splits"]
 
@@ -355,4 +356,7 @@ def read_patients(path: Path) -> dict[str, str]:
         rows = csv.DictReader(stream)
         if not {"case", "patient"} <= set(rows.fieldnames or ()):
             raise DatasetError(f"{path} needs the columns case and patient")
-        return {row["case"]: row["patient"] for row in rows if row["patient"]}
+        pairs = [
+            (text_of_cell(row["case"] or ""), text_of_cell(row["patient"] or "")) for row in rows
+        ]
+        return {case: patient for case, patient in pairs if patient}

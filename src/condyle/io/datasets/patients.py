@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from condyle.errors import ConfigError, DatasetError, MissingFile
 from condyle.io.datasets.layouts import read_patients
+from condyle.jobs.tables import table_text
 
 __all__ = ["numbered", "patients_csv", "patients_given"]
 
@@ -79,8 +78,4 @@ def numbered(known: Mapping[str, str]) -> dict[str, str]:
 
 def patients_csv(patients: Mapping[str, str]) -> str:
     """The text of patients.csv."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["case", "patient"])
-    rows.writerows(patients.items())
-    return text.getvalue()
+    return table_text([{"case": case, "patient": whose} for case, whose in patients.items()])
