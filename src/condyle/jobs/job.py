@@ -12,16 +12,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from condyle.errors import Cancelled, OutputError
+from condyle.jobs.outputs import folder_for, protected
 
 __all__ = ["Job", "Progress", "Warned", "current", "note", "shown", "verb", "warn"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound="Named")
+
+
+class Named(Protocol):
+    """What a job must know of its request."""
+
+    def inputs(self) -> Iterable[Path]:
+        """The files that are named by it; none is written over."""
+        ...
+
 
 LIBRARY = logging.getLogger("condyle")
 """Where other programs hear what Condyle says; nothing in Condyle listens to it."""
@@ -195,8 +205,6 @@ class _Log:
 
     @classmethod
     def opened(cls, path: Path) -> _Log:
-        from condyle.jobs.outputs import folder_for
-
         folder_for(path)
         log = cls(path)
         try:
@@ -257,14 +265,17 @@ CONTROL = re.compile(
 
 
 def verb(work: Callable[Concatenate[Q, Job, P], R]) -> Callable[..., R]:
-    """A verb, run within its job: `work(request, job)`; a job is made where none is given."""
+    """A verb, run within its job: `work(request, job)`; a job is made where none is given.
+
+    Meanwhile no output takes the place of a file that the request names.
+    """
 
     @wraps(work)
     def run(request: Q, job: Job | None = None, *args: P.args, **more: P.kwargs) -> R:
         job = job or Job()
         before, job.kept = job.kept, {}  # nothing that was made for another request
         try:
-            with job.active():
+            with job.active(), protected(request.inputs()):
                 return work(request, job, *args, **more)
         finally:
             job.kept = before

@@ -32,6 +32,7 @@ __all__ = [
     "protected",
     "remove_temporaries",
     "require_free",
+    "require_new_folder",
     "sha256",
     "written_together",
     "write_bytes",
@@ -80,7 +81,8 @@ class _Inputs:
             if (found.st_dev, found.st_ino) in self.files or _folder(output) in self.folders:
                 return True
         with contextlib.suppress(OSError, ValueError):
-            return _is_scan(output) and (_folder(output), _stem(output)) in self.scans
+            folder, own = _folder(output), _is_scan(output)
+            return own and ((folder, _stem(output)) in self.scans or folder in self.folders)
         return False
 
 
@@ -129,7 +131,10 @@ def require_free(path: Path) -> None:
         raise OutputError(f"{path} is {what}: give the name of a file to write")
 
 
-SCANS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
+SCANS = (
+    ".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima", ".zip",
+    ".mgz", ".mgh", ".hdr", ".img",
+)  # fmt: skip
 
 
 def _is_scan(path: Path) -> bool:
@@ -279,10 +284,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
         path = path.resolve()
     building = _temporary(path).with_suffix("")
     try:
-        if not path.name or path.is_symlink() or path.is_file():
-            raise OutputError(f"{path} is not a new folder: choose another")
-        if path.is_dir() and any(path.iterdir()):
-            raise OutputError(f"{path} is not empty: choose a new folder")
+        require_new_folder(path)
         building.mkdir(parents=True)
         yield building
         if path.is_dir():
@@ -296,6 +298,14 @@ def atomic_folder(path: Path) -> Generator[Path]:
         ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def require_new_folder(path: Path) -> None:
+    """Raise `OutputError` unless a path is free for a folder: nothing is there, or it is empty."""
+    if not path.resolve().name or path.is_symlink() or path.is_file():
+        raise OutputError(f"{path} is not a new folder: choose another")
+    if path.is_dir() and any(path.iterdir()):
+        raise OutputError(f"{path} is not empty: choose a new folder")
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -210,6 +210,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.evaluate:BATCH", stage="scoring", request=EvaluateRequest,
     tasks=_tasks, compute=_compute, gather=_gather,
+    tables=lambda request: _tables(request.out),
 )  # fmt: skip
 
 
@@ -231,6 +232,13 @@ def _truths(labels: Path, fold: int | None) -> Truths:
 def _some(names: Iterable[str]) -> str:
     shown = sorted(names)
     return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
+
+
+def _tables(out: Path) -> list[Path]:
+    """The files that `_write_scores` writes."""
+    run = RunFolder(out)
+    summaries = [run.summary.with_suffix(ending) for ending in (".csv", ".md", ".tex")]
+    return [run.metrics, run.slice_metrics, *summaries, run.summary_json]
 
 
 def _write_scores(scores: Scores, out: Path) -> list[Path]:
