@@ -26,7 +26,6 @@ from condyle.prepare.splits import held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
-from condyle.workflows.training.probabilities import read_histograms
 
 __all__ = ["BATCH", "Evaluated", "Scores", "TrainingSummary", "evaluate", "evaluate_run"]
 
@@ -69,6 +68,8 @@ def evaluate_run(
 
     The last file written is run.json, with what the run cost; a run that has it is finished.
     """
+    from condyle.workflows.training.probabilities import read_histograms  # brings torch in
+
     found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
              for case in job.track("scoring", cases)]  # fmt: skip
     scores = Scores.of(found)

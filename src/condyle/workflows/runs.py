@@ -22,7 +22,6 @@ from condyle.measure import METRICS
 from condyle.report import tables
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import read_csv
-from condyle.train.checkpoint import LAST
 
 __all__ = ["Listed", "differences", "list_runs", "runs", "write_runs"]
 
@@ -213,6 +212,8 @@ def _progress(folder: Path) -> tuple[int | None, float | None]:
     if (RunFolder(folder).history).is_file():
         rows = read_csv(RunFolder(folder).history)
         return len(rows), rows[-1].get("seconds") if rows else None
+    from condyle.train.checkpoint import LAST  # brings torch in, which finished runs do without
+
     last = RunFolder(folder).checkpoints / LAST
     if not last.is_file():
         return None, None

@@ -52,6 +52,8 @@ def command_of(
             made = prepare(request.model_validate(asked))
         except ValidationError as error:
             raise ConfigError(as_flags(str(request.complaint(error)), names)) from error
+        from condyle.workflows.preflight import preflight
+
         module, _, name = work.partition(":")
         try:
             with bars() as (on_progress, on_warning):
@@ -61,6 +63,7 @@ def command_of(
                         replace(w, sentence=as_flags(w.sentence, names))
                     ),
                 )
+                preflight(made)
                 done = getattr(import_module(module), name)(made, job)
         except CondyleError as error:
             error.args = (as_flags(str(error), names),)
