@@ -16,7 +16,7 @@ from condyle.errors import CondyleError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
 from condyle.io.labelmaps import read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.job import Job, count_of, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
 from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
@@ -78,7 +78,7 @@ def evaluate_run(
         write_bytes(run.curves, figures.curves(training.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
+        subtitle=f"{count_of(len(cases), 'test case')}, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
         rows=scores.rows,
