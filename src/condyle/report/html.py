@@ -50,6 +50,7 @@ class Report:
     rows : a row a held-out case and structure, with `case`, `structure`, `dice` and other metrics.
     summary : rows of `condyle.measure.evaluate.summarise`.
     history : a row an epoch.
+    curves : their picture, of `condyle.report.figures.curves`; drawn if it is not given.
     histograms : structure (or model) -> voxels of held-out cases by probability.
     refined : structure, or step for all of them -> how labels are cleaned after the network, as
         `condyle.refine.Refinement.to_dict` gives it.
@@ -65,6 +66,7 @@ class Report:
     rows: Rows = field(default_factory=Rows)
     summary: Rows = field(default_factory=Rows)
     history: Sequence[Mapping[str, Any]] = ()
+    curves: bytes = b""
     histograms: Mapping[str, ProbabilityHistogram] = field(
         default_factory=dict[str, ProbabilityHistogram]
     )
@@ -92,7 +94,7 @@ def page(report: Report) -> str:
         section("Best and worst cases", _pictures(report, "cases")),
         section("Scores", _summary(report.summary), _box_plots(report.rows)),
         section("Every case, the worst first", _cases(report.rows)),
-        section("Training", _curves(report.history)),
+        section("Training", _curves(report)),
         section("Probabilities", _probabilities(report.histograms)),
         section("Surfaces", _pictures(report, "surfaces")),
         section("Refined labels", _refined(report.refined)),
@@ -210,10 +212,11 @@ def _cases(rows: Rows) -> str:
     return f'<div class="wide tall">{tables.html(tables.cases_table(rows), "sortable")}</div>'
 
 
-def _curves(history: Sequence[Mapping[str, Any]]) -> str:
-    if not history:
+def _curves(report: Report) -> str:
+    if not report.history:
         return ""
-    return image(figures.curves(history), "Loss and validation scores over epochs", "chart")
+    drawn = report.curves or figures.curves(report.history)
+    return image(drawn, "Loss and validation scores over epochs", "chart")
 
 
 PROBABILITY_NOTE = """Of all voxels of the held-out cases (of at most 8 of them), as the network saw

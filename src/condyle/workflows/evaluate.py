@@ -71,10 +71,10 @@ def evaluate_run(
     """
     found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
              for case in job.track("scoring", cases)]  # fmt: skip
-    scores = Scores.of(found)
+    scores, curves = Scores.of(found), figures.curves(training.history)
     with written_together():
         _write_scores(scores, run.path)
-        write_bytes(run.curves, figures.curves(training.history))
+        write_bytes(run.curves, curves)
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
@@ -83,6 +83,7 @@ def evaluate_run(
         rows=scores.rows,
         summary=scores.summary,
         history=training.history,
+        curves=curves,
         pictures=_pictures(cases, scores.rows, predictions, job),
         histograms=read_histograms(run.path),
         environment=environment(),
