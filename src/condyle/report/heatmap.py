@@ -11,7 +11,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from condyle.report import tables
-from condyle.report.charts import DPI, INK, QUIET, encoded
+from condyle.report.charts import DPI, encoded
+from condyle.report.colours import INK, QUIET
 
 __all__ = ["heatmap"]
 

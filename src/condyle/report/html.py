@@ -17,6 +17,7 @@ from condyle.config import flattened
 from condyle.jobs.outputs import write_text
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import charts, figures, tables
+from condyle.report.colours import Colour
 
 __all__ = ["Picture", "Report", "write_report"]
 
@@ -47,6 +48,7 @@ class Report:
     ----------
     title, subtitle : plain text.
     settings, data, environment : names and values, nested as deep as wanted.
+    colours : structure -> its colour in the label scheme, the same in all charts.
     rows : a row a held-out case and structure, with `case`, `structure`, `dice` and other metrics.
     summary : rows of `condyle.measure.evaluate.summarise`.
     history : a row an epoch.
@@ -63,6 +65,7 @@ class Report:
     subtitle: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    colours: Mapping[str, Colour] = field(default_factory=dict[str, Colour])
     rows: Rows = field(default_factory=Rows)
     summary: Rows = field(default_factory=Rows)
     history: Sequence[Mapping[str, Any]] = ()
@@ -92,10 +95,10 @@ def page(report: Report) -> str:
     """The page's HTML; it asks nothing of the network, and reads well without its script."""
     sections = [
         section("Best and worst cases", _pictures(report, "cases")),
-        section("Scores", _summary(report.summary), _box_plots(report.rows)),
+        section("Scores", _summary(report.summary), _box_plots(report)),
         section("Every case, the worst first", _cases(report.rows)),
         section("Training", _curves(report)),
-        section("Probabilities", _probabilities(report.histograms)),
+        section("Probabilities", _probabilities(report.histograms, report.colours)),
         section("Surfaces", _pictures(report, "surfaces")),
         section("Refined labels", _refined(report.refined)),
         section("Settings", settings(report.settings)),
@@ -198,12 +201,17 @@ def _summary(summary: Rows) -> str:
     return f'{wide(table)}<p class="note">{SCORES_NOTE}</p>'
 
 
-def _box_plots(rows: Rows) -> str:
+def _box_plots(report: Report) -> str:
     metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure"}
     asked = {
-        m: t for m, t in metrics.items() if any(math.isfinite(_number(r.get(m))) for r in rows)
+        m: t
+        for m, t in metrics.items()
+        if any(math.isfinite(_number(r.get(m))) for r in report.rows)
     }
-    return "\n".join(image(figures.box_plot(rows, m), t, "chart") for m, t in asked.items())
+    return "\n".join(
+        image(figures.box_plot(report.rows, m, report.colours), t, "chart")
+        for m, t in asked.items()
+    )
 
 
 def _cases(rows: Rows) -> str:
@@ -215,7 +223,7 @@ def _cases(rows: Rows) -> str:
 def _curves(report: Report) -> str:
     if not report.history:
         return ""
-    drawn = report.curves or figures.curves(report.history)
+    drawn = report.curves or figures.curves(report.history, report.colours)
     return image(drawn, "Loss and validation scores over epochs", "chart")
 
 
@@ -225,13 +233,15 @@ probabilities above 0.01 lie from observed frequencies, best at 0; larger dots s
 voxels."""
 
 
-def _probabilities(counts: Mapping[str, ProbabilityHistogram]) -> str:
+def _probabilities(
+    counts: Mapping[str, ProbabilityHistogram], colours: Mapping[str, Colour]
+) -> str:
     """Precision-recall curves and calibration, beside each other where the page is wide."""
     if not any(count.voxels for count in counts.values()):
         return ""
     pictures = (
-        image(figures.precision_recall(counts), "Precision over recall", "chart"),
-        image(figures.calibration(counts), "Observed over expected frequency", "chart"),
+        image(figures.precision_recall(counts, colours), "Precision over recall", "chart"),
+        image(figures.calibration(counts, colours), "Observed over expected frequency", "chart"),
     )
     return f'<div class="pair">{"".join(pictures)}</div><p class="note">{PROBABILITY_NOTE}</p>'
 

@@ -14,18 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from condyle.report import tables
-from condyle.report.charts import (
-    ACCENT,
-    FAINT,
-    INK,
-    QUIET,
-    as_written,
-    column,
-    encoded,
-    narrow,
-    plain,
-    style,
-)
+from condyle.report.charts import as_written, column, encoded, narrow, plain
+from condyle.report.colours import ACCENT, FAINT, INK, QUIET, style
 
 __all__ = ["box_plot_of_models", "curves_of_runs", "intervals", "ranks"]
 

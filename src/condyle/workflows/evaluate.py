@@ -11,7 +11,7 @@ from typing import Any
 
 from condyle.config import Experiment
 from condyle.config.requests import EvaluateRequest
-from condyle.core import Case, LabelMap
+from condyle.core import Case, LabelMap, LabelScheme
 from condyle.errors import CondyleError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
 from condyle.io.labelmaps import read_named
@@ -48,6 +48,7 @@ class TrainingSummary:
     parameters : how many trainable parameters the network has; None where that is not known.
     seconds : of fitting and choosing, over all the times that the training was gone on with.
     seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
+    scheme : of the data set; its colours are those of the structures on the whole page.
     """
 
     data: Mapping[str, Any]
@@ -55,6 +56,17 @@ class TrainingSummary:
     parameters: int | None
     seconds: float
     seconds_a_case: float | None
+    scheme: LabelScheme
+
+    @property
+    def cost(self) -> Row:
+        """What run.json says of it."""
+        return {key: getattr(self, key) for key in ("parameters", "seconds", "seconds_a_case")}
+
+    @property
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        """Structure -> its colour."""
+        return {label.name: label.colour for label in self.scheme.labels}
 
 
 def evaluate_run(
@@ -71,7 +83,7 @@ def evaluate_run(
     """
     found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
              for case in job.track("scoring", cases)]  # fmt: skip
-    scores, curves = Scores.of(found), figures.curves(training.history)
+    scores, curves = Scores.of(found), figures.curves(training.history, training.colours)
     with written_together():
         _write_scores(scores, run.path)
         write_bytes(run.curves, curves)
@@ -80,6 +92,7 @@ def evaluate_run(
         subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
+        colours=training.colours,
         rows=scores.rows,
         summary=scores.summary,
         history=training.history,
@@ -91,8 +104,7 @@ def evaluate_run(
         files={file.name: file.name for file in run.linked},
     )
     write_report(report, run.report)
-    cost = {key: value for key, value in vars(training).items() if key not in ("data", "history")}
-    run.finish(cost | {"warnings": list(report.warnings)})
+    run.finish(training.cost | {"warnings": list(report.warnings)})
     return scores.summary
 
 
