@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -272,7 +273,7 @@ def drawn(figure: Figure) -> NDArray[np.uint8]:
     # a name in a script that the font lacks shows as boxes here; the page writes it in full
     with without_python_warnings("Glyph .* missing from"):
         canvas.draw()
-    opaque = figure.get_facecolor()[3] == 1
+    opaque = to_rgba(figure.get_facecolor())[3] == 1
     return np.asarray(canvas.buffer_rgba())[..., : 3 if opaque else 4]
 
 

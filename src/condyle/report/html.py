@@ -194,11 +194,16 @@ there and not predicted, so left out. Failed: missed, invented or without a pred
 in the means with the worst figures."""
 
 
+FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)", "Cases",
+         "Absent", "Failed")  # fmt: skip
+"""The columns that stand first; the others are folded away below them."""
+
+
 def _summary(summary: Rows) -> str:
     if not summary:
         return ""
-    table = tables.html(tables.metrics_table(summary), "summary")
-    return f'{wide(table)}<p class="note">{SCORES_NOTE}</p>'
+    table = folded_table(tables.metrics_table(summary), FIRST, "summary")
+    return f'{table}<p class="note">{SCORES_NOTE}</p>'
 
 
 def _box_plots(report: Report) -> str:
@@ -276,6 +281,22 @@ def _steps(values: Mapping[str, Any]) -> str:
 def wide(table: str) -> str:
     """A table that moves sideways where the page is narrow; nothing for none."""
     return f'<div class="wide">{table}</div>' if table else ""
+
+
+def folded_table(rows: Sequence[Mapping[str, Any]], first: Sequence[str], name: str = "") -> str:
+    """A table of the columns `first` and, folded away below it, one of all others.
+
+    Both begin with the column that names the row, the first of `first`.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    front = [c for c in first if c in columns]
+    rest = [c for c in columns if c not in front]
+    parts = [wide(tables.html([{c: row.get(c) for c in front} for row in rows], name))]
+    if rest:
+        folded = tables.html([{c: row.get(c) for c in (front[0], *rest)} for row in rows], name)
+        summary = escape(", ".join(rest))
+        parts.append(f"<details><summary>{summary}</summary>{wide(folded)}</details>")
+    return "\n".join(parts)
 
 
 def settings(tree: Mapping[str, Any]) -> str:

@@ -106,9 +106,8 @@ def scale_bar(row: Row, sizes: Sequence[Sequence[float]], colour: str) -> None:
         text = axes.text((start + end) / 2, foot + 5 * pixel, words, ha="center", va="bottom",
                          color=colour, fontsize=10.5, transform=axes.transAxes)  # fmt: skip
         if colour == "white":
-            halo = [withStroke(linewidth=2.5, foreground="black", alpha=0.6)]
             bar.set_path_effects([withStroke(linewidth=4.5, foreground="black", alpha=0.6)])
-            text.set_path_effects(halo)
+            text.set_path_effects([withStroke(linewidth=2.5, foreground="black", alpha=0.6)])
 
 
 def _legend_rows(entries: Sequence[Entry], width: float) -> int:

@@ -110,7 +110,7 @@ def draw(
     for surface in surfaces:
         vertices, faces = simpler(surface.vertices, surface.faces)
         paint = surface.colours if isinstance(surface, Painted) else [surface.colour]
-        paint = np.broadcast_to(np.asarray(paint, np.float32) / 255, vertices.shape)
+        paint = np.broadcast_to(np.asarray(paint, np.float32) / np.float32(255), vertices.shape)
         if len(faces):
             _fill(canvas, (view.of(vertices) - low) * scale * FINER, faces, paint)
     hit = np.isfinite(canvas.depth)
@@ -142,7 +142,7 @@ def _fill(
     canvas: _Canvas,
     seen: NDArray[np.float64],
     faces: NDArray[np.int64],
-    paint: NDArray[np.float32],
+    paint: NDArray[np.floating],
 ) -> None:
     """Put points that fill every triangle on a canvas, where nothing nearer is.
 

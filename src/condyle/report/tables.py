@@ -220,13 +220,17 @@ def _plain(text: str) -> str:
 
 
 def csv_text(rows: Sequence[Row], exact: bool = False) -> str:
-    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are."""
+    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are.
+
+    What is not known is empty.
+    """
     columns = _columns(rows)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
-    cells = [[row.get(c) for c in columns] for row in rows] if exact else _cells(rows, columns)
-    writer.writerows(cells)
+    for row in rows:
+        cells = [row.get(column) for column in columns]
+        writer.writerow(cells if exact else ["" if c is None else shown(c) for c in cells])
     return stream.getvalue()
 
 
