@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -18,6 +19,7 @@ from condyle.jobs.outputs import write_text
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import charts, figures, tables
 from condyle.report.colours import Colour
+from condyle.report.setting_words import words_of
 
 __all__ = ["Picture", "Report", "write_report"]
 
@@ -58,6 +60,7 @@ class Report:
         `condyle.refine.Refinement.to_dict` gives it.
     pictures : overlays and surfaces.
     warnings : everything the run warned of.
+    advice : what to do next, of `condyle.report.advice`.
     files : name -> path relative to the page.
     """
 
@@ -77,6 +80,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: Sequence[str] = ()
+    advice: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -94,6 +98,7 @@ def write_report(report: Report, path: Path) -> Path:
 def page(report: Report) -> str:
     """The page's HTML; it asks nothing of the network, and reads well without its script."""
     sections = [
+        section("Advice", advice_list(report.advice)),
         section("Best and worst cases", _pictures(report, "cases")),
         section("Scores", _summary(report.summary), _box_plots(report)),
         section("Every case, the worst first", _cases(report.rows)),
@@ -304,17 +309,21 @@ def settings(tree: Mapping[str, Any]) -> str:
     plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
     nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
     blocks = [_block("", plain)] if plain else []
-    blocks += [_block(name, flattened(values, " ")) for name, values in nested.items()]
+    blocks += [_block(name, flattened(values)) for name, values in nested.items()]
     return f'<div class="blocks">{"".join(blocks)}</div>' if blocks else ""
 
 
 def _block(name: str, values: Mapping[str, Any]) -> str:
     heading = f"<h3>{escape(tables.words(name))}</h3>" if name else ""
-    lines = "".join(
-        f"<dt>{escape(tables.words(str(key)))}</dt><dd>{_value(value)}</dd>"
-        for key, value in values.items()
-    )
+    before = f"{name}." if name else ""
+    lines = "".join(_line(f"{before}{key}", name, value) for key, value in values.items())
     return f'<div class="block">{heading}<dl>{lines}</dl></div>'
+
+
+def _line(key: str, group: str, value: Any) -> str:
+    """A setting in words; its name in the settings' file shows when one points at it."""
+    words = escape(words_of(key, group))
+    return f'<dt title="{escape(key)}">{words}</dt><dd>{_value(value)}</dd>'
 
 
 MOST_SHOWN = 8
@@ -335,6 +344,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.6g}"
     return tables.shown(value)
+
+
+def advice_list(sentences: Sequence[str]) -> str:
+    """Sentences as a list, settings between backticks set apart; nothing for none."""
+    marked = (re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)) for text in sentences)
+    lines = "".join(f"<li>{text}</li>" for text in marked)
+    return f'<ul class="advice">{lines}</ul>' if lines else ""
 
 
 def warnings_list(warnings: Sequence[str]) -> str:

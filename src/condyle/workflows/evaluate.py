@@ -24,6 +24,7 @@ from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
 from condyle.prepare.splits import held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
+from condyle.report.advice import advice, never_found
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
 from condyle.workflows.training.probabilities import read_histograms
@@ -83,7 +84,12 @@ def evaluate_run(
     """
     found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
              for case in job.track("scoring", cases)]  # fmt: skip
-    scores, curves = Scores.of(found), figures.curves(training.history, training.colours)
+    scores = Scores.of(found)
+    for structure, held in never_found(scores.rows).items():
+        word = "holds" if held == 1 else "hold"
+        job.warn(f"{structure} was found in no test case, and {held} of them {word} it")
+    advised = advice(scores.rows, training.history, experiment.training.budget)
+    curves = figures.curves(training.history, training.colours)
     with written_together():
         _write_scores(scores, run.path)
         write_bytes(run.curves, curves)
@@ -101,10 +107,11 @@ def evaluate_run(
         histograms=read_histograms(run.path),
         environment=environment(),
         warnings=[warned.sentence for warned in job.warnings],
+        advice=advised,
         files={file.name: file.name for file in run.linked},
     )
     write_report(report, run.report)
-    run.finish(training.cost | {"warnings": list(report.warnings)})
+    run.finish(training.cost | {"warnings": list(report.warnings), "advice": advised})
     return scores.summary
 
 
