@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -201,8 +202,10 @@ def _mark_best(axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float
     best = int(np.nanargmax(values))
     axes.plot(epochs[best], values[best], "o", color=INK, markersize=8, zorder=4,
               markeredgecolor="white", markeredgewidth=1.5)  # fmt: skip
-    axes.annotate(f"best {values[best]:.3f}", (epochs[best], values[best]), (4, 12),
-                  textcoords="offset points", ha="right", fontsize=10, color=INK)  # fmt: skip
+    words = axes.annotate(f"best {values[best]:.3f}", (epochs[best], values[best]), (4, 12),
+                          textcoords="offset points", ha="right", fontsize=10, color=INK,
+                          zorder=5)  # fmt: skip
+    words.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
 def _minutes(axes: Axes, epochs: NDArray[np.float64], seconds: NDArray[np.float64]) -> None:

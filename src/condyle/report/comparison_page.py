@@ -38,17 +38,16 @@ Row = dict[str, Any]
 
 NOTES = {
     "3d": "Over whole volumes. Mean ± standard deviation over patients, a patient's structures, "
-    "scans and seeds averaged first. The interval holds the mean with 95 % confidence, the "
-    "bracket the rank, both from 10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice "
-    "against the best model on the same patients, adjusted by Holm for all pairs. What was "
-    "missed, invented or without a prediction counts as the worst, and is counted under Failed. "
-    "A volume "
-    "similarity above 1 is too large.",
+    "scans and seeds averaged first. What was missed, invented or without a prediction counts as "
+    "the worst, and is counted under Failed. A volume similarity above 1 is too large.",
     "2d": "Every axial slice in which the structure is or was predicted is scored by itself; a "
     "patient's slices are averaged first.",
     "3d_ends": "Only the first and last {ends} axial slices that hold a structure, as one volume.",
     "2d_ends": "The first and last {ends} axial slices that hold a structure, each by itself.",
 }
+TESTS = """The interval holds the mean with 95 % confidence, the bracket the rank, both from
+10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice against the best model on the same
+patients, adjusted by Holm for all pairs."""
 PAIRS = """The mean difference in Dice over the same patients, with its 95 % interval; on how many
 patients each of the two is better; Wilcoxon's p, and the same adjusted by Holm for all pairs."""
 
@@ -89,7 +88,11 @@ def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
         section("Spread over patients", *_charts(found)),
         *(section(VIEWS[view][0], views[view]) for view in views if view != "3d"),
         section("Structures", _wide(_structures(found))),
-        section("Every pair of models", _wide(_pairs(found)), _note(PAIRS) if found.pairs else ""),
+        section(
+            "Every pair of models",
+            _wide(_pairs(found)),
+            _note_of_pairs(found),
+        ),
         section("Probabilities", *_probabilities(found)),
         section("Cases", *_overlays(found, place)),
         section("Training", *_curves(found)),
@@ -143,7 +146,7 @@ FIRST = ("Model", "Dice", "95 % CI", "Rank", "p to the best", "Failed", "HD95 (m
 
 def _view(found: Compared, view: str, ends: int) -> str:
     note = NOTES[view].format(ends=ends)
-    return folded_table(found.views[view], FIRST) + _note(f"{found.too_few} {note}".strip())
+    return folded_table(found.views[view], FIRST) + _note(f"{note} {found.too_few or TESTS}")
 
 
 def _wide(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -152,6 +155,10 @@ def _wide(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
+
+
+def _note_of_pairs(found: Compared) -> str:
+    return _note(found.too_few or PAIRS) if found.pairs else ""
 
 
 def _charts(found: Compared) -> Iterator[str]:

@@ -139,7 +139,7 @@ def _views(
         panels.letters(axes, view.left + view.right, QUIET)
         words = f"{title}, {name}" if title else name
         axes.set_title(words, fontsize=LETTERS, color=QUIET)
-    panels.scale_bar(row, sizes, QUIET)
+    panels.scale_bar(row, sizes, QUIET, below=True)
     part = foot / (row.figure.get_figheight() * DPI)
     panels.write_legend(row, entries, QUIET, part)
     return row.figure, part

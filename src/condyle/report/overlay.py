@@ -213,9 +213,8 @@ def _entries(
     entries = [panels.entry(colour, name) for name, colour in list(colours.items())[:MOST_NAMES]]
     if len(colours) > MOST_NAMES:
         entries.append((Patch(facecolor="none"), f"and {len(colours) - MOST_NAMES} more"))
-    if outlined:
-        white = "truth" if filled else "truth, outlined"
-        entries.append((Line2D([], [], color="white", linewidth=1.5), white))
+    if outlined and filled:
+        entries.append((Line2D([], [], color="white", linewidth=1.5), "truth"))
     if filled:
         entries.append((Patch(facecolor="#9aa0a8"), "prediction"))
     return entries

@@ -92,19 +92,26 @@ def letters(axes: Axes, sides: str, colour: str) -> None:
             text.set_path_effects([withStroke(linewidth=2.5, foreground="black", alpha=0.6)])
 
 
-def scale_bar(row: Row, sizes: Sequence[Sequence[float]], colour: str) -> None:
-    """Draw a bar of a round length at the lower right of each panel, with its length in cm."""
+def scale_bar(
+    row: Row, sizes: Sequence[Sequence[float]], colour: str, *, below: bool = False
+) -> None:
+    """Draw a bar of a round length at the lower right of each panel, or below it, and its cm."""
     narrowest = min(w for w, _ in sizes)
     mm = max((one for one in BARS_MM if one <= narrowest / 3), default=BARS_MM[0])
     words = f"{mm // 10} cm" if mm >= 10 else f"{mm} mm"
     for axes, (w, h) in zip(row.panels, sizes, strict=True):
-        end, foot, pixel = 1 - 12 / (w * row.scale), 12 / (h * row.scale), 1 / (h * row.scale)
+        across, pixel = 1 / (w * row.scale), 1 / (h * row.scale)
+        end, foot = 1 - 12 * across, (-10 if below else 12) * pixel
         start = end - mm / w
         bar = Line2D([start, end], [foot, foot], color=colour, linewidth=2.5,
-                     solid_capstyle="butt", transform=axes.transAxes, zorder=6)  # fmt: skip
+                     solid_capstyle="butt", transform=axes.transAxes, zorder=6,
+                     clip_on=False)  # fmt: skip
         axes.add_line(bar)
-        text = axes.text((start + end) / 2, foot + 5 * pixel, words, ha="center", va="bottom",
-                         color=colour, fontsize=10.5, transform=axes.transAxes)  # fmt: skip
+        place, ha, va = ((start + end) / 2, foot + 5 * pixel), "center", "bottom"
+        if below:
+            place, ha, va = (start - 8 * across, foot), "right", "center"
+        text = axes.text(*place, words, ha=ha, va=va, color=colour, fontsize=10.5,
+                         transform=axes.transAxes)  # fmt: skip
         if colour == "white":
             bar.set_path_effects([withStroke(linewidth=4.5, foreground="black", alpha=0.6)])
             text.set_path_effects([withStroke(linewidth=2.5, foreground="black", alpha=0.6)])
