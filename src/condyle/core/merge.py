@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.masks import mask_of
 from condyle.core.volume import Volume
 from condyle.errors import LabelError, OverlapError, UnknownName
 
@@ -77,8 +78,9 @@ def merge(
 
     Parameters
     ----------
-    masks : mask name -> mask; any value but 0 counts. A name is a structure's, or a file's that
-        `structure_of` understands; two masks of one structure (R_tibia, L_tibia) are joined.
+    masks : mask name -> mask, of 0 and one other positive number. A name is a structure's, or a
+        file's that `structure_of` understands; two masks of one structure (R_tibia, L_tibia) are
+        joined.
         Each mask is asked for once, so the mapping may read files as it goes.
     scheme : the numbers that the structures get. Its order is the order of priority.
     overlap : what a voxel claimed by two structures becomes: ``background`` 0, ``priority`` the
@@ -86,8 +88,9 @@ def merge(
 
     Raises
     ------
-    GridMismatch, OverlapError, UnknownName
-        If a mask lies on another grid, two overlap under ``error``, or a name is in no scheme.
+    GridMismatch, OverlapError, UnknownName, LabelError
+        If a mask lies on another grid, two overlap under ``error``, a name is in no scheme, or a
+        mask holds other numbers than 0 and one more.
 
     Examples
     --------
@@ -119,7 +122,7 @@ def merge(
         for key in keys:
             mask = reference if key == reference_name else masks[key]
             grid.require_same(mask.grid, f"mask {key}, beside mask {reference_name}")
-            claim |= _nonzero(mask, key).T
+            claim |= mask_of(mask.array, key).T
         both = np.flatnonzero(claim & (owner > 0))
         pairs += _pairs(both, number, owner, contested, scheme, grid.voxel_volume)
         if both.size:
@@ -148,13 +151,6 @@ def _by_structure(masks: Iterable[str], scheme: LabelScheme) -> dict[str, list[s
             raise UnknownName("structure", key, scheme.names)
         found[structure].append(key)
     return {name: keys for name, keys in found.items() if keys}
-
-
-def _nonzero(mask: LabelMap | Volume, name: str) -> NDArray[np.bool_]:
-    """(i, j, k) booleans: where a mask is anything but 0."""
-    if np.issubdtype(mask.array.dtype, np.inexact) and not np.isfinite(mask.array).all():
-        raise LabelError(f"mask {name} holds NaN or infinite values: export it again as integers")
-    return mask.array != 0
 
 
 def _pairs(

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from condyle.core import LabelMap, LabelScheme, Volume
+import numpy as np
+
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
+from condyle.core.masks import cut_at_half, holds_fractions, mask_of
 from condyle.core.merge import FILLERS, OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
-from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName, UnreadableFile
+from condyle.errors import (
+    ConfigError,
+    DatasetError,
+    LabelError,
+    MissingFile,
+    UnknownName,
+    UnreadableFile,
+)
 from condyle.io import find_scans, read, read_labels, scan_name
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
+from condyle.jobs.job import warn
 
 __all__ = [
     "Masks",
@@ -136,7 +148,12 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
 
 
 def labels_of(
-    case: str, given: Masks, scheme: LabelScheme, overlap: Policy, notes: Notes
+    case: str,
+    given: Masks,
+    scheme: LabelScheme,
+    overlap: Policy,
+    notes: Notes,
+    grid: Grid | None = None,
 ) -> tuple[LabelMap, OverlapReport | None]:
     """A scan's label map, numbered from 1 on, and what its masks claimed twice."""
     if given.is_map:
@@ -150,7 +167,7 @@ def labels_of(
         raise DatasetError(
             f"{case}: none of its masks has the name of one of {listed(scheme.names)}"
         )
-    read_one = partial(_mask, case=case, notes=notes)
+    read_one = partial(_mask, case=case, grid=grid)
     labels, report = merge(layouts.Masks(files, read_one), consecutive(scheme), overlap)
     if report.pairs:
         notes.append((case, str(report)))
@@ -166,12 +183,27 @@ def in_scheme(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) ->
     return found
 
 
-def _mask(path: Path, case: str, notes: Notes) -> LabelMap | Volume:
-    """A mask of one structure: any number but 0 counts, so that a scan's reader will do."""
-    named = path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm")
-    mask = read_labels(path) if named else read(path)
-    inside = mask.array[mask.array != 0]
-    if inside.size and inside.min() != inside.max():
-        said = f"{path.name} holds {inside.min():g} to {inside.max():g}: all count as one structure"
-        notes.append((case, said))
-    return mask
+def _mask(path: Path, case: str, grid: Grid | None) -> LabelMap | Volume:
+    """A mask of one structure; probabilities are cut at 0.5, which is warned of."""
+    called = f"{case}/{path.name}"
+    if path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm", ".ima", ".zip"):
+        mask: LabelMap | Volume = read_labels(path)
+        if len(inside := mask.present()) > 1:
+            names = [mask.scheme[number].name for number in inside]
+            raise LabelError(
+                f"{called} holds {len(names)} segments ({listed(names)}), and was taken for the "
+                "mask of one structure: give it the name of its scan"
+            )
+    else:
+        mask = read(path)
+    if holds_fractions(mask.array, called):
+        inside, said = cut_at_half(mask.array, called)
+        warn(said)
+    else:
+        inside = mask_of(mask.array, called)
+    # a mask that was cut to its extent is full, and smaller than the scan
+    if grid is not None and inside.size >= math.prod(grid.shape) and inside.all():
+        raise LabelError(
+            f"mask {called} fills the whole scan, without any background: export it again"
+        )
+    return mask.with_array(inside.astype(np.uint8))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
+from condyle.core import Case, Dataset, Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.core.case import repeated
 from condyle.core.merge import OverlapReport, Policy
 from condyle.errors import ConfigError, DatasetError
@@ -46,7 +46,7 @@ class Source:
     masks: tuple[Path, ...]
     patient: str
     read: Callable[[], tuple[Volume, ...]]
-    read_labels: Callable[[Notes], Labels] | None
+    read_labels: Callable[[Notes, Grid], Labels] | None
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,11 @@ def sources_of_dataset(dataset: Dataset, scheme: LabelScheme | None, overlap: Po
     return Sources(cases, wanted, dataset.channel_names, dataset.folds)
 
 
-def _case_labels(case: Case, scheme: LabelScheme, overlap: Policy, notes: Notes) -> Labels:
+def _case_labels(
+    case: Case, scheme: LabelScheme, overlap: Policy, notes: Notes, grid: Grid
+) -> Labels:
     """A case's label map, or its folder of masks (TotalSegmentator) made one."""
     if case.label and case.label.is_dir():
-        return labels_of(case.id, Masks(tuple(find_scans(case.label))), scheme, overlap, notes)
+        masks = Masks(tuple(find_scans(case.label)))
+        return labels_of(case.id, masks, scheme, overlap, notes, grid)
     return in_scheme(case.labels(), scheme, notes, case.id), None
