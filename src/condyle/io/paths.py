@@ -24,7 +24,12 @@ __all__ = [
 ENDINGS = {
     ".seg.nrrd": "itk",
     ".nii.gz": "nifti",
+    ".nii.bz2": "nifti",
     ".nii": "nifti",
+    ".hdr": "nifti",
+    ".img": "nifti",
+    ".mgz": "mgh",
+    ".mgh": "mgh",
     ".nrrd": "itk",
     ".nhdr": "itk",
     ".mha": "itk",
