@@ -1,4 +1,4 @@
-"""Files are what their bytes say: packed or not, once or twice, under the right name or a wrong one."""
+"""Files are what their bytes say: packed or not, under the right name or a wrong one."""
 
 import bz2
 import gzip
@@ -60,7 +60,9 @@ OTHERS = {
 OWN = {".nii.gz": "NIfTI", ".nii": "NIfTI", ".nrrd": "NRRD", ".dcm": "DICOM", ".zip": "zip archive"}
 
 
-@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha", ".dcm", ".zip", ".mgz", ".hdr"])
+@pytest.mark.parametrize(
+    "ending", [".nii.gz", ".nii", ".nrrd", ".mha", ".dcm", ".zip", ".mgz", ".hdr"]
+)
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_file_under_a_wrong_name_is_called_what_it_is(tmp_path, ending, kind):
     if OWN.get(ending) == kind:
@@ -82,8 +84,8 @@ def test_mgh_is_read_as_nibabel_reads_it(tmp_path, kind, ending):
     found = read(path)
     assert found.array.dtype == kind
     assert np.array_equal(found.array, ARRAY % 3)
-    assert np.allclose(found.grid.affine, nib.load(path).affine, atol=1e-5)
-    assert read_labels(path).present().keys() == {1, 2} if kind != np.float32 else True
+    assert np.allclose(found.grid.affine, AFFINE, atol=1e-5)
+    assert set(read_labels(path).present()) == {1, 2}
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * 0.7)])
     with pytest.raises(UnreadableFile, match="leg"):
@@ -100,7 +102,9 @@ def test_mgh_without_a_spacing_is_refused(tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("kind", [nib.Nifti1Pair, nib.Nifti2Pair, nib.AnalyzeImage, Spm99AnalyzeImage])
+@pytest.mark.parametrize(
+    "kind", [nib.Nifti1Pair, nib.Nifti2Pair, nib.AnalyzeImage, Spm99AnalyzeImage]
+)
 def test_pairs_of_hdr_and_img_are_read_as_nibabel_reads_them(tmp_path, kind, caplog):
     affine = AFFINE if "Nifti" in kind.__name__ else np.diag([-0.7, 0.8, 2, 1])
     nib.save(kind(ARRAY, affine), tmp_path / "leg.hdr")
@@ -108,7 +112,7 @@ def test_pairs_of_hdr_and_img_are_read_as_nibabel_reads_them(tmp_path, kind, cap
         found = read(tmp_path / name)
         assert np.array_equal(found.array, ARRAY)
         assert np.allclose(found.grid.affine, nib.load(tmp_path / name).affine, atol=1e-5)
-    assert ("left and right may be swapped" in caplog.text) == ("Analyze" in kind.__name__)
+    assert ("left and right may be swapped" in caplog.text) == (kind is nib.AnalyzeImage)
     (tmp_path / "leg.img").unlink()
     with pytest.raises(UnreadableFile, match=r"leg\.img is not beside it"):
         read(tmp_path / "leg.hdr")

@@ -67,6 +67,8 @@ def kind_of(path: Path) -> str:
 def not_a(path: Path, what: str) -> UnreadableFile:
     """What to raise of a file that is not `what` (with its article), as its name says it is."""
     kind = kind_of(path)
+    if kind == what:
+        return UnreadableFile(f"{path} is damaged or cut short")
     it_is = f": it is {kind}" if kind else ""
     return UnreadableFile(f"{path} is not {what}, whatever its name says{it_is}")
 

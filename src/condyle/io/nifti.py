@@ -143,7 +143,7 @@ def _end(header: Any) -> int:
 
 
 def _header(file: Path, start: bytes, paired: bool) -> tuple[Any, bool]:
-    """nibabel's header, and whether its voxels are in the same file."""
+    """Nibabel's header, and whether its voxels are in the same file."""
     import nibabel as nib
 
     kinds: tuple[tuple[Any, bytes, bool], ...] = (
@@ -156,7 +156,7 @@ def _header(file: Path, start: bytes, paired: bool) -> tuple[Any, bool]:
             return _trusted(file, start, image.header_class), single
     order = _order(start)
     if paired and order and len(start) >= 348:
-        return _trusted(file, start, nib.Spm99AnalyzeImage.header_class), False
+        return _trusted(file, start, nib.spm2analyze.Spm2AnalyzeImage.header_class), False
     raise not_a(file, "a NIfTI file" if not paired else "a header of NIfTI or Analyze")
 
 
@@ -237,8 +237,10 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
 
 
 def _require_bytes(stored: _Stored, path: Path, possible: int) -> int:
-    """The bytes of voxels that a header promises; refused, before memory is taken, if they cannot
-    be there, or are not plain numbers."""
+    """The bytes of voxels that a header promises.
+
+    Refused, before memory is taken, if they cannot be there, or are not plain numbers.
+    """
     dtype = stored.header.get_data_dtype()
     if dtype.name not in HELD:
         kind = "colours" if dtype.fields else str(dtype)
@@ -278,11 +280,7 @@ def _affine(stored: _Stored, shape: tuple[int, ...], path: Path) -> NDArray[np.f
     """The affine to RAS+ mm: the sform, else the qform, else the spacing alone with a warning."""
     header = stored.header
     if stored.is_analyze:
-        warn(
-            f"{path} is Analyze, which does not say how a scan is oriented: LAS is taken, as "
-            "nibabel and SPM do; the spacing is right, but left and right may be swapped"
-        )
-        return np.array(header.get_best_affine(), dtype=float)
+        return _affine_of_analyze(path)
     sform, sform_code = header.get_sform(coded=True)
     qform_code = int(header["qform_code"])
     scale = _unit(header, path)
@@ -302,6 +300,19 @@ def _affine(stored: _Stored, shape: tuple[int, ...], path: Path) -> NDArray[np.f
         raise GeometryError(f"{path} has an affine that is not finite: {affine[:3].tolist()}")
     affine[:3] *= scale
     return affine
+
+
+def _affine_of_analyze(path: Path) -> NDArray[np.float64]:
+    """The affine of an Analyze pair: from SPM's .mat beside it, else the spacing with a warning."""
+    import nibabel as nib
+
+    if not path.with_suffix(".mat").is_file():
+        warn(
+            f"{path} is Analyze, which does not say how a scan is oriented: LAS is taken, as "
+            "nibabel and SPM do; the spacing is right, but left and right may be swapped"
+        )
+    image: Any = nib.load(path)
+    return np.array(image.affine, dtype=float)
 
 
 def _unit(header: Any, path: Path) -> float:

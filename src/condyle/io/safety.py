@@ -113,9 +113,7 @@ def require_padding(path: Path, rest: bytes, padded: bool = True) -> None:
         )
 
 
-def voxel_bytes(
-    path: Path, stream: Any, promised: int, padded: bool = True
-) -> NDArray[np.uint8]:
+def voxel_bytes(path: Path, stream: Any, promised: int, padded: bool = True) -> NDArray[np.uint8]:
     """The promised bytes of voxels that follow in a stream; only padding may come behind them.
 
     Inflated by the stream into their place: never held twice. The stream is read past them, to

@@ -20,7 +20,7 @@ from condyle.io.dicom import seg_writer as dicomseg
 from condyle.io.dicom.frames import Header
 from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
-from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark
+from condyle.io.paths import ENDINGS, ending_of, is_dicom
 from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.outputs import atomic_write
 
@@ -50,7 +50,7 @@ def _format_of(path: Path) -> str:
         return "dicom"
     if ending := ending_of(path):
         return ENDINGS[ending]
-    if has_dicom_mark(path):
+    if is_dicom(path):
         return "dicom"
     kind = kind_of(path)
     it_is = f" (it is {kind})" if kind else ""
