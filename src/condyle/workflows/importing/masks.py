@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -23,11 +22,11 @@ from condyle.errors import (
     LabelError,
     MissingFile,
     UnknownName,
-    UnreadableFile,
 )
 from condyle.io import find_scans, read, read_labels, scan_name
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
+from condyle.io.texts import read_json
 from condyle.jobs.job import warn
 
 __all__ = [
@@ -54,12 +53,10 @@ def scheme_named(name: str) -> LabelScheme | None:
         return SCHEMES[name]
     if not Path(name).suffix:
         raise UnknownName("scheme", name, [*SCHEMES, "or a JSON file"])
+    if not Path(name).exists():
+        raise MissingFile(f"the scheme {name} is not there")
     try:
-        return LabelScheme.of(json.loads(Path(name).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise MissingFile(f"the scheme {name} is not there") from error
-    except OSError as error:
-        raise UnreadableFile(f"the scheme {name} cannot be read ({error.strerror})") from error
+        return LabelScheme.of(read_json(Path(name)))
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
 
