@@ -1,4 +1,4 @@
-"""Which voxels a mask means, whatever its type: 0 and one number, or probabilities; else refused."""
+"""Which voxels a mask means, whatever its type: 0 and one number, or probabilities."""
 
 import re
 

@@ -14,6 +14,7 @@ from condyle.audit.alignment_findings import misfits
 from condyle.audit.duplicates import Thumbnail
 from condyle.audit.findings import Finding
 from condyle.audit.outliers import CaseSummary, case_summary, outliers, with_labels
+from condyle.audit.structures import structure_findings
 from condyle.core import Case, Dataset, LabelMap, Volume
 from condyle.errors import CondyleError, GridMismatch, LabelError, SplitError
 from condyle.prepare.fingerprint import looks_like_ct
@@ -47,6 +48,7 @@ def check(
     findings += _duplicate_findings(dataset, seen)
     findings += _name_findings(dataset)
     findings += _fold_findings(dataset, seen)
+    findings += structure_findings(_present(dataset, seen))
     return findings + _absent_findings(dataset, seen)
 
 
@@ -167,6 +169,15 @@ def _fold_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
                 what = f"one scan is on two sides: {one} in {sides[one]}, {other} in {sides[other]}"
                 findings.append(Finding(f"fold {number}", "error", what, remedy, "folds"))
     return findings
+
+
+def _present(dataset: Dataset, seen: _Seen) -> dict[str, list[str]]:
+    """Labelled case -> the names of its structures; of those alone whose labels could be used."""
+    return {
+        case.case: [dataset.scheme[number].name for number in case.volumes]
+        for case in seen.summaries
+        if case.volumes
+    }
 
 
 def _absent_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:

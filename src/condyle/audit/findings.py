@@ -10,6 +10,7 @@ __all__ = ["Finding", "Kind"]
 Kind = Literal[
     "unreadable", "grid", "labels", "empty", "unlabelled", "air", "flip", "shift",
     "misfit", "duplicate", "names", "cut", "volume", "intensity", "spacing", "absent", "folds",
+    "lacks", "alike", "once",
 ]  # fmt: skip
 """What sort of thing is wrong; `condyle check --fix` goes by it."""
 
