@@ -1,4 +1,4 @@
-"""Scans and masks find each other as people name them; what is not plain is refused, all at once."""
+"""Scans and masks find each other as people name them; what is not plain is refused at once."""
 
 import re
 
@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from condyle.config.requests import ImportRequest
-from condyle.core import Grid, LabelScheme, Volume
+from condyle.core import KNEE, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import CondyleError, ConfigError, DatasetError, MissingFile
-from condyle.io import open_dataset, write
+from condyle.io import open_dataset, scans_by_name, write
+from condyle.jobs.job import Job
+from condyle.workflows.importing.case_names import telling
 from condyle.workflows.importing.import_scans import import_scans
+from condyle.workflows.importing.pairing import Masks, paired, together
 
 GRID = Grid.regular((5, 6, 7), (1, 2, 2))
 CASES = ("Pat01", "Pat02", "Pat10")
@@ -62,23 +65,31 @@ PAIRS = [
 ]
 
 
+def touch(folder, name):
+    path = folder / f"{name}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
 @pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda name: name.replace("{}", "CASE"))
-@pytest.mark.parametrize("together", [False, True])
-def test_label_maps_are_found_by_the_names_that_people_give(tmp_path, one, other, together):
+@pytest.mark.parametrize("folder", ["masks", "scans"])
+def test_label_maps_are_found_by_the_names_that_people_give(tmp_path, one, other, folder):
+    says_mask = re.search("seg|mask|label|lbl|gt|truth", other)
+    folder = folder if says_mask else "masks"  # in one folder a name must say what it is
     cases = [case.removeprefix("Pat") for case in CASES] if one == "img{}" else CASES
-    if together and ("seg" not in other and "mask" not in other and "l" not in other):
-        pytest.skip("nothing in the name says which is the mask")
-    if together and one == "{}":
-        pytest.skip("two files of one name in a folder")
-    for n, case in enumerate(cases):
-        scan(tmp_path / "scans" / f"{one.format(case)}.nii.gz", n)
-        folder = "scans" if together else "masks"
-        mask(tmp_path / folder / f"{other.format(case)}.nii.gz", n + 1, 1)
-    found, _ = imported(tmp_path, masks="scans" if together else "masks")
-    names = [one.format(case).removesuffix("_0000") for case in cases]
-    assert [case.id for case in found] == sorted(names)
-    for n, name in enumerate(names):
-        assert planes(found[name].labels()) == {"label_1": [n + 1]}
+    scans = {one.format(case): touch(tmp_path / "scans", one.format(case)) for case in cases}
+    maps = {case: touch(tmp_path / folder, other.format(case)) for case in cases}
+    if folder == "masks":
+        found = paired(list(scans), [tmp_path / "masks"])
+    else:
+        given, found = together(scans_by_name([tmp_path / "scans"]))
+        assert given == scans
+    for case in cases:
+        name = one.format(case)
+        assert found.masks[name] == Masks((maps[case],), True, found.masks[name].names)
+        assert found.cases[name] == name.removesuffix("_0000")
+    assert not found.lost
 
 
 @pytest.mark.parametrize(
@@ -89,18 +100,23 @@ def test_label_maps_are_found_by_the_names_that_people_give(tmp_path, one, other
         "{case}/{case}_CT_{structure}", "{case}_masks/{structure}", "{case} {structure}",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("scheme", ["", "knee"])
+@pytest.mark.parametrize("scheme", [None, KNEE])
 def test_masks_of_a_structure_are_found_and_the_case_is_no_part_of_their_name(
     tmp_path, name, scheme
 ):
-    for n, case in enumerate(CASES):
-        scan(tmp_path / "scans" / f"{case}_CT.nii.gz", n)
-        for at, structure in enumerate(("femur", "tibia")):
-            mask(tmp_path / "masks" / f"{name.format(case=case, structure=structure)}.nii.gz", at)
-    found, _ = imported(tmp_path, scheme=scheme)
-    assert set(found.scheme.names) == {"femur", "tibia"}
+    scans = [f"{case}_CT" for case in CASES]
     for case in CASES:
-        assert planes(found[f"{case}_CT"].labels()) == {"femur": [0], "tibia": [1]}
+        for structure in ("femur", "tibia"):
+            touch(tmp_path, name.format(case=case, structure=structure))
+    found = paired(scans, [tmp_path], scheme)
+    assert list(found.masks) == scans
+    for case, given in zip(CASES, found.masks.values(), strict=True):
+        assert not given.is_map
+        files = [
+            f"{name.format(case=case, structure=structure)}.nii.gz" for structure in given.names
+        ]
+        assert [file.relative_to(tmp_path).as_posix() for file in given.files] == files
+        assert sorted(given.names) == ["femur", "tibia"]
 
 
 def test_a_folder_a_patient_may_hold_scan_and_mask(tmp_path):
@@ -175,12 +191,23 @@ def test_scans_and_masks_the_other_way_round_are_noticed(tmp_path, layout):
         imported(tmp_path, "masks", "scans")
 
 
+def test_scans_called_like_their_label_maps_the_other_way_round_are_noticed(tmp_path):
+    for n, case in enumerate(CASES):
+        array = np.random.default_rng(n).integers(0, 500, GRID.shape).astype(np.int16)  # MR
+        write(Volume(array, GRID), tmp_path / "scans" / f"{case}.nii.gz")
+        mask(tmp_path / "masks" / f"{case}.nii.gz")
+    for scheme in ("", "knee"):
+        with pytest.raises(CondyleError, match="other way round"):
+            imported(tmp_path, "masks", "scans", scheme=scheme)
+    imported(tmp_path)
+
+
 def test_a_table_says_which_masks_belong_to_which_scan(tmp_path):
     scan(tmp_path / "x" / "one.nii.gz", 1)
     scan(tmp_path / "y" / "two.nii.gz", 2)
     mask(tmp_path / "m" / "8817.nii.gz", 3)
     mask(tmp_path / "m" / "femur.nii.gz", 4)
-    mask(tmp_path / "m" / "tibia.nii.gz", 5, 255)
+    mask(tmp_path / "m" / "tibia.nii.gz", 0, 255)
     table = tmp_path / "pairs.csv"
     head = "scan;mask;case;patient\n"
     table.write_text(
@@ -189,7 +216,7 @@ def test_a_table_says_which_masks_belong_to_which_scan(tmp_path):
     )
     found, _ = imported(tmp_path, "y", "m", pairs=table, scheme="knee")
     assert {case.id: planes(case.labels()) for case in found} == {
-        "a": {"tibia": [5], "femur": [4]}, "b": {"tibia": [3], "femur": []},
+        "a": {"tibia": [0], "femur": [4]}, "b": {"tibia": [3], "femur": []},
     }  # fmt: skip
     assert {case.patient for case in found} == {"patient_001"}
     for rows, error, words in [
@@ -214,8 +241,6 @@ def named(tmp_path, *names):
     array = np.zeros(GRID.shape, np.uint8)
     for n in range(len(names)):
         array[n] = n + 1
-    from condyle.core import LabelMap
-
     scheme = LabelScheme.of({name: n for n, name in enumerate(names, 1)})
     for n, case in enumerate("ab"):
         scan(tmp_path / "scans" / f"{case}.nii.gz", n)
@@ -225,8 +250,10 @@ def named(tmp_path, *names):
 def test_names_are_exchanged_and_the_table_of_names_gives_the_same_again(tmp_path):
     named(tmp_path, "Femur links", "Becken li", "Haut")
     with pytest.raises(DatasetError) as caught:
-        imported(tmp_path, scheme="knee", rename=["Femur links=Haut"])
-    assert "Haut" in str(caught.value)
+        imported(tmp_path, scheme="lower-limb", rename=["Femur links=", "Becken li="])
+    said = str(caught.value)
+    assert "Femur links, Becken li, Haut, none of which is in the scheme (1 tibia, 2 femur" in said
+    assert "`rename`" in said
     rename = ["Femur links=femur_left", "Haut="]
     found, said = imported(tmp_path, rename=rename)
     assert found.scheme.names == ("femur_left", "Becken li")
@@ -307,8 +334,6 @@ def undrawn(tmp_path):
 
 
 def test_a_missing_mask_may_be_ignored_instead_of_background(tmp_path):
-    from condyle.jobs.job import Job
-
     undrawn(tmp_path)
     job = Job()
     asked = {"scans": [tmp_path / "scans"], "masks": [tmp_path / "masks"]}
@@ -338,23 +363,33 @@ def test_a_missing_mask_may_be_ignored_instead_of_background(tmp_path):
         ("Left_Femur", False), ("Müller, Jan", True),
     ],
 )  # fmt: skip
-def test_names_that_tell_of_patients_are_warned_of_and_can_be_left_behind(tmp_path, name, is_told):
-    from condyle.jobs.job import Job
+def test_a_date_or_a_persons_name_is_told_from_others(name, is_told):
+    assert telling([name]) == [name] * is_told
 
+
+def test_names_that_tell_of_patients_are_warned_of_and_can_be_left_behind(tmp_path):
+    name = "2023-04-11 Surname"
     scan(tmp_path / "scans" / f"{name}.nii.gz")
     scan(tmp_path / "scans" / "a.nii.gz", 1)
     mask(tmp_path / "masks" / name / "femur.nii.gz", 1)
     mask(tmp_path / "masks" / "a" / "femur.nii.gz", 2)
-    job = Job()
     asked = {"scans": [tmp_path / "scans"], "masks": [tmp_path / "masks"]}
+    asked |= {"patients": "(.).*", "split": "leave-one-out"}
+    job = Job()
     import_scans(ImportRequest(**asked, out=tmp_path / "one"), job)
-    told = [w for w in job.warnings if "`anonymous_names`" in w.sentence]
-    assert len(told) == is_told
+    assert len([w for w in job.warnings if "`anonymous_names`" in w.sentence]) == 1
     job = Job()
     out = tmp_path / "two"
     import_scans(ImportRequest(**asked, out=out, anonymous_names=True), job)
     assert not job.warnings
-    assert [case.id for case in open_dataset(out)] == ["case_001", "case_002"]
+    found = open_dataset(out)
+    assert [case.id for case in found] == ["case_001", "case_002"]
+    assert {case.patient for case in found} == {"patient_001", "patient_002"}
     texts = [p.name + (p.read_text() if p.suffix in (".json", ".csv") else "")
              for p in out.rglob("*")]  # fmt: skip
-    assert not any(name in text for text in texts)
+    assert not any(word in text for text in texts for word in ("2023", "Surname"))
+    again = tmp_path / "three"
+    import_scans(ImportRequest(scans=[tmp_path / "one"], out=again, anonymous_names=True))
+    found = open_dataset(again)
+    assert [case.id for case in found] == ["case_001", "case_002"]
+    assert {case for fold in found.folds for case in fold.all} == {"case_001", "case_002"}

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from condyle.config.requests import ImportRequest
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
-from condyle.core.relabel import consecutive
+from condyle.core.relabel import consecutive, listed
 from condyle.errors import Cancelled, DatasetError, LabelError, OutputError
 from condyle.io import dropped, is_dataset, open_dataset, read_channels, read_labels
 from condyle.io.datasets.nnunet import require_numbered, splits_json, write_case, write_facts
@@ -24,7 +26,8 @@ from condyle.jobs.records import HOME, OutputFolder, Record
 from condyle.prepare import splits
 from condyle.prepare.crop import labelled_slices
 from condyle.prepare.fingerprint import looks_like_ct
-from condyle.prepare.intensity import finite
+from condyle.prepare.intensity import finite, sample
+from condyle.workflows.importing.case_names import telling
 from condyle.workflows.importing.masks import Notes, scheme_named
 from condyle.workflows.importing.provenance import case_facts, overlaps_csv, without_paths
 from condyle.workflows.importing.renaming import NAMES, names_csv, renaming, require_met
@@ -139,6 +142,11 @@ def _tasks(request: ImportRequest, job: Job) -> list[Task]:
     scheme = consecutive(sources.scheme)
     require_numbered(scheme)
     _Import(request, sources, _patients(request, sources)).require_folds()
+    if told := telling(source.name for source in sources.cases):
+        job.warn(
+            f"case names may tell of patients ({listed(told)}), and go into file names, tables and "
+            "reports: `anonymous_names` calls them case_001, case_002, ..."
+        )
     return [
         Task(source.name, (*source.files, *source.masks), given=(source, scheme))
         for source in sources.cases
@@ -154,6 +162,7 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
     )
     whole = channels[0]
     labels, report = source.read_labels(notes, whole.grid) if source.read_labels else (None, None)
+    _require_labels(source, whole, notes)
     names = [n for file in source.files for n in dropped(file, request.series)]
     if labels is not None:
         whole.grid.require_same(labels.grid, f"{source.name}: scan and masks")
@@ -174,6 +183,20 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
         "channels": len(channels),
     }
     return channels, labels, data
+
+
+MANY = 30
+"""Numbers of a label map from which it is looked whether it is a scan."""
+
+
+def _require_labels(source: Source, scan: Volume, notes: Notes) -> None:
+    """Raise if a scan's label map holds more different numbers than the scan."""
+    if notes.numbers > MANY and np.unique(sample(scan.array)).size <= notes.numbers:
+        raise LabelError(
+            f"{source.name}: its label map holds {notes.numbers} different numbers, and its scan "
+            "no more: are scans and masks given the other way round? First come the scans, then "
+            "`masks`"
+        )
 
 
 def _write(request: ImportRequest, task: Task, found: _Case, job: Job) -> Done:

@@ -48,10 +48,12 @@ class Notes:
     ----------
     lines : cases, and what the user should know of each.
     names : what a mask or a segment is called -> its structure, '' if it has none.
+    numbers : how many numbers its label map holds besides 0; 0 for masks.
     """
 
     lines: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     names: dict[str, str] = field(default_factory=dict[str, str])
+    numbers: int = 0
 
     def add(self, case: str, sentence: str) -> None:
         """Note a sentence of a case, once."""
@@ -182,6 +184,7 @@ def in_scheme(
         said = f"labels that are not in the scheme became background: {listed(left_out)}"
         notes.add(case, said)
     notes.names |= met
+    notes.numbers = len(met)
     return found
 
 

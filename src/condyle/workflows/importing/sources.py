@@ -160,7 +160,7 @@ def _paired(
     try:
         return found, paired(list(found), masks, scheme)
     except DatasetError as error:
-        if _fit_the_other_way_round(found, masks):
+        if _fit_the_other_way_round(scans, masks):
             raise DatasetError(
                 f"{error}; are scans and masks given the other way round? First come the scans, "
                 "then `masks`"
@@ -168,11 +168,11 @@ def _paired(
         raise
 
 
-def _fit_the_other_way_round(found: Mapping[str, Path], masks: Sequence[Path]) -> bool:
+def _fit_the_other_way_round(scans: Sequence[Path], masks: Sequence[Path]) -> bool:
     """Whether what was given as masks would have masks in what was given as scans."""
     try:
         names = [name for path in masks for name in name_scans(list_scans(path).scans)]
-        return bool(names) and bool(paired(names, list(found.values())))
+        return bool(names) and bool(paired(names, scans).masks)
     except CondyleError:
         return False
 
