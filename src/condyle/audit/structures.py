@@ -84,8 +84,8 @@ def structure_findings(present: Mapping[str, Collection[str]]) -> list[Finding]:
         for case in without:
             what = f"holds no {structure}, which {of}"
             remedy = (
-                "if nobody drew it there, mark what was not looked at with the number 'ignore'; "
-                "what is background in its labels is trained to be background"
+                "if it was not drawn there, draw it, or let the voxels without a label be 'ignore' "
+                "(import with not_drawn ignore); else it is trained to be background"
             )
             found.append(Finding(case, "warning", what, remedy, "lacks"))
     same = alike(present)

@@ -132,9 +132,11 @@ def paired(
     for rule in RULES:
         work.match(*rule)
     work.match_structures()
-    if len(scans) == 1 and not found.masks and (files := [e for e in work.left if e.is_file()]):
-        found.masks[scans[0]] = work.inside(scans[0], files)
-        return found
+    if len(scans) == 1 and not found.masks:
+        files = [entry for entry in work.left if entry.is_file() or entry in masks]
+        if files:
+            found.masks[scans[0]] = work.inside(scans[0], files)
+            return found
     work.require_complete()
     found.lost = [] if len(scans) == 1 else sorted(scan_name(entry) for entry in work.left)
     return found
