@@ -26,7 +26,6 @@ from condyle.prepare.splits import held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
-from condyle.workflows.training.probabilities import read_histograms
 
 __all__ = ["BATCH", "Evaluated", "Scores", "TrainingSummary", "evaluate", "evaluate_run"]
 
@@ -69,6 +68,8 @@ def evaluate_run(
 
     The last file written is run.json, with what the run cost; a run that has it is finished.
     """
+    from condyle.workflows.training.probabilities import read_histograms  # brings torch in
+
     found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
              for case in job.track("scoring", cases)]  # fmt: skip
     scores = Scores.of(found)
@@ -210,6 +211,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.evaluate:BATCH", stage="scoring", request=EvaluateRequest,
     tasks=_tasks, compute=_compute, gather=_gather,
+    tables=lambda request: _tables(request.out),
 )  # fmt: skip
 
 
@@ -231,6 +233,13 @@ def _truths(labels: Path, fold: int | None) -> Truths:
 def _some(names: Iterable[str]) -> str:
     shown = sorted(names)
     return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
+
+
+def _tables(out: Path) -> list[Path]:
+    """The files that `_write_scores` writes."""
+    run = RunFolder(out)
+    summaries = [run.summary.with_suffix(ending) for ending in (".csv", ".md", ".tex")]
+    return [run.metrics, run.slice_metrics, *summaries, run.summary_json]
 
 
 def _write_scores(scores: Scores, out: Path) -> list[Path]:

@@ -101,7 +101,8 @@ def _imported(request: ImportWeightsRequest) -> Imported | ImportedModel:
     for file in files:
         if not file.is_file():
             raise WeightsError(f"the weight file {file} is not there")
-    require_free(out)
+    for path in (out, out.with_suffix(".csv")):
+        require_free(path)
     with tempfile.TemporaryDirectory(prefix="condyle-") as scratch:
         file = _joined(files, Path(scratch))
         digest = sha256(file)

@@ -111,8 +111,8 @@ def _only_segmentation(path: Path) -> Path:
     if contours and not found:
         raise UnreadableFile(
             f"{path} is an RTSTRUCT ({_regions(contours[0])}): contours, which Condyle does not "
-            "read. In 3D Slicer (with SlicerRT), load it with its scan, and export the segmentation as "
-            ".seg.nrrd, with the scan as reference volume"
+            "read. In 3D Slicer (with SlicerRT), load it with its scan, and export the "
+            "segmentation as .seg.nrrd, with the scan as reference volume"
         )
     if not found:
         raise UnreadableFile(

@@ -9,7 +9,7 @@ from condyle.core.relabel import listed
 from condyle.errors import ConfigError, MissingFile
 from condyle.io.paths import spelled
 from condyle.io.texts import read_table
-from condyle.jobs.outputs import table_text
+from condyle.jobs.tables import table_text
 
 __all__ = ["NAMES", "names_csv", "renaming", "require_met"]
 
