@@ -231,6 +231,9 @@ class _Pairs:
         bare = [scan for scan in self.scans if scan not in self.found.masks]
         if not bare:
             return
+        for entry in self.left:  # DICOM that is no segmentation says so
+            if entry.is_dir() and list_scans(entry, labels=True).scans == (entry,):
+                read_labels(entry)
         spare = {scan_name(entry): entry.name for entry in self.left}
         lines: list[str] = []
         for scan in bare:

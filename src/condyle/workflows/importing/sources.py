@@ -172,7 +172,7 @@ def _fit_the_other_way_round(scans: Sequence[Path], masks: Sequence[Path]) -> bo
     """Whether what was given as masks would have masks in what was given as scans."""
     try:
         names = [name for path in masks for name in name_scans(list_scans(path).scans)]
-        return bool(names) and bool(paired(names, scans).masks)
+        return len(names) > 1 and bool(paired(names, scans).masks)
     except CondyleError:
         return False
 
