@@ -91,9 +91,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Examples
     --------
     >>> import tempfile
+    >>> from condyle.jobs.outputs import write_text
     >>> table = Path(tempfile.mkdtemp()) / "patients.csv"
-    >>> _ = table.write_text("Case ; Patient\na;Ann\n")
-    >>> read_table(table, ["case", "patient"])
+    >>> read_table(write_text(table, "Case ; Patient\na;Ann\n"), ["case", "patient"])
     [{'case': 'a', 'patient': 'Ann'}]
     """
     text = read_text(path).lstrip("\r\n")

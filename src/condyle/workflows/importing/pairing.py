@@ -151,12 +151,14 @@ def _cases(scans: Sequence[str]) -> dict[str, str]:
 
 def _entries(masks: Sequence[Path]) -> list[Path]:
     """Files and folders that may be a scan's masks: those given, or in the folders given."""
+    name_scans([path for path in masks if path.is_file()], labels=True)  # refuses two of one name
     found: list[Path] = []
     for path in masks:
         if path.is_file():
             found.append(path)
             continue
         listing = list_scans(path, labels=True)
+        name_scans(listing.scans, labels=True)
         listing.say(path)
         if path in listing.scans:
             found.append(path)
