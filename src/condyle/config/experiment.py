@@ -35,9 +35,10 @@ class Preparation(Section):
     0 keeps the scan's own along that axis."""
     size: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Instead of `spacing`: pixels along the longer in-plane side of the plane; square pixels."""
-    plane: Planes = "axial"
+    plane: Planes | None = None
     """The plane of the slices that a 2D network sees; all: one network sees the slices of all
-    three, and its predictions for them are averaged. 3D networks see all."""
+    three, and its predictions for them are averaged; None: chosen, the plane in which the scans
+    were acquired (across their thickest spacing). 3D networks see all."""
     intensity: Literal["zscore", "ct", "window", "minmax", "max"] = "zscore"
     """zscore: clip to `percentiles`, subtract mean, divide by standard deviation, scan by scan.
     ct: clip to `window` (HU), then subtract `mean` and divide by `std`, one rule for the data set.
@@ -48,6 +49,11 @@ class Preparation(Section):
     std: Annotated[float, Field(gt=0)] | None = None
     interpolation: Literal["linear", "cubic"] = "linear"
     """How images are resampled; labels never mix."""
+
+    @property
+    def slice_plane(self) -> Planes:
+        """The plane of the slices; axial where none was chosen, as for networks of volumes."""
+        return self.plane or "axial"
 
 
 class Inflation(Section):

@@ -52,7 +52,8 @@ class SettingsRequest(Request):
     weights: str | None = None
     """imagenet, none, a file, or the folder of an earlier run."""
     plane: Planes | None = None
-    """Plane of the slices of a 2D network; all: one network learns the slices of all three."""
+    """Plane of the slices of a 2D network; all: one network learns the slices of all three; left
+    out: the plane in which the scans were acquired, across their thickest spacing."""
     inflation: InflationStrategy | None = None
     """How a pretrained 2D network becomes the 3D one, where `network` begins with 3d:."""
     device: str | None = None

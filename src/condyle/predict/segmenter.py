@@ -229,7 +229,7 @@ class Segmenter:
             raise ConfigError(f"{self.name} is 3D already: inflate a 2D segmenter")
         flat = self.by_recipe
         across = (inflation or Inflation()).changed(
-            axis=2 + AXIS[planes_of(flat.settings.plane)[-1]]
+            axis=2 + AXIS[planes_of(flat.settings.slice_plane)[-1]]
         )
         return replace(
             self,

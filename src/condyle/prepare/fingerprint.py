@@ -13,7 +13,7 @@ from condyle.config import Planes, Preparation
 from condyle.core import Case, Volume
 from condyle.errors import DatasetError
 from condyle.prepare.intensity import finite, sample
-from condyle.prepare.slices import axis_of
+from condyle.prepare.slices import axis_of, plane_across
 
 __all__ = ["CaseFacts", "Fingerprint", "fingerprint", "looks_like_ct", "settings_for"]
 
@@ -185,10 +185,12 @@ def settings_for(
     Parameters
     ----------
     spatial : 2 for slices, 3 for volumes.
-    plane : of the slices; axial if None. For all three, pixels are square in each of them.
+    plane : of the slices; None: the one in which the scans were acquired. For all three, pixels
+        are square in each of them.
     """
-    plane = plane or "axial"
-    through = axis_of(plane) if plane != "all" else None
+    if spatial == 2:
+        plane = plane or plane_across(seen.spacing)
+    through = axis_of(plane) if plane and plane != "all" else None
     spacing, extent = np.array(seen.spacing), np.array(seen.extent)
     if spatial == 2:
         flat = [axis for axis in range(3) if axis != through]

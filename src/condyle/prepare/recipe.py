@@ -91,7 +91,7 @@ class Recipe:
             pairs = zip(self.settings.spacing, ras.spacing, strict=True)
             spacing = [wanted or own for wanted, own in pairs]
         elif self.settings.size is not None:
-            seen = planes_of(self.settings.plane)
+            seen = planes_of(self.settings.slice_plane)
             flat = [axis for axis in range(3) if any(axis != AXIS[plane] for plane in seen)]
             longest = max(ras.shape[axis] * ras.spacing[axis] for axis in flat)
             for axis in flat:
@@ -105,9 +105,9 @@ class Recipe:
         size, and the slices the scan's own distance where it is not less than that.
         """
         grid = self.working_grid(source)
-        if self.settings.plane == plane:
+        if self.settings.slice_plane == plane:
             return grid
-        trained = AXIS[planes_of(self.settings.plane)[0]]
+        trained = AXIS[planes_of(self.settings.slice_plane)[0]]
         pixel = float(np.delete(grid.spacing, trained).mean())
         ras = source.turned(source.turn_to("RAS"))
         through = AXIS[plane]
