@@ -137,7 +137,17 @@ class Segmenter:
         return Member(
             self.name, self.network, preprocessor, self.scheme, self.channels,
             self.training.mirroring, self.training.ends_mm, self.weights, self.folder,
+            self._known_of_training,
         )  # fmt: skip
+
+    @property
+    def _known_of_training(self) -> TrainingRecord:
+        """What it was trained on; of earlier files, what its preprocessing says of that."""
+        is_ct = isinstance(self.preprocessor, RecipePreprocessing) and (
+            self.preprocessor.settings.intensity == "ct"
+        )
+        known = self.training
+        return known.changed(hounsfield=True) if is_ct and known.hounsfield is None else known
 
     def predictor(
         self,
@@ -190,6 +200,7 @@ class Segmenter:
         predictor = self.predictor(
             planes=planes, mirroring=mirroring, device=device, runtime=runtime
         )
+        predictor.ensemble.warn_of_differences(scan if isinstance(scan, Volume) else scan[0])
         return predictor.predict(scan, area=area).labels
 
     @property

@@ -43,6 +43,7 @@ class CaseFacts:
     foreground : the same inside the structures; None if no voxel is labelled.
     foreground_mean, foreground_std : inside the structures; None if no voxel is labelled.
     volumes : cm³ of each structure; 0 where it is absent.
+    modality : of its first channel, by its file; '' where that does not say.
     """
 
     id: str
@@ -55,6 +56,7 @@ class CaseFacts:
     foreground_mean: float | None
     foreground_std: float | None
     volumes: dict[str, float]
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def _facts(case: Case) -> tuple[CaseFacts, NDArray[np.float64]]:
         spacing=grid.spacing,
         orientation=first.grid.orientation,
         is_ct=all(looks_like_ct(channel) for channel in channels),
+        modality=first.modality,
         intensities=_percentiles(sample(array)),
         foreground=_percentiles(foreground) if known else None,
         foreground_mean=float(foreground.mean()) if known else None,

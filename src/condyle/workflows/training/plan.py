@@ -56,11 +56,13 @@ class TrainingPlan:
     Parameters
     ----------
     network : of the experiment, as `build` made it.
+    seen : what the training scans are like.
     """
 
     experiment: Experiment
     reasons: tuple[str, ...]
     network: SegmentationNetwork
+    seen: Fingerprint
 
 
 Build = Callable[[Experiment, int, int], SegmentationNetwork]
@@ -142,7 +144,7 @@ def plan_training(
     assert network is not None
     for reason in reasons:
         job.note(f"plan: {reason}")
-    return TrainingPlan(filled, tuple(reasons), network)
+    return TrainingPlan(filled, tuple(reasons), network, scans.seen)
 
 
 class _Scans:

@@ -182,6 +182,7 @@ class _Work:
         self.held_out = dataset.select(fold.test)
         self.cases = kept_in_memory(dataset.select((*fold.train, *fold.validation)))
         self.origin = ""
+        self.known = TrainingRecord()
 
     def plan(self, plane: Planes | None) -> None:
         """Choose what is left open, build the network, and write the settings.
@@ -196,6 +197,7 @@ class _Work:
                 cases=self.cases[: len(self.fold.train)],
             )  # fmt: skip
             self.experiment, self.network = made.experiment, made.network
+            self.known = self.known.with_scans(made.seen, self.dataset.channel_names[0])
             for case in self.job.track("reading the test cases", self.held_out):
                 case.pair()
             write_text(self.run.config, self.experiment.to_toml())
@@ -361,7 +363,7 @@ class _Work:
             scheme=self.scheme,
             channels=self.channels,
             inflation=self.experiment.network.inflation,
-            training=TrainingRecord(
+            training=self.known.changed(
                 weights=self.origin,
                 train=self.fold.train,
                 validation=self.fold.validation,
