@@ -55,7 +55,7 @@ def right(field):
         assert f"{name}: this scan is unlike those that unet-plain was trained on" in said[name]
         assert "Hounsfield" in said[name]
     assert (
-        "its voxels are 0.1 mm long from left to right, and theirs 0.7 to 1 mm"
+        "its voxels are 0.1 mm long from feet to head, and theirs 1 to 3 mm"
         in (said["centimetres"])
     )
     planes = field.condyle(
