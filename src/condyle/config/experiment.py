@@ -7,7 +7,7 @@ Sections are frozen and refuse keys they do not know.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError
@@ -49,11 +49,6 @@ class Preparation(Section):
     std: Annotated[float, Field(gt=0)] | None = None
     interpolation: Literal["linear", "cubic"] = "linear"
     """How images are resampled; labels never mix."""
-
-    @property
-    def slice_plane(self) -> Planes:
-        """The plane of the slices; axial where none was chosen, as for networks of volumes."""
-        return self.plane or "axial"
 
 
 class Inflation(Section):
@@ -168,6 +163,9 @@ class Training(Section):
 
 class Experiment(Section):
     """All settings of a run: `condyle train --config FILE` reads it, a run folder holds it."""
+
+    FILE: ClassVar[str] = "config.toml"
+    """Its name in a run folder."""
 
     dataset: str
     fold: Annotated[int, Field(ge=0)] = 0

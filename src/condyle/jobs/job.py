@@ -36,12 +36,14 @@ class Progress:
     stage : what is being done: 'training', 'segmenting', ...
     done, total : of the stage; in scans, steps or parts of 1.
     words : more about it; may be ''.
+    place : where it would be interrupted now: 'epoch 3'; may be ''.
     """
 
     stage: str
     done: float
     total: float = 1.0
     words: str = ""
+    place: str = ""
 
     @property
     def part(self) -> float:

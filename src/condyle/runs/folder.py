@@ -39,7 +39,7 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The experiment, with nothing left open."""
-        return self.path / "config.toml"
+        return self.path / Experiment.FILE
 
     @property
     def environment(self) -> Path:

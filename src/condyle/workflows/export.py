@@ -183,7 +183,7 @@ def _spread(by_recipe: RecipePreprocessing, case: Case, count: int) -> Iterator[
     """So many samples of a case: slices of each plane, or windows along the body."""
     channels, recipe = case.channels(), by_recipe.recipe
     if by_recipe.spatial == 2:
-        planes: tuple[Plane, ...] = planes_of(recipe.settings.slice_plane)
+        planes: tuple[Plane, ...] = planes_of(recipe.plane)
         for plane in planes:
             stack = np.moveaxis(recipe.apply(channels, plane).array, AXIS[plane] + 1, 0)
             for place in _places(len(stack), -(-count // len(planes))):

@@ -252,7 +252,7 @@ def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
     settings, inflation = experiment.preparation, experiment.network.inflation
     if settings is None or not NetworkName.parse(experiment.network.name).is_inflated:
         return experiment
-    through, kept = AXIS[planes_of(settings.slice_plane)[-1]], inflation.keep_depth
+    through, kept = AXIS[planes_of(Recipe(settings).plane)[-1]], inflation.keep_depth
     if kept is None:
         grid = Recipe(settings).working_grid(scans.grids()[0])
         pixel = float(np.delete(grid.spacing, through).mean())
@@ -270,13 +270,14 @@ def _with_patch(experiment: Experiment, scans: _Scans, network: SegmentationNetw
     settings, given = experiment.preparation, experiment.training.patch
     assert settings is not None
     spatial = network.spatial
-    turned = settings.slice_plane == "all"
-    flat = AXIS[planes_of(settings.slice_plane)[-1]] if spatial == 2 else None
+    plane = Recipe(settings).plane
+    turned = plane == "all"
+    flat = AXIS[planes_of(plane)[-1]] if spatial == 2 else None
     if given is not None:
         if flat is not None and given[flat] != 1 and not turned:
             raise ConfigError(
                 f"training.patch = {list(given)} is not 1 voxel thick across "
-                f"{settings.slice_plane} slices: leave it out, or give the plane that it was made "
+                f"{plane} slices: leave it out, or give the plane that it was made "
                 "for"
             )
         return experiment

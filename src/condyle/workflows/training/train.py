@@ -317,7 +317,7 @@ class _Work:
             self.training, settings.patch, size, self.experiment.augmentation,
             self.scheme.mirrored_classes(), settings.foreground, settings.seed,
             self.fabric.global_rank, shares, settings.hard_slices,
-            self.network.spatial == 2 and self.recipe.settings.slice_plane == "all",
+            self.network.spatial == 2 and self.recipe.plane == "all",
         )  # fmt: skip
         return fit(
             self.network,
@@ -379,7 +379,7 @@ class _Work:
 
     def _ends_mm(self) -> float:
         """How much of each end of a bone is trained on, in mm; 0: all slices alike."""
-        through = AXIS[planes_of(self.recipe.settings.slice_plane)[-1]]
+        through = AXIS[planes_of(self.recipe.plane)[-1]]
         thickness = float(np.median([case.spacing[through] for case in self.training]))
         return (self.experiment.training.hard_slices or 0) * thickness
 
@@ -395,9 +395,7 @@ class _Work:
         sides = [n for n in self.experiment.training.patch if n > 1 or self.network.spatial == 3]
         one = seconds_of_forward(self.network, tuple(sides), self.experiment.device)
         voxels = float(np.mean([np.prod(case.labels.shape) for case in self.training]))
-        planes = (
-            len(planes_of(self.recipe.settings.slice_plane)) if self.network.spatial == 2 else 1
-        )
+        planes = len(planes_of(self.recipe.plane)) if self.network.spatial == 2 else 1
         each = one * planes * max(voxels / math.prod(sides), 1.0) + SECONDS_A_CASE
         predicted = len(self.held_out) + min(len(self.held_out), MOST_CASES)
         return FACTOR_FOR_SCORING * each * predicted
@@ -439,7 +437,8 @@ class _Work:
         left = f"{moment.seconds_left / 60:.0f} min left" if moment.seconds_left > 90 else (
             f"{moment.seconds_left:.0f} s left")  # fmt: skip
         words = f"loss {moment.loss:.3f}{best}, {left}"
-        self.job.say(Progress("training", moment.progress, words=words))
+        place = f"epoch {moment.epoch}"
+        self.job.say(Progress("training", moment.progress, words=words, place=place))
 
 
 def _standard_error(values: Sequence[float]) -> float:
