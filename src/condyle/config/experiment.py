@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError
 
-from condyle.config.choices import Planes
+from condyle.config.choices import FoldChoice, Planes
 from condyle.config.section import Section, first_complaint, read_toml, seconds
 from condyle.errors import ConfigError
 
@@ -168,7 +168,8 @@ class Experiment(Section):
     """Its name in a run folder."""
 
     dataset: str
-    fold: Annotated[int, Field(ge=0)] = 0
+    fold: FoldChoice = 0
+    """Which fold of the data set's splits; all: every labelled scan trains, and none judges."""
     device: str = "auto"
     log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     """Experiment trackers to log to while it runs: tensorboard, mlflow, or both."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from condyle.config import Experiment
 from condyle.config.requests import EvaluateRequest
-from condyle.core import Case, LabelMap
+from condyle.core import Case, Fold, LabelMap
 from condyle.errors import CondyleError, DatasetError
 from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
 from condyle.io.labelmaps import read_named
@@ -22,7 +22,7 @@ from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
-from condyle.prepare.splits import held_out
+from condyle.prepare.splits import described, held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
@@ -77,7 +77,7 @@ def evaluate_run(
         write_bytes(run.curves, figures.curves(training.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
+        subtitle=f"fold {experiment.fold} of {_split(training)}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
         rows=scores.rows,
@@ -93,6 +93,12 @@ def evaluate_run(
     cost = {key: value for key, value in vars(training).items() if key not in ("data", "history")}
     run.finish(cost | {"warnings": list(report.warnings)})
     return scores.summary
+
+
+def _split(training: TrainingSummary) -> str:
+    """How many scans trained, chose and judged."""
+    parts = (training.data.get(name, ()) for name in ("train", "validation", "test"))
+    return described(Fold(*(tuple(part) for part in parts)))
 
 
 @dataclass(frozen=True)

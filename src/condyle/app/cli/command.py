@@ -8,7 +8,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -18,7 +20,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, hushed
+from condyle.app.cli.show import bars, complain, hushed
 from condyle.config.experiment import Experiment
 from condyle.config.request import BatchRequest
 from condyle.config.requests import Request, TrainRequest
@@ -61,6 +63,7 @@ def command_of(
             with bars() as (on_progress, on_warning):
                 job = Job(
                     on_progress=seen.through(on_progress),
+                    on_news=lambda sentence: complain(as_flags(sentence, names)),
                     on_warning=lambda w: on_warning(
                         replace(w, sentence=as_flags(w.sentence, names))
                     ),
@@ -175,7 +178,7 @@ def _listed(kind: Any) -> Any:
         return list[inside[0]]
     if inside and type(None) in inside:
         others = [_listed(each) for each in inside if each is not type(None)]
-        return others[0] | None
+        return reduce(or_, others) | None
     return kind
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import show_summary
+from condyle.app.cli.show import say, show_summary
 from condyle.config.requests import TrainRequest
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ __all__ = ["command"]
 
 
 def show(request: TrainRequest, done: Run) -> None:
-    """Print the test scores."""
-    if done.summary:
+    """Print the test scores, if any scan judged."""
+    if not any(row.get("n") for row in done.summary):
+        say(f"no scan judged: there are no scores; more in {request.out / 'report.html'}")
+    else:
         show_summary(done.summary, request.out / "report.html")
 
 

@@ -33,7 +33,7 @@ from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.prepare.splits import fold_of
+from condyle.prepare.splits import described, fold_of
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
@@ -200,6 +200,7 @@ class _Work:
             self.known = self.known.with_scans(made.seen, self.dataset.channel_names[0])
             for case in self.job.track("reading the test cases", self.held_out):
                 case.pair()
+            self.job.inform(described(self.fold))
             write_text(self.run.config, self.experiment.to_toml())
             write_environment(self.run.environment, self.fabric.device)
         self.experiment = self._once(lambda: self.experiment)
@@ -272,6 +273,12 @@ class _Work:
 
     def _warn_of_missing_parts(self) -> None:
         """Warn of what a fold leaves unknown."""
+        if self.experiment.fold == "all":
+            self.job.warn(
+                "every labelled scan is trained on: the last weights are taken, and how good they "
+                "are must come from folds"
+            )
+            return
         if not self.fold.test:
             self.job.warn("No test cases: the model's performance will not be measured.")
         if not self.fold.validation:
