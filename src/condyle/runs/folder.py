@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / Experiment.FILE
 
     @property
+    def dataset(self) -> Path:
+        """Where the data set is, and what tells that it is the same."""
+        return self.path / "dataset.json"
+
+    @property
     def environment(self) -> Path:
         """Versions, hardware and time."""
         return self.path / "environment.json"

@@ -22,7 +22,7 @@ from condyle.config import Experiment, Planes, flattened, seconds
 from condyle.config.requests import TrainRequest
 from condyle.core import Dataset, Fold
 from condyle.engines import is_engine
-from condyle.errors import CondyleError, ConfigError, OutOfMemory
+from condyle.errors import CondyleError, ConfigError, DatasetError, OutOfMemory
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, Progress, verb
 from condyle.jobs.outputs import write_csv, write_text
@@ -34,6 +34,7 @@ from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.splits import described, fold_of
+from condyle.runs.dataset import folders_of, require_same, write_record
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
@@ -108,6 +109,8 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
     build_loss(experiment.training.loss)
     class_weights(experiment.training.class_weights, dataset.scheme.names)
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    if first and request.resume:
+        require_same(run, dataset.root, dataset.select(fold.all))
     fresh = first and not run.path.exists()
     fabric.barrier()
     if not first:
@@ -138,6 +141,8 @@ def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Plan
     if not (request.resume and run.is_begun):
         return request.experiment(), request.plane
     begun = run.experiment()
+    given = request.asked().get("dataset")
+    begun = begun.changed(dataset=str(given or _dataset_of(run, begun)))
     if request.is_bare:
         return begun, None
     asked, had = flattened(request.asked()), flattened(begun.model_dump(mode="json"))
@@ -152,13 +157,21 @@ def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Plan
     return begun, None
 
 
+def _dataset_of(run: RunFolder, begun: Experiment) -> Path:
+    """Where the data set of a run is that goes on."""
+    for folder in folders_of(run):
+        return folder
+    raise DatasetError(
+        f"the data set {begun.dataset} of {run.path} is not there: give its new folder, "
+        f"condyle train NEW --out {run.path} --resume"
+    )
+
+
 def _agrees(name: str, value: Any, had: Mapping[str, Any]) -> bool:
     """Whether a setting that is given is what a run was begun with; what was chosen there fits."""
-    if name in ("device", "log") or (name == "network.name" and value == "auto"):
+    if name in ("device", "log", "dataset") or (name == "network.name" and value == "auto"):
         return True
     old = had.get(name)
-    if name == "dataset":
-        return Path(str(old)).resolve() == Path(str(value)).resolve()
     if name == "training.budget":
         return seconds(value) == old
     return old == value or (isinstance(old, list) and list(value) == old)
@@ -201,6 +214,7 @@ class _Work:
             for case in self.job.track("reading the test cases", self.held_out):
                 case.pair()
             self.job.inform(described(self.fold))
+            write_record(self.run, self.dataset.root, self.dataset.select(self.fold.all))
             write_text(self.run.config, self.experiment.to_toml())
             write_environment(self.run.environment, self.fabric.device)
         self.experiment = self._once(lambda: self.experiment)
