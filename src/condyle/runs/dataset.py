@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from condyle.config.section import Section, read_json
+from condyle.config.section import Section, read_json, read_toml
 from condyle.core import Case
 from condyle.errors import DatasetError
 from condyle.jobs.outputs import write_json
 from condyle.jobs.records import content_hash
 from condyle.runs.folder import RunFolder
 
-__all__ = ["DatasetRecord", "folders_of", "require_same", "write_record"]
+__all__ = ["DatasetRecord", "folders_of", "known_folders", "require_same", "write_record"]
 
 
 class DatasetRecord(Section):
@@ -36,11 +36,16 @@ def write_record(run: RunFolder, folder: Path, cases: Sequence[Case]) -> None:
     write_json(run.dataset, made.model_dump())
 
 
-def folders_of(run: RunFolder) -> list[Path]:
-    """Where a run's data set may be, of the places that are there: the likeliest first."""
+def known_folders(run: RunFolder) -> list[Path]:
+    """Where a run's data set may be: where it was, and as it was given."""
     known = [read_json(run.dataset, DatasetRecord).folder] if run.dataset.is_file() else []
-    known += [run.experiment().dataset] if run.is_begun else []
-    return [Path(folder) for folder in dict.fromkeys(known) if Path(folder).is_dir()]
+    known += [str(read_toml(run.config)["dataset"])] if run.is_begun else []
+    return [Path(folder) for folder in dict.fromkeys(known)]
+
+
+def folders_of(run: RunFolder) -> list[Path]:
+    """Those of `known_folders` that are there."""
+    return [folder for folder in known_folders(run) if folder.is_dir()]
 
 
 def require_same(run: RunFolder, folder: Path, cases: Sequence[Case]) -> None:
