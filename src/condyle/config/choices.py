@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 __all__ = [
     "ExportFormat",
@@ -10,6 +12,7 @@ __all__ = [
     "FeatureMode",
     "FeaturePool",
     "Flips",
+    "FoldChoice",
     "ImportArea",
     "InflationStrategy",
     "LabelFormat",
@@ -27,6 +30,7 @@ __all__ = [
 
 Plane = Literal["axial", "sagittal", "coronal"]
 Planes = Literal["axial", "sagittal", "coronal", "all"]
+FoldChoice = Annotated[int, Field(ge=0)] | Literal["all"]
 Flips = Literal["none", "left-right", "all"]
 Runtime = Literal["auto", "torch", "openvino"]
 InflationStrategy = Literal["average", "center", "scale", "acs"]

@@ -40,7 +40,12 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The experiment, with nothing left open."""
-        return self.path / "config.toml"
+        return self.path / Experiment.FILE
+
+    @property
+    def dataset(self) -> Path:
+        """Where the data set is, and what tells that it is the same."""
+        return self.path / "dataset.json"
 
     @property
     def environment(self) -> Path:

@@ -11,18 +11,18 @@ from typing import Any
 
 from condyle.config import Experiment
 from condyle.config.requests import EvaluateRequest
-from condyle.core import Case, LabelMap, LabelScheme
+from condyle.core import Case, Fold, LabelMap, LabelScheme
 from condyle.errors import CondyleError, DatasetError
 from condyle.io import is_dataset, open_dataset, read_labels, scans_by_name
 from condyle.io.labelmaps import read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, count_of, verb, warn
+from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
 from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
-from condyle.prepare.splits import held_out
+from condyle.prepare.splits import described, held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
 from condyle.report.advice import advice, never_found
 from condyle.runs.folder import RunFolder
@@ -96,7 +96,7 @@ def evaluate_run(
         write_bytes(run.curves, curves)
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{count_of(len(cases), 'test case')}, fold {experiment.fold}",
+        subtitle=f"fold {experiment.fold} of {_split(training)}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
         colours=training.colours,
@@ -114,6 +114,12 @@ def evaluate_run(
     write_report(report, run.report)
     run.finish(training.cost | {"warnings": list(report.warnings), "advice": advised})
     return scores.summary
+
+
+def _split(training: TrainingSummary) -> str:
+    """How many scans trained, chose and judged."""
+    parts = (training.data.get(name, ()) for name in ("train", "validation", "test"))
+    return described(Fold(*(tuple(part) for part in parts)))
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def _app() -> App:
         version=__version__,
         help_format="plaintext",
         console=RESULTS,
+        suppress_keyboard_interrupt=False,
     )
     for name, does in VERBS.items():
         file = name.replace("-", "_") + ("_" if name == "import" else "")
@@ -100,7 +101,7 @@ def _run(given: list[str], debug: bool) -> int:
         complain(str(error))
         return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 2)
     except KeyboardInterrupt:
-        complain("interrupted; what was finished is kept")
+        complain("stopped")  # a verb at work says where it was, and how to go on
         return 130
     except Exception as error:
         if debug:

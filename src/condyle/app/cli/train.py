@@ -16,8 +16,10 @@ __all__ = ["command"]
 
 
 def show(request: TrainRequest, done: Run) -> None:
-    """Print the test scores, and what to do next."""
-    if done.summary:
+    """Print the test scores, if any scan judged, and what to do next."""
+    if not any(row.get("n") for row in done.summary):
+        say(f"no scan judged: there are no scores; more in {request.out / 'report.html'}")
+    else:
         show_summary(done.summary, request.out / "report.html")
     for sentence in RunFolder(request.out).advice():
         say(f"advice: {as_flags(sentence, flags_of(TrainRequest))}")

@@ -80,7 +80,7 @@ def write_slices(
     says which.
     """
     rng = np.random.default_rng(experiment.training.seed)
-    asked = experiment.preparation.plane if experiment.preparation else "axial"
+    asked = (experiment.preparation and experiment.preparation.plane) or "axial"
     plane = "axial" if asked == "all" else asked
     turns = [case for _ in range(SHOWN) for case in rng.permutation(np.array(cases, object))]
     tiles: list[NDArray[np.uint8]] = []
