@@ -33,7 +33,7 @@ ROWS = [
 def test_curves_are_drawn_whatever_is_missing(history):
     high, wide, _ = shape(figures.curves(history))
     assert wide == 1200
-    assert 400 < high < 500
+    assert 390 < high < 500
 
 
 def test_curves_show_what_changed():

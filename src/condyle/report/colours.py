@@ -54,7 +54,7 @@ def on_white(colour: Colour) -> str:
     Examples
     --------
     >>> on_white((0, 114, 178)), on_white((255, 255, 0))
-    ('#0072b2', '#adad00')
+    ('#0072b2', '#b2b200')
     """
     hue, saturation, value = colorsys.rgb_to_hsv(*colour_of(colour))
     while _luminance(colorsys.hsv_to_rgb(hue, saturation, value)) > PALEST:
