@@ -15,6 +15,7 @@ __all__ = [
     "LabelFormat",
     "MeshFormat",
     "MeshSpace",
+    "NotDrawn",
     "Overlap",
     "Plane",
     "Planes",
@@ -30,6 +31,7 @@ Flips = Literal["none", "left-right", "all"]
 Runtime = Literal["auto", "torch", "openvino"]
 InflationStrategy = Literal["average", "center", "scale", "acs"]
 Overlap = Literal["background", "priority", "error"]
+NotDrawn = Literal["background", "ignore"]
 ImportArea = Literal["whole", "labelled"]
 SegmentArea = Literal["whole", "auto"]
 LabelFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]

@@ -371,6 +371,7 @@ def _spread(
 ) -> Generator[Record]:  # fmt: skip
     """The tasks, spread over an executor's workers, in the order in which they end."""
     text = request.model_dump_json()
+    job.check()  # before a worker has begun
     futures = {executor.submit(do_elsewhere, batch.home, text, key): key for key in keys}
     waiting = set(futures)
     while waiting:

@@ -15,10 +15,11 @@ from condyle.core import Grid, LabelScheme
 from condyle.core.case import repeated
 from condyle.core.labels import Colour, default_colour, whole_numbers
 from condyle.errors import GeometryError, LabelError, OverlapError, UnreadableFile
+from condyle.io.contents import not_a
 from condyle.io.dicom.frames import Frame, Header, frames_of
 from condyle.io.dicom.geometry import stacked
 from condyle.io.dicom.series import elements, find_series, speaking_of
-from condyle.io.paths import has_dicom_mark, is_hidden
+from condyle.io.paths import is_dicom, is_hidden
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.process import without_python_warnings
@@ -94,14 +95,25 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
 def _only_segmentation(path: Path) -> Path:
     """The one DICOM-SEG file at a path or below."""
     files = [path]
+    if not path.is_dir() and not is_dicom(path):
+        raise not_a(path, "a DICOM file")
     if path.is_dir():
         below = (f for f in sorted(path.rglob("*")) if f.is_file() and not is_hidden(f))
-        files = [f for f in below if has_dicom_mark(f)]
+        files = [f for f in below if is_dicom(f)]
     found: list[Path] = []
+    contours: list[Path] = []
     for file in files:
         header = elements(file, stop_before_pixels=True, specific_tags=["Modality"])
         if header.get("Modality") == "SEG":
             found.append(file)
+        if header.get("Modality") == "RTSTRUCT":
+            contours.append(file)
+    if contours and not found:
+        raise UnreadableFile(
+            f"{path} is an RTSTRUCT ({_regions(contours[0])}): contours, which Condyle does not "
+            "read. In 3D Slicer (with SlicerRT), load it with its scan, and export the "
+            "segmentation as .seg.nrrd, with the scan as reference volume"
+        )
     if not found:
         raise UnreadableFile(
             f"{path} is DICOM without a segmentation: give labels as DICOM-SEG, .nii.gz, .nrrd or "
@@ -111,6 +123,15 @@ def _only_segmentation(path: Path) -> Path:
         shown = ", ".join(f.name for f in found[:4])
         raise UnreadableFile(f"{path} holds {len(found)} segmentations: give one file ({shown})")
     return found[0]
+
+
+def _regions(file: Path) -> str:
+    """The names of the first regions of an RTSTRUCT, for a sentence."""
+    header = elements(file, stop_before_pixels=True, specific_tags=["StructureSetROISequence"])
+    items = header.get("StructureSetROISequence") or ()
+    names = [str(item.get("ROIName") or "without a name") for item in items]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"ROIs: {', '.join(names[:8])}{more}" if names else "without ROIs"
 
 
 def _segments(file: Path, data: Header) -> list[Segment]:
@@ -155,7 +176,7 @@ def _grids(path: Path, data: Header, frames: Sequence[Frame]) -> Generator[Grid]
         pass  # it notes no grid
     rows, columns = frames[0].shape
     series = [str(r.SeriesInstanceUID) for r in data.get("ReferencedSeriesSequence") or ()]
-    for one in find_series(path) if path.is_dir() else ():
+    for one in find_series(path)[0] if path.is_dir() else ():
         if one.uid in series:
             stack = stacked(path, one.frames)
             yield Grid((columns, rows, len(stack.volumes[0])), LPS_TO_RAS @ stack.affine)
