@@ -393,6 +393,9 @@ class ExportRequest(Request):
 class NetworksRequest(Request):
     """List the available networks, and whether their weights are on this machine."""
 
+    POSITIONAL = ("part",)
+    part: str = ""
+    """Only networks whose names hold this: resnet34, unet-, 3d:."""
     cost: bool = False
     """Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels."""
 

@@ -30,7 +30,12 @@ from condyle.jobs.job import Job, Progress
 __all__ = ["as_flags", "command_of", "flags_of", "plain"]
 
 JSON = Annotated[
-    bool, Parameter(negative=(), help="Print the result as JSON on stdout, and nothing else there.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Print the result as JSON on stdout, and nothing else there.",
+    ),
 ]
 
 
