@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Collection
 from pathlib import Path
 
 from condyle.errors import MissingFile
 
-__all__ = ["ENDINGS", "ending_of", "find_scans", "has_dicom_mark", "is_hidden", "scan_name"]
+__all__ = [
+    "ENDINGS",
+    "case_of",
+    "channel_of",
+    "ending_of",
+    "find_scans",
+    "has_dicom_mark",
+    "is_hidden",
+    "scan_name",
+    "spelled",
+]
 
 ENDINGS = {
     ".seg.nrrd": "itk",
@@ -36,6 +49,9 @@ def ending_of(path: Path) -> str:
 def scan_name(path: Path) -> str:
     """The base name of a scan: a file's name without its endings, or a folder's name.
 
+    Letters with marks are spelled in one way (Unicode NFC), since macOS writes file names in
+    another than tables have.
+
     Examples
     --------
     >>> scan_name(Path("scans/R_tibia.seg.nrrd")), scan_name(Path("knee.v2.nii.gz"))
@@ -43,8 +59,41 @@ def scan_name(path: Path) -> str:
     """
     path = Path(path)
     if path.is_dir():
-        return path.resolve().name
-    return path.name[: len(path.name) - len(ending_of(path))]
+        return spelled(path.resolve().name)
+    return spelled(path.name[: len(path.name) - len(ending_of(path))])
+
+
+def spelled(name: str) -> str:
+    """A name in the one spelling (Unicode NFC) in which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def channel_of(name: str) -> tuple[str, int | None]:
+    """The case and the channel of a base name as nnU-Net writes it; None where it has no number.
+
+    Whether four digits are a channel or part of the case's name, only its data set knows.
+
+    Examples
+    --------
+    >>> channel_of("knee_0001"), channel_of("knee")
+    (('knee', 1), ('knee', None))
+    """
+    found = re.fullmatch(r"(.+)_(\d{4})", name)
+    return (found[1], int(found[2])) if found else (name, None)
+
+
+def case_of(name: str, cases: Collection[str]) -> str:
+    """The one of these cases that a base name is of: its own, or that without its _0000.
+
+    A name that is of none of them is given back as it is.
+
+    Examples
+    --------
+    >>> case_of("knee_0000", ["knee"]), case_of("knee_0000", ["knee", "knee_0000"])
+    ('knee', 'knee_0000')
+    """
+    case, channel = channel_of(name)
+    return case if channel == 0 and name not in cases and case in cases else name
 
 
 def is_hidden(path: Path) -> bool:
