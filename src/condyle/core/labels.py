@@ -116,6 +116,18 @@ class LabelScheme:
         """Name -> number, in the scheme's order; 'ignore' is the last if there is one."""
         return {entry.name: entry.id for entry in self.entries}
 
+    def extended(self, ids: Iterable[int]) -> LabelScheme:
+        """The same with numbers that it lacks, called label_N.
+
+        Examples
+        --------
+        >>> LabelScheme.of({"femur": 2}).extended([0, 2, 7]).to_dict()
+        {'femur': 2, 'label_7': 7}
+        """
+        known = {entry.id for entry in self.entries} | {0}
+        new = [Label(int(i), f"label_{i}", default_colour(int(i))) for i in ids if i not in known]
+        return replace(self, labels=(*self.labels, *new)) if new else self
+
     def mirrored(self) -> dict[int, int]:
         """The number that each structure has in a left-right mirror image of the body."""
         by_name = {label.name: label.id for label in self.labels}

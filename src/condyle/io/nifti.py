@@ -10,12 +10,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.core import Grid
+from condyle.core import Grid, LabelScheme
 from condyle.errors import GeometryError, UnreadableFile
+from condyle.io.label_table import CODE, named_in, table
 from condyle.io.safety import GZIP_RATIO, HELD, rigid, voxel_bytes
 from condyle.jobs.job import warn
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_labels", "names_in", "save"]
 
 
 UNITS_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
@@ -23,6 +24,23 @@ UNITS_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
 
 def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
     """The array (i, j, k) or (i, j, k, volume), its grid, and '' (a NIfTI names no modality)."""
+    array, grid, _ = _loaded(path)
+    return array, grid, ""
+
+
+def load_labels(path: Path) -> tuple[NDArray[Any], Grid, LabelScheme | None]:
+    """The same, with the names that the header gives its labels, if it does."""
+    array, grid, header = _loaded(path)
+    return array, grid, named_in(header.extensions, path)
+
+
+def names_in(path: Path) -> LabelScheme | None:
+    """The names that a header gives its labels; no voxel is read."""
+    with _opened(path) as stream:
+        return named_in(_image(path, stream).header.extensions, path)
+
+
+def _loaded(path: Path) -> tuple[NDArray[Any], Grid, Any]:
     with _opened(path) as stream:
         image = _image(path, stream)
         header = image.header
@@ -30,11 +48,16 @@ def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
         _require_bytes(header, path)
         array = _values(image, stream, path).reshape(shape, order="F")
     i, j, k = shape[:3]
-    return array, Grid((i, j, k), _affine(header, shape, path)), ""
+    return array, Grid((i, j, k), _affine(header, shape, path)), header
 
 
-def save(path: Path, array: NDArray[Any], grid: Grid) -> None:
-    """Write an array as it is: no scaling, sform and (where it can hold the affine) qform, mm."""
+def save(
+    path: Path, array: NDArray[Any], grid: Grid, scheme: LabelScheme | None = None
+) -> None:
+    """Write an array as it is: no scaling, sform and (where it can hold the affine) qform, mm.
+
+    The names of labels go into an extension of the header.
+    """
     import nibabel as nib
     from isal import igzip
 
@@ -43,6 +66,9 @@ def save(path: Path, array: NDArray[Any], grid: Grid) -> None:
     image = kind(array, grid.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)
+    if scheme is not None:
+        names = nib.nifti1.Nifti1Extension(CODE, table(scheme))
+        image.header.extensions.append(names)
     image.set_sform(grid.affine, code=1)
     image.set_qform(grid.affine if rigid(grid.affine) else None, code=int(rigid(grid.affine)))
     with path.open("wb") as stream:

@@ -106,12 +106,19 @@ def read_channels(paths: Sequence[str | Path], *, series: str = "") -> tuple[Vol
     return tuple(Volume(array[..., n], grid, modality) for n in range(array.shape[3]))
 
 
-def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap:
+def read_labels(
+    path: str | Path, scheme: LabelScheme | None = None, *, scan: Grid | None = None
+) -> LabelMap:
     """A label map, on its own grid: whole numbers, whatever type the file keeps them in.
 
     Without a scheme, .seg.nrrd and DICOM-SEG (a file, or a folder or zip that holds one) name
     their structures themselves; the numbers of other files become label_1, label_2, ... Segments
     in several layers are joined where none overlap.
+
+    Parameters
+    ----------
+    scan : the grid of its scan, where that is known: a DICOM-SEG without its empty slices may not
+        say how far its slices lie apart. The label map itself stays on its own grid.
 
     Raises
     ------
@@ -122,7 +129,7 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
     with reading(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):
-            numbers, grid, scheme = _load_dicomseg(path, kind, scheme)
+            numbers, grid, scheme = _load_dicomseg(path, kind, scheme, scan)
         elif kind == "itk":
             numbers, grid, scheme = segments.load_labels(path, scheme)
         else:
@@ -134,12 +141,12 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
 
 
 def _load_dicomseg(
-    path: Path, kind: str, scheme: LabelScheme | None
+    path: Path, kind: str, scheme: LabelScheme | None, scan: Grid | None
 ) -> tuple[NDArray[Any], Grid, LabelScheme]:
     if kind == "dicom":
-        return dicomseg.load(path, scheme)
+        return dicomseg.load(path, scheme, scan)
     with archive.unpacked(path) as folder:
-        return dicomseg.load(folder, scheme)
+        return dicomseg.load(folder, scheme, scan)
 
 
 def sources(path: str | Path, *, series: str = "") -> list[Header]:

@@ -19,6 +19,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from condyle.core import LabelMap, Volume
+from condyle.core.lattice import on_grid
 from condyle.measure.offset import offsets_mm
 from condyle.report import render, tables
 from condyle.report.charts import DPI, QUIET, WIDTH, box_plot, colour_of, curves, encoded
@@ -80,8 +81,7 @@ def overlay(
         If the labels are not on the scan's grid.
     """
     maps = [m for m in (truth, predicted) if m is not None]
-    for labels in maps:
-        volume.grid.require_same(labels.grid, "scan and labels of a picture")
+    maps = [on_grid(m, volume.grid, "scan and labels of a picture") for m in maps]
     volume = volume.reoriented("RAS")
     turned = [m.reoriented("RAS") for m in maps]
     start, stop, middle = _cut([m.within(m.known()).array for m in turned], volume)

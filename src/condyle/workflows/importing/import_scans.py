@@ -136,11 +136,9 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
         channel.with_array(finite(channel.array, f"case {source.name}"))
         for channel in source.read()
     )
-    labels, report = source.read_labels(notes) if source.read_labels else (None, None)
-    names = [n for file in source.files for n in dropped(file, request.series)]
     whole = channels[0]
-    if labels is not None:
-        whole.grid.require_same(labels.grid, f"{source.name}: scan and masks")
+    labels, report = source.read_labels(notes, whole.grid) if source.read_labels else (None, None)
+    names = [n for file in source.files for n in dropped(file, request.series)]
     present = list(labels.present()) if labels is not None else []
     if labels is not None and request.area == "labelled":
         channels, labels = _cut(source.name, channels, labels)

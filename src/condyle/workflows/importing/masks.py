@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from condyle.core import LabelMap, LabelScheme, Volume
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
+from condyle.core.lattice import on_grid
 from condyle.core.merge import FILLERS, OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
 from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName, UnreadableFile
@@ -24,6 +25,7 @@ __all__ = [
     "in_scheme",
     "labels_of",
     "masks_of",
+    "placed",
     "scheme_found",
     "scheme_named",
     "without_scan",
@@ -136,11 +138,17 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
 
 
 def labels_of(
-    case: str, given: Masks, scheme: LabelScheme, overlap: Policy, notes: Notes
+    case: str,
+    given: Masks,
+    scheme: LabelScheme,
+    overlap: Policy,
+    notes: Notes,
+    grid: Grid | None = None,
 ) -> tuple[LabelMap, OverlapReport | None]:
-    """A scan's label map, numbered from 1 on, and what its masks claimed twice."""
+    """A label map numbered from 1 on, on its scan's grid, and what its masks claimed twice."""
     if given.is_map:
-        return in_scheme(read_labels(given.files[0]), scheme, notes, case), None
+        labels = in_scheme(read_labels(given.files[0], scan=grid), scheme, notes, case)
+        return placed(labels, grid, notes, case), None
     known = {file: structure_of(scan_name(file), scheme) for file in given.files}
     unknown = [file.name for file, structure in known.items() if structure is None]
     if unknown:
@@ -150,8 +158,8 @@ def labels_of(
         raise DatasetError(
             f"{case}: none of its masks has the name of one of {listed(scheme.names)}"
         )
-    read_one = partial(_mask, case=case, notes=notes)
-    labels, report = merge(layouts.Masks(files, read_one), consecutive(scheme), overlap)
+    read_one = partial(_mask, case=case, notes=notes, grid=grid)
+    labels, report = merge(layouts.Masks(files, read_one), consecutive(scheme), overlap, grid)
     if report.pairs:
         notes.append((case, str(report)))
     return labels, report
@@ -166,10 +174,31 @@ def in_scheme(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) ->
     return found
 
 
-def _mask(path: Path, case: str, notes: Notes) -> LabelMap | Volume:
+PLACED = (
+    "labels with other axes or another extent than the scan were put in their place, without "
+    "interpolation"
+)
+
+
+def placed(labels: LabelMap, grid: Grid | None, notes: Notes, case: str) -> LabelMap:
+    """A label map on its scan's grid, which is noted where it was on another."""
+    if grid is None:
+        return labels
+    _note_place(labels, grid, notes, case)
+    return on_grid(labels, grid, f"{case}: scan and masks")
+
+
+def _note_place(mask: LabelMap | Volume, grid: Grid, notes: Notes, case: str) -> None:
+    if not mask.grid.same_as(grid) and (case, PLACED) not in notes:
+        notes.append((case, PLACED))
+
+
+def _mask(path: Path, case: str, notes: Notes, grid: Grid | None) -> LabelMap | Volume:
     """A mask of one structure: any number but 0 counts, so that a scan's reader will do."""
     named = path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm")
-    mask = read_labels(path) if named else read(path)
+    mask = read_labels(path, scan=grid) if named else read(path)
+    if grid is not None:
+        _note_place(mask, grid, notes, case)
     inside = mask.array[mask.array != 0]
     if inside.size and inside.min() != inside.max():
         said = f"{path.name} holds {inside.min():g} to {inside.max():g}: all count as one structure"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
+from condyle.core import Case, Dataset, Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.core.case import repeated
 from condyle.core.merge import OverlapReport, Policy
 from condyle.errors import ConfigError, DatasetError
@@ -18,6 +18,7 @@ from condyle.workflows.importing.masks import (
     in_scheme,
     labels_of,
     masks_of,
+    placed,
     scheme_found,
     without_scan,
 )
@@ -37,8 +38,8 @@ class Source:
     patient : the same for the scans of one patient, '' where nothing is known. It never leaves
         memory.
     read : gives the channels.
-    read_labels : gives the label map numbered from 1 on, and what its masks claimed twice, and
-        adds to the notes; None where the case has no labels.
+    read_labels : gives the label map numbered from 1 on, on the scan's grid, and what its masks
+        claimed twice, and adds to the notes; None where the case has no labels.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Source:
     masks: tuple[Path, ...]
     patient: str
     read: Callable[[], tuple[Volume, ...]]
-    read_labels: Callable[[Notes], Labels] | None
+    read_labels: Callable[[Notes, Grid], Labels] | None
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,11 @@ def sources_of_dataset(dataset: Dataset, scheme: LabelScheme | None, overlap: Po
     return Sources(cases, wanted, dataset.channel_names, dataset.folds)
 
 
-def _case_labels(case: Case, scheme: LabelScheme, overlap: Policy, notes: Notes) -> Labels:
+def _case_labels(
+    case: Case, scheme: LabelScheme, overlap: Policy, notes: Notes, grid: Grid
+) -> Labels:
     """A case's label map, or its folder of masks (TotalSegmentator) made one."""
     if case.label and case.label.is_dir():
-        return labels_of(case.id, Masks(tuple(find_scans(case.label))), scheme, overlap, notes)
-    return in_scheme(case.labels(), scheme, notes, case.id), None
+        masks = Masks(tuple(find_scans(case.label)))
+        return labels_of(case.id, masks, scheme, overlap, notes, grid)
+    return placed(in_scheme(case.labels(), scheme, notes, case.id), grid, notes, case.id), None

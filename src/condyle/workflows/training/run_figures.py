@@ -10,6 +10,7 @@ from torch import nn
 
 from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
+from condyle.core.lattice import on_grid
 from condyle.io import read_labels, write_text
 from condyle.jobs.outputs import write_bytes, write_csv
 from condyle.prepare.slices import AXIS
@@ -95,10 +96,10 @@ def _tile(
     case: Case, file: Path | None, plane: Plane, rng: np.random.Generator
 ) -> tuple[str, bytes]:
     """A caption and the picture of one slice of a case."""
-    axis, truth = AXIS[plane], case.labels()
+    axis, (channels, truth) = AXIS[plane], case.pair()
     maps = [truth, read_labels(file, truth.scheme)] if file else [truth]
-    turned = [labels.reoriented("RAS") for labels in maps]
-    volume = case.image().reoriented("RAS")
+    turned = [on_grid(m, truth.grid, case.id).reoriented("RAS") for m in maps]
+    volume = channels[0].reoriented("RAS")
     others = tuple(a for a in range(3) if a != axis)
     filled = [m.within(m.known()).array.any(axis=others) for m in turned]
     held = np.flatnonzero(np.any(filled, axis=0))
