@@ -38,9 +38,9 @@ def repair(dataset: Dataset, findings: Sequence[Finding], out: Path, job: Job) -
     """Write a repaired copy in nnU-Net's raw form; gives back the findings with their outcomes.
 
     Repaired are labels within 0.05 of whole numbers (after one slope common to all of them), NaN in
-    the background, grids less than 0.1 voxel off the scan's or with its axes in another order, cut or
-    padded, and folds that part a patient. Left
-    out are the cases of `OUT`, masks in the air of a CT, and what cannot be repaired safely.
+    the background, grids less than 0.1 voxel off the scan's, turned, cut or padded, and folds that
+    part a patient. Left out are the cases of `OUT`, masks in the air of a CT, and what cannot be
+    repaired safely.
 
     Raises
     ------

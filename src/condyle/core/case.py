@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from condyle.core.lattice import on_grid
 from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.lattice import on_grid
 from condyle.core.volume import Volume
 from condyle.errors import DatasetError, SplitError, UnknownName
 

@@ -93,7 +93,8 @@ def merge(
     Raises
     ------
     GridMismatch, OverlapError, UnknownName
-        If a mask does not lie on the grid's lattice, two overlap under ``error``, or a name is in no scheme.
+        If a mask does not lie on the grid's lattice, two overlap under ``error``, or a name is in
+        no scheme.
 
     Examples
     --------

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 from xml.etree import ElementTree
 
 from condyle.core import LabelScheme
@@ -52,11 +51,10 @@ def table(scheme: LabelScheme) -> bytes:
     return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
-def named_in(extensions: Iterable[Any], path: object) -> LabelScheme | None:
+def named_in(extensions: Iterable[bytes], path: object) -> LabelScheme | None:
     """The scheme that a header's extensions hold; None where they hold no table of labels."""
-    for extension in extensions:
-        content = extension.get_content()
-        if not isinstance(content, bytes) or b"<LabelTable" not in content:
+    for content in extensions:
+        if b"<LabelTable" not in content:
             continue
         try:
             if b"<!DOCTYPE" in content or b"<!ENTITY" in content:

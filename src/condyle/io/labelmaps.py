@@ -6,47 +6,35 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from condyle.core import LabelMap, LabelScheme
-from condyle.core.case import repeated
+from condyle.core import LabelMap
 from condyle.errors import ConfigError
-from condyle.io import find_scans, open_dataset, read_labels, scan_name, write_text
+from condyle.io import read_labels, scans_by_name, write_text
+from condyle.io.label_names import NAMES, names_beside
 
 __all__ = ["label_files", "read_named", "write_names"]
 
-NAMES = "labels.json"
-"""The file of a folder of label maps that says what their numbers stand for: {"name": number}."""
-
 
 def label_files(paths: Sequence[Path]) -> dict[str, Path]:
-    """Base name -> file, of files and folders of files; refused if two share a name."""
-    files = [file for path in paths for file in find_scans(path)]
+    """Name -> file, of files and folders of files; refused if two in one folder share a name."""
+    files = scans_by_name(paths, labels=True)
     if not files:
         raise ConfigError(f"no label maps found in {', '.join(map(str, paths))}")
-    if twice := repeated(map(scan_name, files)):
-        raise ConfigError(f"more than one file is called {', '.join(twice)}: give them in turn")
-    return {scan_name(file): file for file in files}
+    return files
 
 
 def read_named(path: Path) -> LabelMap:
-    """A label map under the names in the file, in labels.json beside it, or in its data set."""
+    """A label map under the names in the file or beside it.
+
+    Raises
+    ------
+    LabelError
+        If the names beside it do not know one of its numbers.
+    """
     labels = read_labels(path)
-    if labels.scheme != LabelScheme.numbered(labels.scheme.ids):
-        return labels  # the file itself knows
-    scheme = _names_beside(path)
-    return labels.with_scheme(scheme).require_known(str(path)) if scheme else labels
-
-
-def _names_beside(path: Path) -> LabelScheme | None:
-    names = path.parent / NAMES
-    if names.is_file():
-        try:
-            return LabelScheme.of(json.loads(names.read_text(encoding="utf-8")))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ConfigError(f'{names} is not a table of names: write {{"femur": 1}}') from error
-    home = path.parent.parent
-    if path.parent.name == "labelsTr" and (home / "dataset.json").is_file():
-        return open_dataset(home).scheme
-    return None
+    beside = names_beside(path)
+    if beside is not None and set(beside.names) <= set(labels.scheme.names):
+        labels.with_scheme(beside).require_known(str(path))
+    return labels
 
 
 def write_names(folder: Path, names: Mapping[str, int]) -> Path:

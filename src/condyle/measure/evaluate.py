@@ -187,7 +187,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         cases.setdefault(case, []).append(row)
     summary = [_summary(name, [[row] for row in group]) for name, group in structures.items()]
     mean = _summary("mean", list(cases.values()))
-    return [*summary, mean | {f"volume_error_cm3_{word}": None for word in ("mean", "sd", "median")}]
+    mean |= {f"volume_error_cm3_{word}": None for word in ("mean", "sd", "median")}
+    return [*summary, mean]
 
 
 def _row(

@@ -37,8 +37,9 @@ def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
     """Both masks of each structure of the truth's scheme, then of others that were predicted.
 
     Structures are matched by name; a number that the prediction's scheme does not know is called
-    label_N. A label map that lies on the other's lattice is put in its place. Voxels that the truth marks as unlabelled are in neither. Where a structure is in
-    neither map, its masks have no voxels.
+    label_N. A label map that lies on the other's lattice is put in its place. Voxels that the
+    truth marks as unlabelled are in neither. Where a structure is in neither map, its masks have
+    no voxels.
 
     Raises
     ------

@@ -23,7 +23,9 @@ def truth():
 def seg(path, low, high):
     """A segmentation that holds the voxels from `low` up to `high` of the scan, or beyond it."""
     pad = 6
-    cut = np.pad(truth(), pad)[tuple(slice(a + pad, b + pad) for a, b in zip(low, high, strict=True))]
+    cut = np.pad(truth(), pad)[
+        tuple(slice(a + pad, b + pad) for a, b in zip(low, high, strict=True))
+    ]
     origin = ORIGIN + SPACING * low
     head = [
         "NRRD0004", "type: unsigned char", "dimension: 3", "space: left-posterior-superior",

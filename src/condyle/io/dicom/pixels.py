@@ -20,7 +20,8 @@ from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io.dicom.frames import Frame, Header, require_readable
 from condyle.io.dicom.geometry import Stack, stacked
-from condyle.io.dicom.series import choose, opened
+from condyle.io.dicom.series import choose, data_of, opened
+from condyle.io.paths import has_dicom_mark
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 
@@ -43,7 +44,7 @@ def load(
     called : what the user calls the path, for sentences.
     """
     called = called or path
-    frames = choose(path, series, called).frames
+    frames = choose(path, series, called, say=True).frames
     for frame in frames:
         require_readable(frame)
     _require_bytes(frames)
@@ -153,12 +154,12 @@ def _decoded(
     file: Path, stream: BinaryIO, header: Header, indices: Sequence[int]
 ) -> Iterable[NDArray[Any]]:
     """The images of a file that were requested, each (row, column)."""
-    import pydicom
     from pydicom.pixels.utils import iter_pixels
 
     if int(header.get("NumberOfFrames") or 1) > 1:
-        return iter_pixels(stream, indices=indices)
-    data = pydicom.dcmread(stream)
+        marked = has_dicom_mark(file)
+        return iter_pixels(stream if marked else data_of(stream), indices=indices)
+    data = data_of(stream)
     if "PixelData" not in data:
         raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
     return [data.pixel_array]

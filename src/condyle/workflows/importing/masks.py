@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from condyle.core.labels import SCHEMES
 from condyle.core.lattice import on_grid
 from condyle.core.merge import FILLERS, OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
-from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName, UnreadableFile
+from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
 from condyle.io import find_scans, read, read_labels, scan_name
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
+from condyle.io.texts import read_json
 
 __all__ = [
     "Masks",
@@ -44,12 +44,10 @@ def scheme_named(name: str) -> LabelScheme | None:
         return SCHEMES[name]
     if not Path(name).suffix:
         raise UnknownName("scheme", name, [*SCHEMES, "or a JSON file"])
+    if not Path(name).exists():
+        raise MissingFile(f"the scheme {name} is not there")
     try:
-        return LabelScheme.of(json.loads(Path(name).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise MissingFile(f"the scheme {name} is not there") from error
-    except OSError as error:
-        raise UnreadableFile(f"the scheme {name} cannot be read ({error.strerror})") from error
+        return LabelScheme.of(read_json(Path(name)))
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
 
