@@ -17,6 +17,7 @@ from condyle.io import mgh, nifti
 from condyle.io import zip as archive
 from condyle.io.contents import kind_of
 from condyle.io.dicom import pixels as dicom
+from condyle.io.dicom import seg_reader
 from condyle.io.dicom import seg_writer as dicomseg
 from condyle.io.dicom.frames import Header
 from condyle.io.label_names import names_beside
@@ -28,7 +29,7 @@ from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.job import warn
 from condyle.jobs.outputs import atomic_write
 
-__all__ = ["read", "read_channels", "read_labels", "sources", "write"]
+__all__ = ["names_of", "read", "read_channels", "read_labels", "sources", "write"]
 
 Loaded = tuple[NDArray[Any], Grid, str]
 
@@ -157,6 +158,22 @@ def read_labels(
             beside = names_beside(path)
             found = bare.scheme if beside is None else _extended(beside, bare.present(), path)
         return LabelMap(numbers, sane(grid, path), found)
+
+
+def names_of(path: Path) -> LabelScheme | None:
+    """The names of a label map, in its file or beside it; None where it has numbers alone.
+
+    Its numbers are read only where the format has its names among them.
+    """
+    with reading(path):
+        kind = _format_of(path)
+        if kind == "dicom":
+            return seg_reader.names_in(path)
+        own = nifti.names_in(path) if kind == "nifti" else None
+        if own is None and kind in ("itk", "zip"):
+            own = read_labels(path).scheme
+            own = None if has_bare_numbers(own) else own
+        return own or names_beside(path)
 
 
 def _scheme_given(scheme: object) -> LabelScheme | None:

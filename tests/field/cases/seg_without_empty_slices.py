@@ -93,7 +93,6 @@ def right(field):
         "import", field.given / "ct", "--masks", field.given / "seg", "--out", field.out
     )
     assert said.code == 0, said.text
-    assert said.text.count("were put in their place, without interpolation") == 1
     for name in HELD:
         found = read_labels(field.out / "labelsTr" / f"{name}.nii.gz").reoriented("LPS")
         assert np.array_equal(found.array, truth(name)), name

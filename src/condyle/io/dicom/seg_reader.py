@@ -24,7 +24,7 @@ from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.process import without_python_warnings
 
-__all__ = ["PRIVATE", "load"]
+__all__ = ["PRIVATE", "load", "names_in"]
 
 
 PRIVATE = (0x0071, "CONDYLE")
@@ -93,6 +93,14 @@ def load(
         f"{file} has frames that do not lie over each other at even steps: export it again as "
         ".seg.nrrd or .nii.gz"
     )
+
+
+def names_in(path: Path) -> LabelScheme:
+    """The scheme of a DICOM-SEG file's segments; where its frames lie does not matter."""
+    with without_python_warnings():
+        file = _only_segmentation(path)
+        segments = _segments(file, elements(file, stop_before_pixels=True))
+    return LabelScheme.of({s.name: s.id for s in segments}, {s.name: s.colour for s in segments})
 
 
 def _only_segmentation(path: Path) -> Path:

@@ -17,6 +17,7 @@ from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
 from condyle.io import find_scans, read, read_labels, scan_name
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
+from condyle.io.scans import names_of
 from condyle.io.texts import read_json
 
 __all__ = [
@@ -122,7 +123,8 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
         )
     if not maps:
         return scheme_of_names({scan_name(f) for group in groups.values() for f in group.files})
-    schemes = [read_labels(group.files[0]).scheme for group in groups.values()]
+    files = [group.files[0] for group in groups.values()]
+    schemes = [names_of(file) or read_labels(file).scheme for file in files]
     bare = {has_bare_numbers(scheme) for scheme in schemes}
     if bare == {True}:
         return LabelScheme.numbered({number for scheme in schemes for number in scheme.ids})
