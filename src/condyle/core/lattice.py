@@ -42,7 +42,7 @@ class Place:
     def box(self, shape: tuple[int, ...]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
         """First and one past the last voxel of an array of this shape, in the other grid."""
         first = np.array(self.start)
-        return first, first + [shape[axis] for axis in self.turn.order]
+        return first, first + np.array([shape[axis] for axis in self.turn.order])
 
 
 def place_of(own: Grid, other: Grid, tolerance_mm: float = TOLERANCE_MM) -> Place | None:

@@ -36,15 +36,16 @@ def table(scheme: LabelScheme) -> bytes:
     --------
     >>> text = table(LabelScheme.of({"femur": 2}, {"femur": (255, 0, 51)}))
     >>> text[text.index(b"<Label "):text.index(b"</Label>")]
-    b'<Label Key="2" Red="1.0" Green="0.0" Blue="0.2" Alpha="1">femur'
+    b'<Label Key="2" Alpha="1" Red="1.0" Green="0.0" Blue="0.2">femur'
     """
     root = ElementTree.Element("CaretExtension")
     volume = ElementTree.SubElement(root, "VolumeInformation", Index="0")
     labels = ElementTree.SubElement(volume, "LabelTable")
     for entry in storable(scheme).entries:
-        parts = zip(("Red", "Green", "Blue"), entry.colour, strict=True)
-        colours = {name: str(round(part / 255, 6)) for name, part in parts}
-        one = ElementTree.SubElement(labels, "Label", Key=str(entry.id), **colours, Alpha="1")
+        row = {"Key": str(entry.id), "Alpha": "1"}
+        for part, share in zip(("Red", "Green", "Blue"), entry.colour, strict=True):
+            row[part] = str(round(share / 255, 6))
+        one = ElementTree.SubElement(labels, "Label", row)
         one.text = entry.name
     ElementTree.SubElement(volume, "StudyMetaDataLinkSet")
     ElementTree.SubElement(volume, "VolumeType").text = "Label"

@@ -86,6 +86,7 @@ def save(path: Path, array: NDArray[Any], grid: Grid, scheme: LabelScheme | None
     """
     import nibabel as nib
     from isal import igzip
+    from nibabel.nifti1 import Nifti1Extension
 
     # the sides of NIfTI-1 are 16-bit numbers
     kind = nib.Nifti1Image if max(grid.shape) < 1 << 15 else nib.Nifti2Image
@@ -93,7 +94,7 @@ def save(path: Path, array: NDArray[Any], grid: Grid, scheme: LabelScheme | None
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)
     if scheme is not None:
-        image.header.extensions.append(nib.nifti1.Nifti1Extension(CODE, table(scheme)))
+        image.header.extensions.append(Nifti1Extension(CODE, table(scheme)))
     image.set_sform(grid.affine, code=1)
     image.set_qform(grid.affine if rigid(grid.affine) else None, code=int(rigid(grid.affine)))
     with path.open("wb") as stream:

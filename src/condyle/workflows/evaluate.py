@@ -37,7 +37,7 @@ Row = dict[str, Any]
 TOLERANCE_MM = 2.0
 """Of the normalised surface Dice in a run's own report."""
 
-EMPTY: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Scores:
     """Case -> why it could not be compared."""
 
     @classmethod
-    def of(cls, cases: Sequence[Mapping[str, Any]], failed: Mapping[str, str] = EMPTY) -> Scores:
+    def of(cls, cases: Sequence[Mapping[str, Any]], failed: Mapping[str, str] = NOTHING) -> Scores:
         """From what `_score` gives for each case: the worst case first."""
         rows = [row for case in cases for row in case["rows"]]
         order = {name: at for at, name in enumerate(_worst_first(rows))}
@@ -118,6 +118,11 @@ class Scores:
         slices = [row for case in cases for row in case["slices"]]
         summary = nnunet.summary([case["nnunet"] for case in cases])
         return cls(rows, slices, summarise(rows), summary, failed)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The structures that have figures."""
+        return tuple(dict.fromkeys(str(row["structure"]) for row in self.rows))
 
     def metrics(self) -> list[Row]:
         """The rows of metrics.csv: first the cases that could not be compared, and why."""
@@ -203,7 +208,9 @@ def _judged(request: EvaluateRequest, job: Job) -> tuple[Found, Found]:
     def found() -> tuple[Found, Found]:
         where = request.labels, request.predictions
         truths = truths_at(*where, request.fold, request.overlap)
-        return truths, paired(truths, predictions_at(*where[::-1], request.overlap), where)
+        return truths, paired(
+            truths, predictions_at(request.predictions, request.labels, request.overlap), where
+        )
 
     return job.keep("judged", found)
 
@@ -236,9 +243,8 @@ def _only(found: Row, structures: Sequence[str], scheme: LabelScheme) -> Row:
     """The figures of some structures alone."""
     asked = LabelScheme.of({name: n for n, name in enumerate(structures, 1)})
     kept = {known: scheme[known].id for known in matched(asked, scheme).values()}
-    metrics = {
-        key: row for key, row in found["nnunet"]["metrics"].items() if int(key) in kept.values()
-    }
+    numbers = set(map(str, kept.values()))
+    metrics = {key: row for key, row in found["nnunet"]["metrics"].items() if key in numbers}
     rows, slices = ([r for r in found[k] if r["structure"] in kept] for k in ("rows", "slices"))
     return {"rows": rows, "slices": slices, "nnunet": found["nnunet"] | {"metrics": metrics}}
 
@@ -251,8 +257,10 @@ def _gather(
     if not scored:
         raise DatasetError(f"no case could be compared: {next(iter(failed.values()))}")
     scores = Scores.of([record.data for record in scored], failed)
-    if not scores.rows:
-        raise UnknownName("structure", ", ".join(request.structures), request.names)
+    there = LabelScheme.of({name: n for n, name in enumerate(scores.names, 1)} or request.names)
+    for name in request.structures:
+        if name not in matched(LabelScheme.of({name: 1}), there) or not scores.rows:
+            raise UnknownName("structure", name, request.names)
     missing = tuple(record.key for record in scored if record.data["missing"])
     if missing:
         has = "it has" if len(missing) == 1 else "they have"

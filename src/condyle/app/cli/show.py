@@ -145,7 +145,5 @@ def show_summary(
         rows.append(shown)
     if rows:
         show_table(f"{cases}, mean ± standard deviation", rows)
-        say(
-            "VS (volume similarity): 1 is best, below it too little was segmented, above it too much"
-        )
+        say("VS (volume similarity): 1 is best; below 1 too little was segmented, above too much")
     say(f"more in {where}")
