@@ -6,7 +6,7 @@ the file, beside it, or those of its masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,11 @@ from pathlib import Path
 from condyle.core import LabelMap, LabelScheme
 from condyle.core.labels import Label
 from condyle.core.merge import Policy
-from condyle.core.relabel import consecutive, has_bare_numbers, listed, matched
+from condyle.core.relabel import consecutive, has_bare_numbers, matched
 from condyle.errors import DatasetError
 from condyle.io import is_dataset, open_dataset, read_labels, scans_by_name
 from condyle.io.listing import list_scans
-from condyle.io.paths import case_of, is_hidden, spelled
+from condyle.io.paths import case_of, ending_of, is_hidden, spelled
 from condyle.io.scans import names_of
 from condyle.jobs.job import warn
 from condyle.prepare.splits import held_out
@@ -36,11 +36,13 @@ class JudgedLabels:
     files : that it is made of.
     read : gives it; numbers that have no name are called label_N.
     names : gives its scheme, None where it has numbers alone.
+    are_masks : whether it has names alone, and its numbers stand for nothing.
     """
 
     files: tuple[Path, ...]
     read: Callable[[], LabelMap]
     names: Callable[[], LabelScheme | None]
+    are_masks: bool = False
 
 
 Found = dict[str, JudgedLabels]
@@ -59,7 +61,7 @@ def truths_at(path: Path, others: Path, fold: int | None, overlap: Policy) -> Fo
     DatasetError, MissingFile
         If there are none.
     """
-    if fold is not None or is_dataset(path):
+    if fold is not None or _holds_cases(path):
         dataset = open_dataset(path)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
         scheme = None if has_bare_numbers(dataset.scheme) else dataset.scheme
@@ -84,16 +86,17 @@ def _files_or_masks(path: Path, others: Path, overlap: Policy) -> Found:
     cases = [name for name in folders if case_of(name, names) in names or f"{name}_0000" in names]
     if cases:
         return _masks(path, cases, overlap)
-    files = scans_by_name([path], labels=True)
-    return {
-        name: JudgedLabels((file,), partial(read_labels, file), partial(names_of, file))
-        for name, file in files.items()
-    }
+    return {name: _file(file) for name, file in scans_by_name([path], labels=True).items()}
+
+
+def _holds_cases(path: Path) -> bool:
+    """Whether a path is a data set; nnU-Net puts a dataset.json beside its predictions, too."""
+    return is_dataset(path) and not any(map(ending_of, filter(Path.is_file, path.iterdir())))
 
 
 def _mask_folders(path: Path) -> list[str]:
     """The folders of label maps in a folder that holds none itself."""
-    if not path.is_dir() or is_dataset(path):
+    if not path.is_dir() or _holds_cases(path):
         return []
     entries = [entry for entry in sorted(path.iterdir()) if not is_hidden(entry)]
     if any(scan.parent == path and scan.is_file() for scan in list_scans(path, True).scans):
@@ -108,7 +111,7 @@ def _mask_folders(path: Path) -> list[str]:
 
 def _file_names(path: Path) -> list[str]:
     """The names under which a path's label maps are known."""
-    if is_dataset(path):
+    if _holds_cases(path):
         return [case.id for case in open_dataset(path)]
     try:
         return list(scans_by_name([path], labels=True))
@@ -124,12 +127,15 @@ def _masks(path: Path, cases: Sequence[str], overlap: Policy) -> Found:
     found: Found = {}
     for case, group in groups.items():
         if scheme is None or group.is_map:
-            file = group.files[0]
-            read, names = partial(read_labels, file), partial(names_of, file)
+            found[case] = _file(group.files[0])
         else:
-            read, names = partial(_merged, case, group, scheme, overlap), lambda: scheme
-        found[case] = JudgedLabels(group.files, read, names)
+            read = partial(_merged, case, group, scheme, overlap)
+            found[case] = JudgedLabels(group.files, read, lambda: scheme, are_masks=True)
     return found
+
+
+def _file(path: Path) -> JudgedLabels:
+    return JudgedLabels((path,), partial(read_labels, path), partial(names_of, path))
 
 
 def _merged(case: str, masks: Masks, scheme: LabelScheme, overlap: Policy) -> LabelMap:
@@ -199,16 +205,23 @@ def one_scheme(truths: Found, predictions: Found) -> LabelScheme:
             'labels.json beside it, {"femur": 1, ...}'
         )
     predicted = {case: labels.names() for case, labels in predictions.items()}
+    masks = any(labels.are_masks for labels in (*truths.values(), *predictions.values()))
+    if masks and (bare or None in predicted.values()):
+        raise DatasetError(
+            "on one side there are masks, which have names, and on the other numbers alone: write "
+            'labels.json beside the label maps, {"femur": 1, ...}'
+        )
+    if None in predicted.values() and named:
+        warn("predictions have numbers alone: the truth's names were taken for them")
+        return _agreed(named, "predictions have", "the truth calls")
     if named:
-        if any(scheme is None for scheme in predicted.values()):
-            warn("predictions have numbers alone: the truth's names were taken for them")
         return _union(named)
     numbers = sorted({n for case in bare for n in truths[case].read().present()})
     theirs = [scheme for scheme in predicted.values() if scheme is not None]
     if not theirs:
         return LabelScheme.numbered(numbers or [1])
     warn("the truth has numbers alone: the names of the predictions were taken for them")
-    return _agreed(theirs).extended(numbers)
+    return _agreed(theirs, "the truth has", "predictions call").extended(numbers)
 
 
 def _union(schemes: Sequence[LabelScheme]) -> LabelScheme:
@@ -230,15 +243,16 @@ def _union(schemes: Sequence[LabelScheme]) -> LabelScheme:
     return LabelScheme(tuple(labels), ignore)
 
 
-def _agreed(schemes: Sequence[LabelScheme]) -> LabelScheme:
+def _agreed(schemes: Sequence[LabelScheme], who: str, others: str) -> LabelScheme:
     """What several schemes say of numbers, if none contradicts another."""
-    names: dict[int, str] = {}
-    tables: list[Mapping[str, int]] = [scheme.to_dict() for scheme in dict.fromkeys(schemes)]
-    for table in tables:
-        for name, number in table.items():
-            if names.setdefault(number, name) != name:
+    found = _union(schemes)
+    for scheme in dict.fromkeys(schemes):
+        numbers, names = found.to_dict(), matched(scheme, found)
+        for name, number in scheme.to_dict().items():
+            if numbers[names[name]] != number:
                 raise DatasetError(
-                    f"the truth has numbers alone, and the predictions call label {number} both "
-                    f"{listed([names[number], name])}: write labels.json beside the truth"
+                    f"{who} numbers alone, and {others} {name} label {number} in one file and "
+                    f"{numbers[names[name]]} in another, or two structures {number}: write "
+                    'labels.json, {"femur": 1, ...}, beside the numbers'
                 )
-    return LabelScheme.of({name: number for number, name in names.items()})
+    return found
