@@ -24,7 +24,10 @@ UNSTORABLE = re.compile(r"[\x00-\x1f\ufffe\uffff\ud800-\udfff]")
 
 def storable(scheme: LabelScheme) -> LabelScheme:
     """A scheme as a file can hold it: characters that XML lacks are replaced in its names."""
-    names = {entry.name: UNSTORABLE.sub("\ufffd", entry.name) for entry in scheme.entries}
+    names: dict[str, str] = {}
+    for entry in scheme.entries:
+        name = UNSTORABLE.sub("\ufffd", entry.name)
+        names[entry.name] = f"{name}_{entry.id}" if name in names.values() else name
     ids = {names[entry.name]: entry.id for entry in scheme.entries}
     return LabelScheme.of(ids, {names[label.name]: label.colour for label in scheme.labels})
 

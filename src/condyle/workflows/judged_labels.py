@@ -7,15 +7,17 @@ the file, beside it, or those of its masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from condyle.core import LabelMap, LabelScheme
 from condyle.core.labels import Label
 from condyle.core.merge import Policy
 from condyle.core.relabel import consecutive, has_bare_numbers, matched
-from condyle.errors import DatasetError
+from condyle.errors import CondyleError, DatasetError
 from condyle.io import is_dataset, open_dataset, read_labels, scans_by_name
 from condyle.io.listing import list_scans
 from condyle.io.paths import case_of, ending_of, is_hidden, spelled
@@ -46,6 +48,8 @@ class JudgedLabels:
 
 
 Found = dict[str, JudgedLabels]
+
+T = TypeVar("T")
 
 
 def truths_at(path: Path, others: Path, fold: int | None, overlap: Policy) -> Found:
@@ -196,7 +200,7 @@ def one_scheme(truths: Found, predictions: Found) -> LabelScheme:
     DatasetError
         If some of the truth has names and some has numbers alone, or names contradict each other.
     """
-    schemes = {case: labels.names() for case, labels in truths.items()}
+    schemes = _known(truths, lambda labels: labels.names())
     named = [scheme for scheme in schemes.values() if scheme is not None]
     bare = [case for case, scheme in schemes.items() if scheme is None]
     if named and bare:
@@ -204,7 +208,7 @@ def one_scheme(truths: Found, predictions: Found) -> LabelScheme:
             f"the label map of {bare[0]} has numbers alone, others of the truth have names: write "
             'labels.json beside it, {"femur": 1, ...}'
         )
-    predicted = {case: labels.names() for case, labels in predictions.items()}
+    predicted = _known(predictions, lambda labels: labels.names())
     masks = any(labels.are_masks for labels in (*truths.values(), *predictions.values()))
     if masks and (bare or None in predicted.values()):
         raise DatasetError(
@@ -216,12 +220,22 @@ def one_scheme(truths: Found, predictions: Found) -> LabelScheme:
         return _agreed(named, "predictions have", "the truth calls")
     if named:
         return _union(named)
-    numbers = sorted({n for case in bare for n in truths[case].read().present()})
+    present = _known(truths, lambda labels: labels.read().present())
+    numbers = sorted({number for some in present.values() for number in some})
     theirs = [scheme for scheme in predicted.values() if scheme is not None]
     if not theirs:
         return LabelScheme.numbered(numbers or [1])
     warn("the truth has numbers alone: the names of the predictions were taken for them")
     return _agreed(theirs, "the truth has", "predictions call").extended(numbers)
+
+
+def _known(found: Found, what: Callable[[JudgedLabels], T]) -> dict[str, T]:
+    """Something of all that can be read; why the others cannot is said when they are scored."""
+    known: dict[str, T] = {}
+    for case, labels in found.items():
+        with suppress(CondyleError):
+            known[case] = what(labels)
+    return known
 
 
 def _union(schemes: Sequence[LabelScheme]) -> LabelScheme:

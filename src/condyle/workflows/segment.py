@@ -47,7 +47,8 @@ from condyle.workflows import segment_engine
 __all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
 
 ENDINGS = {
-    "nifti": ".nii.gz", "nrrd": ".nrrd", "seg.nrrd": ".seg.nrrd", "mha": ".mha", "dicom-seg": ".dcm",
+    "nifti": ".nii.gz", "nrrd": ".nrrd", "seg.nrrd": ".seg.nrrd", "mha": ".mha",
+    "dicom-seg": ".dcm",
 }  # fmt: skip
 """Format of a label map -> the ending of its file."""
 
