@@ -47,7 +47,7 @@ def table(scheme: LabelScheme) -> bytes:
     for entry in storable(scheme).entries:
         row = {"Key": str(entry.id), "Alpha": "1"}
         for part, share in zip(("Red", "Green", "Blue"), entry.colour, strict=True):
-            row[part] = str(round(share / 255, 6))
+            row[part] = str(round(share / 255, 3))
         one = ElementTree.SubElement(labels, "Label", row)
         one.text = entry.name
     ElementTree.SubElement(volume, "StudyMetaDataLinkSet")

@@ -203,6 +203,9 @@ def _load_numbers(
         return numbers, grid, scheme
     present = [int(number) for number in np.unique(numbers) if number]
     if scheme is None:
+        beside = names_beside(path)  # may name structures that this one scan lacks
+        if beside is not None and own.to_dict().items() <= beside.to_dict().items():
+            own = beside
         return numbers, grid, own.extended(present)
     new_of = numbers_in(own, present, scheme, str(path))
     if all(number == new for number, new in new_of.items()):
