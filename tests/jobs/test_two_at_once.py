@@ -21,10 +21,6 @@ MEASURED = {"seconds", "seconds_a_case", "peak_memory_gib", "time"}
 """What the clock and the memory of the machine say differs from run to run, alone or not."""
 
 
-# five trainings and six batches: minutes
-pytestmark = pytest.mark.slow
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Two data sets, and scans to segment."""

@@ -32,6 +32,9 @@ OURS = frozenset({
 SIDECARS = (".json", ".bval", ".bvec", ".raw", ".zraw", ".mat")
 """Endings of files that belong to the scan of the same name."""
 
+SHOWN = 12
+"""Of what was passed over, as many are named in a warning."""
+
 DERIVED = ("derivatives", "sourcedata")
 """Folders of a BIDS data set that hold no scans of its own."""
 
@@ -57,7 +60,7 @@ class Listing:
             f"{file.relative_to(root) if file.is_relative_to(root) else file}: {why}"
             for file, why in sorted(self.passed_over.items())
         ]
-        warn(f"{root}: passed over {listed(names)}")
+        warn(f"{root}: passed over {listed(names, SHOWN)}")
         note(f"{root}: all that was passed over: {'; '.join(names)}")
 
 
@@ -111,7 +114,7 @@ class _Walk:
         """Look into a folder, and those below; for files only where none were found above."""
         self.seen.add(os.path.realpath(folder))
         entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry))
-        dicom, files = self._sorted_files([entry for entry in entries if not entry.is_dir()])
+        dicom, files, rest = _sorted_files([entry for entry in entries if not entry.is_dir()])
         kinds = _kinds(dicom, all_of_them=self.labels)
         if IMAGE in kinds.values() and self.labels and SEGMENTATION not in kinds.values():
             self.doubtful[folder] = {folder: "DICOM images without a segmentation"}
@@ -122,6 +125,7 @@ class _Walk:
             self.passed_over |= dict.fromkeys(dicom, "DICOM in a folder of other scans")
         else:
             self._keep_doubtful(folder, kinds)
+        self.passed_over |= rest
         if files_too:
             self.scans += files
         elif files:
@@ -143,29 +147,6 @@ class _Walk:
             except PermissionError:
                 self.passed_over[folder] = "cannot be opened"
 
-    def _sorted_files(self, entries: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-        """The DICOM files, and the files of other formats; the rest is passed over."""
-        dicom: list[Path] = []
-        files: list[Path] = []
-        scans = {_stem(entry) for entry in entries if ending_of(entry)}
-        names = {entry.name.lower() for entry in entries}
-        for entry in entries:
-            kind = ENDINGS.get(ending_of(entry), "")
-            if not entry.exists():
-                self.passed_over[entry] = "a link to nothing"
-            elif kind not in ("", "dicom"):
-                if entry.suffix.lower() != ".img" or _header_of(entry) not in names:
-                    files.append(entry)
-            elif _is_dicom(entry):
-                dicom.append(entry)
-            elif kind == "dicom":
-                self.passed_over[entry] = "named like DICOM, and is none"
-            elif entry.name not in OURS and not (
-                entry.suffix.lower() in SIDECARS and _stem(entry) in scans
-            ):
-                self.passed_over[entry] = "no format that Condyle reads"
-        return dicom, files
-
     def _keep_doubtful(self, folder: Path, kinds: Mapping[Path, str]) -> None:
         """Keep DICOM that is no image: each segmentation by itself, all else by its folder."""
         rest = {file: kind for file, kind in kinds.items() if kind != INDEX}
@@ -179,6 +160,33 @@ class _Walk:
             self.passed_over |= others
         elif others:
             self.doubtful[folder] = others
+
+
+def _sorted_files(
+    entries: Sequence[Path],
+) -> tuple[list[Path], list[Path], dict[Path, str]]:
+    """The DICOM files, the files of other formats, and the rest with the reasons."""
+    dicom: list[Path] = []
+    files: list[Path] = []
+    rest: dict[Path, str] = {}
+    scans = {_stem(entry) for entry in entries if ending_of(entry)}
+    names = {entry.name.lower() for entry in entries}
+    for entry in entries:
+        kind = ENDINGS.get(ending_of(entry), "")
+        if not entry.exists():
+            rest[entry] = "a link to nothing"
+        elif kind not in ("", "dicom"):
+            if entry.suffix.lower() != ".img" or _header_of(entry) not in names:
+                files.append(entry)
+        elif _is_dicom(entry):
+            dicom.append(entry)
+        elif kind == "dicom":
+            rest[entry] = "named like DICOM, and is none"
+        elif entry.name not in OURS and not (
+            entry.suffix.lower() in SIDECARS and _stem(entry) in scans
+        ):
+            rest[entry] = "no format that Condyle reads"
+    return dicom, files, rest
 
 
 def _kinds(dicom: Sequence[Path], all_of_them: bool) -> dict[Path, str]:

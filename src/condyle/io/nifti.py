@@ -157,6 +157,7 @@ def _end(header: Any) -> int:
 def _header(file: Path, start: bytes, paired: bool) -> tuple[Any, bool]:
     """Nibabel's header, and whether its voxels are in the same file."""
     import nibabel as nib
+    from nibabel.spm2analyze import Spm2AnalyzeImage
 
     kinds: tuple[tuple[Any, bytes, bool], ...] = (
         (nib.Nifti1Image, start[344:348], True), (nib.Nifti2Image, start[4:8], True),
@@ -168,7 +169,7 @@ def _header(file: Path, start: bytes, paired: bool) -> tuple[Any, bool]:
             return _trusted(file, start, image.header_class), single
     order = _order(start)
     if paired and order and len(start) >= 348:
-        return _trusted(file, start, nib.spm2analyze.Spm2AnalyzeImage.header_class), False
+        return _trusted(file, start, Spm2AnalyzeImage.header_class), False
     raise not_a(file, "a NIfTI file" if not paired else "a header of NIfTI or Analyze")
 
 
@@ -338,11 +339,11 @@ def _unit(header: Any, path: Path) -> float:
 
 def _qform(header: Any, path: Path) -> NDArray[np.float64]:
     """The affine of the header's quaternion."""
-    import nibabel as nib
+    from nibabel.spatialimages import HeaderDataError
 
     try:
         return np.array(header.get_qform(), dtype=float)
-    except (ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (ValueError, HeaderDataError) as error:
         raise GeometryError(
             f"{path} has a qform that is no rotation ({error}): export it again"
         ) from error

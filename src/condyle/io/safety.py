@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid
 from condyle.errors import CondyleError, GeometryError, MissingFile, UnreadableFile
+from condyle.jobs.job import warn
 
 __all__ = [
     "HELD",
@@ -124,7 +125,10 @@ def voxel_bytes(path: Path, stream: Any, promised: int, padded: bool = True) -> 
     while left and (given := stream.readinto(left[:CHUNK])):
         left = left[given:]
     require_all(path, promised, promised - len(left))
-    require_padding(path, stream.read(PADDING), padded)
+    rest = stream.read(PADDING)
+    require_padding(path, rest, padded)
+    if rest:
+        warn(f"{path} goes on behind its last voxel with {len(rest)} zeros, which were ignored")
     return held
 
 

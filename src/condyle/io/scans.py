@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
 from condyle.core.relabel import exchanged, has_bare_numbers, numbers_in
-from condyle.errors import CondyleError, ConfigError, DatasetError, OutputError, UnreadableFile
+from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
 from condyle.io import mgh, nifti
 from condyle.io import zip as archive
 from condyle.io.contents import kind_of
@@ -119,7 +119,7 @@ def read_channels(paths: Sequence[str | Path], *, series: str = "") -> tuple[Vol
 
 def read_labels(
     path: str | Path,
-    scheme: LabelScheme | Mapping[str, int] | None = None,
+    scheme: LabelScheme | Mapping[str, int] | str | None = None,
     *,
     scan: Grid | None = None,
 ) -> LabelMap:
@@ -132,8 +132,8 @@ def read_labels(
 
     Parameters
     ----------
-    scheme : what the numbers stand for; or a table {"femur": 1}. Where the file has names of its
-        own that are in it, they decide.
+    scheme : what the numbers stand for: a scheme, {"tibia": 1, "femur": 2}, or knee or lower-limb.
+        Where the file has names of its own that are in it, they decide.
     scan : the grid of its scan, where that is known: a DICOM-SEG without its empty slices may not
         say how far its slices lie apart. The label map itself stays on its own grid.
 
@@ -144,7 +144,7 @@ def read_labels(
     ConfigError
         If the scheme is neither a scheme nor a table.
     """
-    path, scheme = Path(path), _scheme_given(scheme)
+    path, scheme = Path(path), None if scheme is None else LabelScheme.given(scheme)
     with reading(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):
@@ -174,20 +174,6 @@ def names_of(path: Path) -> LabelScheme | None:
             own = read_labels(path).scheme
             own = None if has_bare_numbers(own) else own
         return own or names_beside(path)
-
-
-def _scheme_given(scheme: object) -> LabelScheme | None:
-    """The scheme that was given as one, or as a table."""
-    if scheme is None or isinstance(scheme, LabelScheme):
-        return scheme
-    try:
-        return LabelScheme.of(cast(Mapping[str, int], scheme))
-    except (AttributeError, TypeError, ValueError) as error:
-        why = str(error) if isinstance(error, CondyleError) else f"got {scheme!r}"
-        raise ConfigError(
-            'a scheme says what numbers stand for: give LabelScheme.of({"femur": 1}), or the '
-            f"table alone ({why})", setting="scheme",
-        ) from error  # fmt: skip
 
 
 def _load_numbers(

@@ -166,6 +166,12 @@ class RunFolder:
         return self.config.is_file()
 
     @property
+    def can_segment(self) -> bool:
+        """Whether it holds a segmenter of ours or an engine's, or is a segmenter's own folder."""
+        files = ("segmenter/segmenter.json", "segmenter.json", "engine.json")
+        return any((self.path / file).is_file() for file in files)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run was trained and scored to the end, and its last file is as it was."""
         return self._records.finished(RUN, self._made_of()) is not None

@@ -15,10 +15,12 @@ from condyle.core import Case, Dataset
 from condyle.core.lattice import on_grid
 from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
-from condyle.jobs.job import Job, verb
+from condyle.jobs.job import Job, count_of, verb
+from condyle.jobs.outputs import require_free, require_new_folder
 
 __all__ = ["check"]
 
+PAGE = "check.html"
 SHOWN = 200
 """Cases of which a page shows all; of more, those with findings and a sample of the others."""
 SAMPLE = 20
@@ -35,6 +37,10 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
     opened = open_dataset(request.dataset)
     for folder in filter(None, (request.out, request.fix)):
         _require_apart(folder, opened.root)
+    if request.fix is not None:
+        require_new_folder(request.fix)
+    if request.out is not None:
+        require_free(request.out / PAGE)
 
     def on_case(done: int, total: int) -> None:
         job.progress("checking", done, total, f"{done}/{total}")
@@ -44,7 +50,7 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
     if request.fix is not None:
         found = repair(opened, found, request.fix, job)
     if request.out is not None:
-        _write_page(opened, found, request.out / "check.html", job)
+        _write_page(opened, found, request.out / PAGE, job)
     return found
 
 
@@ -84,7 +90,7 @@ def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, job: Job
         | ({"In the copy": f.outcome} if any(g.outcome for g in found) else {})
         for f in found
     ]
-    subtitle = f"{len(dataset)} cases with {', '.join(dataset.scheme.names[:12])}"
+    subtitle = f"{count_of(len(dataset), 'case')} with {', '.join(dataset.scheme.names[:12])}"
     page = FindingsPage(f"Check of {dataset.name}", subtitle, rows, pictures, note)
     write_findings(page, path)
 

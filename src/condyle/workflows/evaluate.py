@@ -17,7 +17,7 @@ from condyle.core.relabel import listed, matched, under_names_of
 from condyle.errors import CondyleError, DatasetError, UnknownName
 from condyle.io import read_labels
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.job import Job, count_of, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
 from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
@@ -27,7 +27,6 @@ from condyle.report import Picture, Report, figures, nnunet, tables, write_repor
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
 from condyle.workflows.judged_labels import Found, one_scheme, paired, predictions_at, truths_at
-from condyle.workflows.training.probabilities import read_histograms
 
 __all__ = ["BATCH", "Evaluated", "Scores", "TrainingSummary", "evaluate", "evaluate_run"]
 
@@ -72,6 +71,8 @@ def evaluate_run(
 
     The last file written is run.json, with what the run cost; a run that has it is finished.
     """
+    from condyle.workflows.training.probabilities import read_histograms  # brings torch in
+
     found = [_score_own(case, predictions.get(case.id)) for case in job.track("scoring", cases)]
     scores = Scores.of(found)
     with written_together():
@@ -79,7 +80,7 @@ def evaluate_run(
         write_bytes(run.curves, figures.curves(training.history))
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
+        subtitle=f"{count_of(len(cases), 'test case')}, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
         rows=scores.rows,
@@ -290,7 +291,15 @@ def _warn_of_strangers(request: EvaluateRequest, rows: Sequence[Row]) -> None:
 BATCH = Batch(
     home="condyle.workflows.evaluate:BATCH", stage="scoring", request=EvaluateRequest,
     tasks=_tasks, compute=_compute, gather=_gather,
+    tables=lambda request: _tables(request.out),
 )  # fmt: skip
+
+
+def _tables(out: Path) -> list[Path]:
+    """The files that `_write_scores` writes."""
+    run = RunFolder(out)
+    summaries = [run.summary.with_suffix(ending) for ending in (".csv", ".md", ".tex")]
+    return [run.metrics, run.slice_metrics, *summaries, run.summary_json]
 
 
 def _write_scores(scores: Scores, out: Path) -> list[Path]:

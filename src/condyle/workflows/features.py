@@ -327,6 +327,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.features:BATCH", stage="comparing", request=FeaturesRequest,
     tasks=_tasks, read=lambda request, task, job: task.given(), compute=_compute, gather=_gather,
+    tables=lambda request: [request.out, *(_beside(request.out, ending) for ending in BESIDE)],
 )  # fmt: skip
 
 
@@ -366,26 +367,31 @@ def _card(maps: FeatureMaps, how: Comparison) -> dict[str, Any]:
 Rows = list[dict[str, str]]
 
 
+BESIDE = (".json", ".npz", ".parquet", ".png", "_random.csv", ".html")
+"""How the files end that are written beside the table."""
+
+
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(out.stem + ending)
+
+
 def _write(out: Path, done: Mapping[str, Compared], many: bool, card: Mapping[str, Any]) -> None:
     """Write all files; the table, which says that all is done, comes last."""
     from condyle.report.heatmap import heatmap
 
-    def beside(ending: str) -> Path:
-        return out.with_name(out.stem + ending)
-
-    write_json(beside(".json"), {**card, "images": {n: one.facts for n, one in done.items()}})
-    _write_features(beside(".npz"), done)
+    write_json(_beside(out, ".json"), {**card, "images": {n: one.facts for n, one in done.items()}})
+    _write_features(_beside(out, ".npz"), done)
     picture = heatmap(
         [one.similarities for one in done.values()],
         [one.standings for one in done.values() if one.standings],
     )
-    write_bytes(beside(".png"), picture)
+    write_bytes(_beside(out, ".png"), picture)
     named = [({"Image": name} if many else {}, one) for name, one in done.items()]
     rows = [image | row for image, one in named for row in one.rows()]
     random = [image | row for image, one in named for row in one.standing_rows()]
     if random:
-        write_text(beside("_random.csv"), csv_text(random))
-    write_text(beside(".html"), _page(rows, random, picture, card))
+        write_text(_beside(out, "_random.csv"), csv_text(random))
+    write_text(_beside(out, ".html"), _page(rows, random, picture, card))
     write_text(out, csv_text(rows))
 
 

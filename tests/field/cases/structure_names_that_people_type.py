@@ -1,43 +1,53 @@
-"""Segments called by names with slashes, dots, umlauts; two that would be one file; 'all'.
+"""Segments called Femur/left, ../../outside, L5 (5. LWK): files get safe names, in the folder.
 
-Kin to lassoan/SlicerMONAIAuto3DSeg#95. Kind: B (it was right, and stays so).
+Kin to lassoan/SlicerMONAIAuto3DSeg#95. Kind: names.
 """
 
 import gzip
 
 import numpy as np
 
-NAMES = {
-    "slash": ["Femur/links", "../../aussen", "Kniescheibe: Rückseite", "L4 (4. LWK)"],
-    "case": ["Tibia", "tibia"],
-    "all": ["all", "tibia"],
-    "same": ["tibia right", "tibia/right"],
-}
+SLASHES = ["Femur/left", "../../outside", "Wadenbein: Köpfchen", "L5 (5. LWK)"]
+SAME = {"same": ["femur left", "femur/left"], "case": ["Femur", "femur"], "all": ["all", "femur"]}
+
+
+def segmentation(path, names):
+    """A .seg.nrrd with a cube of 8 x 6 x 6 voxels for each name."""
+    array = np.zeros((10 * len(names) + 4, 12, 12), np.uint8)
+    for number in range(len(names)):
+        array[10 * number + 2 : 10 * number + 10, 3:9, 3:9] = number + 1
+    lines = [
+        "NRRD0004", "type: uint8", "dimension: 3", "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, array.shape))}", "space directions: (1,0,0) (0,1,0) (0,0,1)",
+        "kinds: domain domain domain", "encoding: gzip", "space origin: (0,0,0)",
+    ]  # fmt: skip
+    for number, name in enumerate(names):
+        keys = {"ID": f"s{number}", "Name": name, "LabelValue": number + 1, "Layer": 0}
+        lines += [f"Segment{number}_{key}:={value}" for key, value in keys.items()]
+    head = "\n".join([*lines, "", ""]).encode()
+    path.write_bytes(head + gzip.compress(array.tobytes(order="F"), mtime=0))
 
 
 def make(folder):
-    for file, names in NAMES.items():
-        array = np.zeros((9 * len(names) + 3, 14, 15), np.uint8)
-        head = [
-            "NRRD0004", "type: uint8", "dimension: 3", "space: left-posterior-superior",
-            "sizes: {} {} {}".format(*array.shape), "kinds: domain domain domain",
-            "space directions: (1,0,0) (0,1,0) (0,0,1)", "space origin: (0,0,0)", "encoding: gzip",
-        ]  # fmt: skip
-        for n, name in enumerate(names):
-            array[9 * n + 2 : 9 * n + 9, 3:11, 4:11] = n + 1
-            head += [f"Segment{n}_Name:={name}", f"Segment{n}_LabelValue:={n + 1}"]
-            head.append(f"Segment{n}_Layer:=0")
-        body = gzip.compress(array.tobytes(order="F"), mtime=0)
-        (folder / f"{file}.seg.nrrd").write_bytes("\n".join(head).encode() + b"\n\n" + body)
+    segmentation(folder / "slashes.seg.nrrd", SLASHES)
+    for stem, names in SAME.items():
+        segmentation(folder / f"{stem}.seg.nrrd", names)
 
 
 def right(field):
-    said = field.condyle("mesh", field.given / "slash.seg.nrrd", "--out", field.out / "slash")
+    before = sorted(field.given.parent.iterdir())
+    said = field.condyle("mesh", field.given / "slashes.seg.nrrd", "--out", field.out / "slashes")
     assert said.code == 0, said.text
-    parts = {file.name for file in (field.out / "slash").rglob("*.ply")}
-    assert len(parts) == 5
-    assert parts == {file.name for file in (field.out / "slash").glob("*.ply")}
-    assert not list(field.out.parent.glob("*aussen*"))
-    for file in ("case", "all", "same"):
-        said = field.condyle("mesh", field.given / f"{file}.seg.nrrd", "--out", field.out / file)
-        assert said.code == 2, (file, said.text)
+    written = sorted(path.name for path in (field.out / "slashes").glob("*.ply"))
+    assert written == [
+        "slashes_.._.._outside.ply", "slashes_Femur_left.ply", "slashes_L5_5._LWK_.ply",
+        "slashes_Wadenbein_Köpfchen.ply", "slashes_all.ply",
+    ]  # fmt: skip
+    table = (field.out / "slashes" / "surfaces.csv").read_text(encoding="utf-8")
+    assert all(f"slashes,{name}," in table for name in SLASHES), table
+    for stem in SAME:
+        said = field.condyle("mesh", field.given / f"{stem}.seg.nrrd", "--out", field.out / stem)
+        assert said.code == 2, said.text
+        assert "rename them" in said.text
+        assert not list((field.out / stem).glob("*.ply"))
+    assert sorted(field.given.parent.iterdir()) == [*before, field.out]

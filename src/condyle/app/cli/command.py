@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, hushed
+from condyle.app.cli.show import bars, hushed, say_json
 from condyle.config.requests import Request
 from condyle.errors import CondyleError, ConfigError
 from condyle.jobs.job import Job
@@ -52,6 +52,8 @@ def command_of(
             made = prepare(request.model_validate(asked))
         except ValidationError as error:
             raise ConfigError(as_flags(str(request.complaint(error)), names)) from error
+        from condyle.workflows.preflight import preflight
+
         module, _, name = work.partition(":")
         try:
             with bars() as (on_progress, on_warning):
@@ -61,6 +63,7 @@ def command_of(
                         replace(w, sentence=as_flags(w.sentence, names))
                     ),
                 )
+                preflight(made)
                 done = getattr(import_module(module), name)(made, job)
         except CondyleError as error:
             error.args = (as_flags(str(error), names),)
@@ -69,7 +72,7 @@ def command_of(
             return show(made, done) or 0
         with hushed():  # what `show` prints is for people: only its exit code counts
             code = show(made, done) or 0
-        print(json_text.dumps(plain(done), allow_nan=False))  # noqa: T201
+        say_json(json_text.dumps(plain(done), allow_nan=False))
         return code
 
     names = flags_of(request)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from condyle.app.cli.command import command_of
 from condyle.app.cli.show import complain, say, show_table
 from condyle.config.requests import FeaturesRequest
+from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
     from condyle.workflows.features import FeatureTables
@@ -25,7 +26,7 @@ def show(request: FeaturesRequest, found: FeatureTables) -> int:
         if one.standings:
             show_table("beside random regions of the same size and shape", one.standing_rows())
     if done:
-        say(f"{len(done)} scan{'s' * (len(done) > 1)} compared; the table is {request.out}")
+        say(f"{count_of(len(done), 'scan')} compared; the table is {request.out}")
     return 2 if found.failed else 0
 
 

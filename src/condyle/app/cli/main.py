@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from condyle._version import __version__
+from condyle.app.cli.show import RESULTS, complain, replace_missing_letters
 from condyle.errors import (
     Cancelled,
     CondyleError,
@@ -58,6 +59,7 @@ def _app() -> App:
         help="Segmentations of CT and MRI that can be trusted, from a handful of labelled scans.",
         version=__version__,
         help_format="plaintext",
+        console=RESULTS,
     )
     for name, does in VERBS.items():
         file = name.replace("-", "_") + ("_" if name == "import" else "")
@@ -85,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(given: list[str], debug: bool) -> int:
     """The exit code of a command."""
-    from condyle.app.cli.show import complain
-
+    replace_missing_letters()
     # what a job warns of is shown by its own listener: Python's logging must not say it again
     logging.getLogger("condyle").addHandler(logging.NullHandler())
 

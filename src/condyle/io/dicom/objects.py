@@ -39,8 +39,9 @@ def object_in(file: Path) -> str:
         if modality in NO_SCANS:
             return modality
         if "Rows" not in header:
-            damaged = kind is None or kind.name.endswith("Image Storage")
-            return IMAGE if damaged else modality or kind.name
+            if kind is None or kind.name.endswith("Image Storage"):
+                return IMAGE
+            return modality or str(kind.name)
         if "LOCALIZER" in (header.get("ImageType") or ()):
             return "a scout"
         placed = "ImagePositionPatient" in header or int(header.get("NumberOfFrames") or 1) > 1

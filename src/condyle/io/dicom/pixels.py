@@ -95,6 +95,12 @@ def _require_bytes(frames: Sequence[Frame]) -> None:
         counts[frame.file] = counts.get(frame.file, 0) + 1
     for frame in {frame.file: frame for frame in frames}.values():
         header = frame.header
+        syntax = header.file_meta.TransferSyntaxUID
+        if not syntax.is_transfer_syntax:
+            raise UnreadableFile(
+                f"{frame.file} is stored as only its maker's programs store it (transfer syntax "
+                f"{syntax}): convert it with gdcmconv --raw or dcm2niix first"
+            )
         packed = header.file_meta.TransferSyntaxUID.is_compressed
         rows, columns = frame.shape
         promised = rows * columns * int(header.BitsAllocated) // 8 * counts[frame.file]
@@ -162,7 +168,20 @@ def _decoded(
     data = data_of(stream)
     if "PixelData" not in data:
         raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
+    _require_no_more(file, data)
     return [data.pixel_array]
+
+
+def _require_no_more(file: Path, data: Header) -> None:
+    """Refuse an image with a row of pixels more than its header says: Rows or Columns are wrong."""
+    if data.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    row = int(data.Columns) * int(data.BitsAllocated) // 8
+    if len(data.PixelData) >= (int(data.Rows) + 1) * row:
+        raise UnreadableFile(
+            f"{file} holds more pixels than {data.Rows} rows of {data.Columns}: its header is "
+            "wrong, or it holds several images"
+        )
 
 
 def _within_bits(pixels: NDArray[Any], header: Header) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from condyle.errors import UnreadableFile
 from condyle.io.contents import GZIP_RATIO, not_a
 from condyle.io.safety import require_all, require_padding, voxel_bytes
+from condyle.jobs.job import warn
 
 __all__ = ["Header", "read_header", "voxels"]
 
@@ -180,6 +181,8 @@ def _unzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
     if not inflate.eof:
         raise zlib.error("the compressed voxels end before their checksum")
     require_all(path, promised, given)
+    if behind:
+        warn(f"{path} goes on behind its last voxel with {len(behind)} zeros, which were ignored")
     return held
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from condyle.core import Case, Dataset, Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.core.merge import OverlapReport, Policy
 from condyle.errors import ConfigError, DatasetError
-from condyle.io import find_scans, patient_of, read, scans_by_name
+from condyle.io import find_scans, list_scans, patient_of, read, scans_by_name
 from condyle.workflows.importing.masks import (
     Masks,
     Notes,
@@ -82,6 +82,8 @@ def sources_of_scans(
     if not found:
         raise DatasetError(f"no scans found in {', '.join(map(str, scans))}")
     names = list(found)
+    for path in filter(Path.is_dir, masks):
+        list_scans(path, labels=True).say(path)
     groups = {name: masks_of(name, masks, len(found), scheme) for name in names}
     if scheme is None:
         scheme = scheme_found(groups)
