@@ -116,5 +116,5 @@ def test_numbers_that_the_names_beside_lack_are_said(tmp_path, caplog):
 def test_what_is_no_scheme_is_refused(tmp_path, scheme):
     path = write(Volume(ARRAY, GRID), tmp_path / "knee.nii.gz")
     assert read_labels(path, {"femur": 1, "tibia": 2}).scheme.names == ("femur", "tibia")
-    with pytest.raises(ConfigError, match="what numbers stand for|unknown scheme"):
+    with pytest.raises(ConfigError, match=r"what numbers stand for|unknown scheme"):
         read_labels(path, scheme)
