@@ -5,6 +5,7 @@ CondyleError                     the root: a sentence, and the setting that is a
 ├── UnreadableFile     (OSError)            a file that is not a scan, is cut short, or is damaged
 ├── GeometryError      (ValueError)         a grid that cannot exist, or that would mislead
 ├── GridMismatch       (ValueError)         two things that should share a grid and do not
+│   └── OutsideGrid                         labels beyond the scan that they belong to
 ├── LabelError         (ValueError)         labels that are not whole numbers, unknown, or lost
 │   └── OverlapError                        masks that claim the same voxel
 ├── DatasetError       (ValueError)         a folder that is not a data set, or an empty one
@@ -41,6 +42,7 @@ __all__ = [
     "MissingFile",
     "OutOfMemory",
     "OutputError",
+    "OutsideGrid",
     "OverlapError",
     "SplitError",
     "TrainingFailed",
@@ -105,6 +107,10 @@ class GeometryError(CondyleError, ValueError):
 
 class GridMismatch(CondyleError, ValueError):
     """Two things that should share a grid and do not."""
+
+
+class OutsideGrid(GridMismatch):
+    """Labels beyond the scan that they belong to."""
 
 
 class LabelError(CondyleError, ValueError):

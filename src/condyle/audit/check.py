@@ -16,6 +16,7 @@ from condyle.audit.findings import Finding
 from condyle.audit.outliers import CaseSummary, case_summary, outliers, with_labels
 from condyle.audit.structures import structure_findings
 from condyle.core import Case, Dataset, LabelMap, Volume
+from condyle.core.lattice import on_grid, place_of
 from condyle.errors import CondyleError, GridMismatch, LabelError, SplitError
 from condyle.prepare.fingerprint import looks_like_ct
 from condyle.prepare.intensity import finite
@@ -66,9 +67,10 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
     volume = volume.with_array(finite(volume.array, f"case {case.id}"))
     scan = case_summary(case.id, volume, is_ct)
     labels, wrong = _labels(case, volume, dataset)
+    findings += wrong
     if labels is None:
         seen.summaries.append(scan)
-        return findings + wrong
+        return findings
     scan = with_labels(scan, volume, labels)
     seen.summaries.append(scan)
     if not is_ct or scan.lowest < 0:
@@ -77,12 +79,12 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
 
 
 def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | None, list[Finding]]:
-    """A case's labels on its scan's grid; None, and why, where there are none."""
+    """A case's labels on its scan's grid, None where there are none; and what is to be said."""
     if case.label is None:
         return None, []
     try:
-        labels = case.labels()
-        volume.grid.require_same(labels.grid, "scan and labels")
+        found = case.labels()
+        labels = on_grid(found, volume.grid, "scan and labels")
     except GridMismatch as error:
         remedy = "export the labels again, from the scan they were drawn on"
         return None, [Finding(case.id, "error", _said(error, dataset), remedy, "grid")]
@@ -95,7 +97,12 @@ def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | No
     if not labels.within(labels.known()).array.any():
         remedy = "label it, or take it out"
         return None, [Finding(case.id, "error", "its label map is empty", remedy, "empty")]
-    return labels, []
+    place = place_of(found.grid, volume.grid)
+    if place is None or not place.words:
+        return labels, []
+    what = f"its label map lies on another grid than the scan, voxel on voxel: {place.words}"
+    remedy = "nothing need be done: each voxel is put in its place, without interpolation"
+    return labels, [Finding(case.id, "warning", what, remedy, "lattice")]
 
 
 def _said(error: CondyleError, dataset: Dataset) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 __all__ = ["Finding", "Kind"]
 
 Kind = Literal[
-    "unreadable", "grid", "labels", "empty", "unlabelled", "air", "flip", "shift",
+    "unreadable", "grid", "lattice", "labels", "empty", "unlabelled", "air", "flip", "shift",
     "misfit", "duplicate", "names", "cut", "volume", "intensity", "spacing", "absent", "folds",
     "lacks", "alike", "once",
 ]  # fmt: skip

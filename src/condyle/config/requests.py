@@ -207,15 +207,23 @@ class EvaluateRequest(BatchRequest):
 
     POSITIONAL = ("predictions", "labels")
     predictions: Path
-    """A folder of label maps (or one file), named as the cases."""
+    """A folder of label maps, named as the cases, or one file; or a folder of masks a case."""
     labels: Path
-    """The true label maps: a folder, a file, or a data set."""
+    """The true label maps: a folder, a file, a data set, or a folder of masks a case."""
     out: Out
     """Folder for the tables."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
     """Tolerance of the normalised surface Dice (NSD), in mm."""
+    structures: tuple[str, ...] = ()
+    """Score these structures alone; left out: all that the truth or a prediction holds."""
+    overlap: Overlap = "error"
+    """What becomes of a voxel that two masks of one case claim: background, the first mask's
+    (priority), or an error."""
+    names: dict[str, int] = Field(default_factory=dict)
+    """The scheme that all are judged by; found where it is not given."""
+    NO_FLAG = ("names",)
 
 
 class CompareRequest(BatchRequest):

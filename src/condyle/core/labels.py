@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from condyle.core.grid import Grid
 from condyle.core.volume import OnGrid
-from condyle.errors import LabelError, UnknownName
+from condyle.errors import ConfigError, LabelError, UnknownName
 
 __all__ = ["KNEE", "LOWER_LIMB", "SCHEMES", "Label", "LabelMap", "LabelScheme", "whole_numbers"]
 
@@ -101,7 +101,15 @@ class LabelScheme:
             if scheme not in SCHEMES:
                 raise UnknownName("scheme", scheme, SCHEMES)
             return SCHEMES[scheme]
-        return scheme if isinstance(scheme, LabelScheme) else cls.of(scheme)
+        if isinstance(scheme, LabelScheme):
+            return scheme
+        try:
+            return cls.of(scheme)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f'a scheme says what numbers stand for: give {{"femur": 1}}, not {scheme!r}',
+                setting="scheme",
+            ) from error
 
     @classmethod
     def numbered(cls, ids: Iterable[int]) -> Self:
@@ -135,6 +143,18 @@ class LabelScheme:
     def to_dict(self) -> dict[str, int]:
         """Name -> number, in the scheme's order; 'ignore' is the last if there is one."""
         return {entry.name: entry.id for entry in self.entries}
+
+    def extended(self, ids: Iterable[int]) -> LabelScheme:
+        """The same with numbers that it lacks, called label_N.
+
+        Examples
+        --------
+        >>> LabelScheme.of({"femur": 2}).extended([0, 2, 7]).to_dict()
+        {'femur': 2, 'label_7': 7}
+        """
+        known = {entry.id for entry in self.entries} | {0}
+        new = [Label(int(i), f"label_{i}", default_colour(int(i))) for i in ids if i not in known]
+        return replace(self, labels=(*self.labels, *new)) if new else self
 
     def mirrored(self) -> dict[int, int]:
         """The number that each structure has in a left-right mirror image of the body."""

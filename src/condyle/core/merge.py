@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -12,10 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from condyle.core.grid import Grid
 from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.lattice import covering, on_grid
 from condyle.core.masks import mask_of
 from condyle.core.volume import Volume
-from condyle.errors import LabelError, OverlapError, UnknownName
+from condyle.errors import LabelError, OutsideGrid, OverlapError, UnknownName
 
 __all__ = [
     "Overlap",
@@ -95,6 +97,7 @@ def merge(
     scheme: LabelScheme,
     overlap: Policy = "error",
     structures: Mapping[str, str] | None = None,
+    grid: Grid | None = None,
 ) -> tuple[LabelMap, OverlapReport]:
     """One label map of a scan's masks, and a count of the voxels that two structures claim.
 
@@ -108,12 +111,13 @@ def merge(
     overlap : what a voxel claimed by two structures becomes: ``background`` 0, ``priority`` the
         structure that comes first in the scheme, ``error`` an `OverlapError`.
     structures : mask name -> structure; left out, the names say it.
+    grid : the scan's; left out, the first mask's, made larger where other masks go beyond.
 
     Raises
     ------
     GridMismatch, OverlapError, UnknownName, LabelError
-        If a mask lies on another grid, two overlap under ``error``, a name is in no scheme, or a
-        mask holds other numbers than 0 and one more.
+        If a mask does not lie on the grid's lattice, two overlap under ``error``, a name is in no
+        scheme, or a mask holds other numbers than 0 and one more.
 
     Examples
     --------
@@ -132,9 +136,28 @@ def merge(
     names = _by_structure(masks, scheme, structures or {})
     if not names:
         raise LabelError("there are no masks to merge")
-    reference_name = next(iter(masks))
-    reference = masks[reference_name]
-    grid = reference.grid
+    first = next(iter(masks))
+    known = {first: masks[first]}
+    if grid is not None:
+        return _merged(masks, known, names, scheme, overlap, grid)
+    grid = known[first].grid
+    try:
+        return _merged(masks, known, names, scheme, overlap, grid)
+    except OutsideGrid:  # each was cut to its own extent
+        others = (masks[key].grid for key in masks if key != first)
+        grid = covering([grid, *others], f"masks beside {first}")
+        return _merged(masks, known, names, scheme, overlap, grid)
+
+
+def _merged(
+    masks: Mapping[str, LabelMap | Volume],
+    known: Mapping[str, LabelMap | Volume],
+    names: Mapping[str, Sequence[str]],
+    scheme: LabelScheme,
+    overlap: Policy,
+    grid: Grid,
+) -> tuple[LabelMap, OverlapReport]:
+    """The label map on a grid, of masks by structure, of which some are known already."""
     # files give arrays whose first axis is contiguous: (k, j, i) walks through them in order
     owner = np.zeros(grid.shape[::-1], np.uint8 if max(scheme.ids) < 256 else np.uint16)
     contested: dict[int, NDArray[np.intp]] = {}
@@ -143,8 +166,7 @@ def merge(
         number = scheme[structure].id
         claim = np.zeros(owner.shape, bool)
         for key in keys:
-            mask = reference if key == reference_name else masks[key]
-            grid.require_same(mask.grid, f"mask {key}, beside mask {reference_name}")
+            mask = on_grid(known[key] if key in known else masks[key], grid, f"mask {key}")
             claim |= mask_of(mask.array, key).T
         both = np.flatnonzero(claim & (owner > 0))
         pairs += _pairs(both, number, owner, contested, scheme, grid.voxel_volume)

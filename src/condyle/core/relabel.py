@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.labels import Label, LabelMap, LabelScheme
 from condyle.core.merge import structure_of
-from condyle.errors import DatasetError
+from condyle.errors import DatasetError, LabelError
 
-__all__ = ["by_name", "consecutive", "exchanged", "has_bare_numbers", "listed", "relabelled"]
+__all__ = [
+    "by_name",
+    "consecutive",
+    "exchanged",
+    "has_bare_numbers",
+    "listed",
+    "matched",
+    "numbers_in",
+    "relabelled",
+    "under_names_of",
+]
 
 
 def consecutive(scheme: LabelScheme) -> LabelScheme:
@@ -107,6 +119,111 @@ def _structure(
 def _numbered(scheme: LabelScheme) -> str:
     """Numbers and names, for a sentence."""
     return listed([f"{number} {name}" for name, number in scheme.to_dict().items()])
+
+
+def matched(own: LabelScheme, other: LabelScheme) -> dict[str, str]:
+    """Name -> the same structure's name in another scheme, for those that both have.
+
+    Upper and lower case, and the two ways in which Unicode writes a letter with a mark, make no
+    difference, unless a scheme tells structures apart by them.
+
+    Examples
+    --------
+    >>> names = LabelScheme.of({"Femur": 1, "patella": 2}), LabelScheme.of({"tibia": 1, "femur": 3})
+    >>> matched(*names)
+    {'Femur': 'femur'}
+    """
+    ours, theirs = ([entry.name for entry in scheme.entries] for scheme in (own, other))
+    found = {name: name for name in ours if name in theirs}
+    counts = [Counter(map(_key, names)) for names in (ours, theirs)]
+    for name in ours:
+        for known in theirs:
+            key = _key(name)
+            if key == _key(known) and counts[0][key] == counts[1][key] == 1:
+                found[name] = known
+    return found
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def numbers_in(
+    own: LabelScheme, present: Sequence[int], scheme: LabelScheme, what: str
+) -> dict[int, int]:
+    """Number in a file that names its structures -> number in a scheme that is given for it.
+
+    Names that both have decide. A structure that the scheme does not know by name keeps its
+    number, which the scheme may call otherwise.
+
+    Raises
+    ------
+    LabelError
+        If that number is another structure's in the scheme.
+    """
+    names, numbers = matched(own, scheme), scheme.to_dict()
+    known = {
+        entry.id: numbers[names[entry.name]]
+        for entry in own.entries
+        if entry.id in present and entry.name in names
+    }
+    others = [number for number in present if number not in known]
+    if clash := set(others) & set(known.values()):
+        raise LabelError(
+            f"{what} names its labels {_table(own)}, the scheme is {_table(scheme)}: what is label "
+            f"{min(clash)}? Give the structures the same names in both"
+        )
+    return known | {number: number for number in others}
+
+
+def under_names_of(labels: LabelMap, scheme: LabelScheme, what: str) -> LabelMap:
+    """A label map in a scheme's numbers: matched by name, by number where it has no names.
+
+    Structures that the scheme lacks are kept, under names and numbers of their own.
+
+    Raises
+    ------
+    LabelError
+        If both have names, and no name in common.
+
+    Examples
+    --------
+    >>> from condyle.core import Grid
+    >>> array, grid = np.array([[[0, 1, 2, 3]]], np.uint8), Grid.regular((1, 1, 4))
+    >>> own = LabelScheme.of({"tibia": 1, "Femur": 2, "patella": 3})
+    >>> found = under_names_of(LabelMap(array, grid, own), LabelScheme.of({"femur": 1}), "knee")
+    >>> found.array.tolist(), found.scheme.to_dict()
+    ([[[0, 2, 1, 3]]], {'femur': 1, 'tibia': 2, 'patella': 3})
+    """
+    own = labels.scheme.extended(labels.present())
+    bare = has_bare_numbers(labels.scheme) or has_bare_numbers(scheme)
+    names = {} if has_bare_numbers(labels.scheme) else matched(own, scheme)
+    if not names and not bare:
+        raise LabelError(
+            f"{what} names its labels {_table(own)}, the truth {_table(scheme)}: no name is in "
+            "both, so that it is not known which are the same"
+        )
+    numbers = scheme.to_dict()
+    if not names:  # numbers are all that both have
+        strangers = set(labels.present()) - set(numbers.values())
+        return labels.with_scheme(_union(scheme, [own[number] for number in sorted(strangers)]))
+    new_of = {own[name].id: numbers[known] for name, known in names.items() if name != "ignore"}
+    free = (n for n in range(1, 65536) if n not in numbers.values())
+    extra: list[Label] = []
+    for number in labels.present():
+        if number not in new_of:
+            new_of[number] = next(free)
+            extra.append(Label(new_of[number], own[number].name, own[number].colour))
+    return relabelled(labels, new_of, _union(scheme, extra))
+
+
+def _union(scheme: LabelScheme, extra: Sequence[Label]) -> LabelScheme:
+    return LabelScheme((*scheme.labels, *extra), scheme.ignore)
+
+
+def _table(scheme: LabelScheme) -> str:
+    """A scheme as it is written: 'femur 1, tibia 2'."""
+    return listed([f"{name} = {number}" for name, number in scheme.to_dict().items()])
 
 
 def has_bare_numbers(scheme: LabelScheme) -> bool:

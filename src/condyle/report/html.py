@@ -196,7 +196,7 @@ def _pictures(report: Report, group: str) -> str:
 SCORES_NOTE = """Mean ± standard deviation over held-out cases. Dice, IoU, NSD and volume
 similarity are best at 1, the others at 0; a volume similarity above 1 is too large. Absent: not
 there and not predicted, so left out. Failed: missed, invented or without a prediction; these are
-in the means with the worst figures."""
+in the means with the worst figures, and with their own volume similarity and volume error."""
 
 
 FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)", "Cases",

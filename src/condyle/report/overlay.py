@@ -16,6 +16,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from condyle.core import LabelMap, Volume
+from condyle.core.lattice import on_grid
 from condyle.report import panels
 from condyle.report.charts import WIDTH, drawn, png
 from condyle.report.colours import colour_of
@@ -82,8 +83,7 @@ def overlay_pixels(
     title : what is written above.
     """
     maps = [m for m in (truth, predicted) if m is not None]
-    for labels in maps:
-        volume.grid.require_same(labels.grid, "scan and labels of a picture")
+    maps = [on_grid(m, volume.grid, "scan and labels of a picture") for m in maps]
     volume = volume.reoriented("RAS")
     turned = [m.reoriented("RAS") for m in maps]
     cut = _cut([m.within(m.known()).array for m in turned], volume)

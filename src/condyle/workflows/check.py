@@ -12,6 +12,7 @@ from condyle.audit.check import check as find
 from condyle.audit.repair import changes, repair
 from condyle.config.requests import CheckRequest
 from condyle.core import Case, Dataset
+from condyle.core.lattice import on_grid
 from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, count_of, verb
@@ -109,8 +110,7 @@ def _picture(case: Case) -> bytes:
     except CondyleError:
         return b""
     try:
-        labels = case.labels()
-        volume.grid.require_same(labels.grid, "scan and labels")
+        labels = on_grid(case.labels(), volume.grid, "scan and labels")
     except CondyleError:
         labels = None
     return case_picture(volume, labels)

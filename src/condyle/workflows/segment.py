@@ -46,7 +46,10 @@ from condyle.workflows import segment_engine
 
 __all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
 
-ENDINGS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
+ENDINGS = {
+    "nifti": ".nii.gz", "nrrd": ".nrrd", "seg.nrrd": ".seg.nrrd", "mha": ".mha",
+    "dicom-seg": ".dcm",
+}  # fmt: skip
 """Format of a label map -> the ending of its file."""
 
 Area = Callable[[Grid], Box]

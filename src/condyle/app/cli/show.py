@@ -189,8 +189,10 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
-    """Print mean ± standard deviation a structure, and where the rest is."""
+def show_summary(
+    summary: Sequence[dict[str, Any]], where: Path, cases: str = "held-out cases"
+) -> None:
+    """Print mean ± standard deviation a structure over such cases, and where the rest is."""
     rows: list[dict[str, Any]] = []
     for row in summary:
         shown: dict[str, Any] = {"structure": row["structure"]}
@@ -206,5 +208,6 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)
     if rows:
-        show_table("test cases, mean ± standard deviation", rows)
+        show_table(f"{cases}, mean ± standard deviation", rows)
+        say("VS (volume similarity): 1 is best; below 1 too little was segmented, above too much")
     say(f"more in {where}")

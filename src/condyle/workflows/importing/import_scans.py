@@ -164,8 +164,6 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
     labels, report = source.read_labels(notes, whole.grid) if source.read_labels else (None, None)
     _require_labels(source, whole, notes)
     names = [n for file in source.files for n in dropped(file, request.series)]
-    if labels is not None:
-        whole.grid.require_same(labels.grid, f"{source.name}: scan and masks")
     present = list(labels.present()) if labels is not None else []
     if labels is not None and request.area == "labelled":
         channels, labels = _cut(source.name, channels, labels)

@@ -12,6 +12,7 @@ import numpy as np
 
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
+from condyle.core.lattice import on_grid
 from condyle.core.masks import cut_at_half, holds_fractions, mask_of
 from condyle.core.merge import OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
@@ -25,6 +26,7 @@ from condyle.errors import (
 from condyle.io import read, read_labels
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
+from condyle.io.scans import names_of
 from condyle.io.texts import read_json
 from condyle.jobs.job import warn
 from condyle.workflows.importing.pairing import Masks
@@ -33,6 +35,7 @@ __all__ = [
     "Notes",
     "in_scheme",
     "labels_of",
+    "placed",
     "require_structures",
     "scheme_found",
     "scheme_named",
@@ -90,7 +93,8 @@ def scheme_found(groups: Mapping[str, Masks], rename: Mapping[str, str]) -> Labe
         if names == {""}:
             raise ConfigError("`rename` leaves no mask: give at least one a structure")
         return scheme_of_names(names - {""})
-    schemes = [read_labels(group.files[0]).scheme for group in groups.values()]
+    files = [group.files[0] for group in groups.values()]
+    schemes = [names_of(file) or read_labels(file).scheme for file in files]
     bare = {has_bare_numbers(scheme) for scheme in schemes}
     if bare == {True} and not rename:
         return LabelScheme.numbered({number for scheme in schemes for number in scheme.ids})
@@ -146,14 +150,15 @@ def labels_of(
     grid: Grid | None = None,
     ignore_rest: bool = False,
 ) -> tuple[LabelMap, OverlapReport | None]:
-    """A scan's label map, numbered from 1 on, and what its masks claimed twice.
+    """A scan's label map on its grid, numbered from 1 on, and what its masks claimed twice.
 
     Parameters
     ----------
     ignore_rest : whether voxels that no mask claims are marked 'ignore': not all was drawn.
     """
     if given.is_map:
-        return in_scheme(read_labels(given.files[0]), scheme, rename, notes, case), None
+        labels = in_scheme(read_labels(given.files[0], scan=grid), scheme, rename, notes, case)
+        return placed(labels, grid, notes, case), None
     require_structures({case: given}, scheme, rename)
     known = structures_of(given.names, scheme, rename)
     notes.names |= known
@@ -162,9 +167,9 @@ def labels_of(
     if unknown:
         notes.add(case, f"not in the scheme, ignored: {listed(unknown)}")
     masks = {name: files[name] for name, structure in known.items() if structure}
-    read_one = partial(_mask, case=case, grid=grid)
+    read_one = partial(_mask, case=case, notes=notes, grid=grid)
     opened = layouts.Masks(masks, read_one)
-    labels, report = merge(opened, consecutive(scheme), overlap, structures=known)
+    labels, report = merge(opened, consecutive(scheme), overlap, known, grid)
     if report.pairs:
         notes.add(case, str(report))
     ignore = labels.scheme.ignore
@@ -188,11 +193,26 @@ def in_scheme(
     return found
 
 
-def _mask(path: Path, case: str, grid: Grid | None) -> LabelMap | Volume:
+PLACED = (
+    "labels with other axes or another extent than the scan were put in their place, without "
+    "interpolation"
+)
+
+
+def placed(labels: LabelMap, grid: Grid | None, notes: Notes, case: str) -> LabelMap:
+    """A label map on its scan's grid, which is noted where it was on another."""
+    if grid is None:
+        return labels
+    if not labels.grid.same_as(grid):
+        notes.add(case, PLACED)
+    return on_grid(labels, grid, f"{case}: scan and masks")
+
+
+def _mask(path: Path, case: str, notes: Notes, grid: Grid | None) -> LabelMap | Volume:
     """A mask of one structure; probabilities are cut at 0.5, which is warned of."""
     called = f"{case}/{path.name}"
     if path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm", ".ima", ".zip"):
-        mask: LabelMap | Volume = read_labels(path)
+        mask: LabelMap | Volume = read_labels(path, scan=grid)
         if len(inside := mask.present()) > 1:
             names = [mask.scheme[number].name for number in inside]
             raise LabelError(
@@ -206,6 +226,8 @@ def _mask(path: Path, case: str, grid: Grid | None) -> LabelMap | Volume:
         warn(said)
     else:
         inside = mask_of(mask.array, called)
+    if grid is not None and not mask.grid.same_as(grid):
+        notes.add(case, PLACED)
     # a mask that was cut to its extent is full, and smaller than the scan
     if grid is not None and inside.size >= math.prod(grid.shape) and inside.all():
         raise LabelError(

@@ -17,6 +17,7 @@ from condyle.workflows.importing.masks import (
     Notes,
     in_scheme,
     labels_of,
+    placed,
     require_structures,
     scheme_found,
     structures_of,
@@ -39,8 +40,8 @@ class Source:
     patient : the same for the scans of one patient, '' where nothing is known. It never leaves
         memory.
     read : gives the channels.
-    read_labels : gives the label map numbered from 1 on, and what its masks claimed twice, and
-        adds to the notes; None where the case has no labels.
+    read_labels : gives the label map numbered from 1 on, on the scan's grid, and what its masks
+        claimed twice, and adds to the notes; None where the case has no labels.
     """
 
     name: str
@@ -237,4 +238,5 @@ def _case_labels(
         files = tuple(find_scans(case.label))
         masks = Masks(files, names=tuple(map(scan_name, files)))
         return labels_of(name, masks, scheme, wanted.overlap, wanted.rename, notes, grid)
-    return in_scheme(case.labels(), scheme, wanted.rename, notes, name), None
+    labels = in_scheme(case.labels(), scheme, wanted.rename, notes, name)
+    return placed(labels, grid, notes, name), None

@@ -11,6 +11,7 @@ from torch import nn
 
 from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
+from condyle.core.lattice import on_grid
 from condyle.io import read_labels, write_text
 from condyle.jobs.outputs import write_bytes, write_csv
 from condyle.prepare.slices import AXIS
@@ -96,8 +97,8 @@ def _tile(
     case: Case, file: Path | None, plane: Plane, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """The picture of one slice of a case."""
-    axis, truth = AXIS[plane], case.labels()
-    predicted = read_labels(file, truth.scheme) if file else None
+    axis, (channels, truth) = AXIS[plane], case.pair()
+    predicted = on_grid(read_labels(file, truth.scheme), truth.grid, case.id) if file else None
     turned = [labels.reoriented("RAS") for labels in (truth, predicted) if labels]
     others = tuple(a for a in range(3) if a != axis)
     held = np.flatnonzero(
@@ -105,5 +106,5 @@ def _tile(
     )
     at = int(rng.choice(held)) if held.size else turned[0].grid.shape[axis] // 2
     return figures.overlay_pixels(
-        case.image(), truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
+        channels[0], truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
     )
