@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condyle.io.datasets.layouts import read_patients
 from condyle.io.datasets.patients import patients_csv
+from condyle.io.texts import read_table
 from condyle.jobs.tables import cell, table_text, text_of_cell
 from condyle.report.tables import csv_text
 from condyle.runs.record import read_csv
@@ -56,11 +56,13 @@ def test_every_writer_of_tables_makes_cells_and_headings_safe(write):
 
 @given(st.lists(st.tuples(TEXTS, TEXTS.filter(bool)), min_size=1, unique_by=lambda pair: pair[0]))
 def test_our_own_tables_are_read_back(tmp_path_factory, pairs):
-    pairs = [(case, whose) for case, whose in pairs if "\0" not in case + whose]
+    pairs = [pair for pair in pairs if "\0" not in "".join(pair)]
+    pairs = [pair for pair in pairs if all(text == text.strip() for text in pair)]
     folder = tmp_path_factory.mktemp("tables")
     (folder / "patients.csv").write_text(patients_csv(dict(pairs)), encoding="utf-8", newline="")
     if pairs:
-        assert read_patients(folder / "patients.csv") == dict(pairs)
+        read = read_table(folder / "patients.csv", ["case", "patient"])
+        assert [(row["case"], row["patient"]) for row in read] == pairs
     rows = [{"case": case, "patient": whose, "dice": -0.5} for case, whose in pairs]
     (folder / "cases.csv").write_text(table_text(rows), encoding="utf-8", newline="")
     assert read_csv(folder / "cases.csv") == rows

@@ -263,8 +263,9 @@ class FeaturesRequest(BatchRequest):
     out: Out
     """The table to write, NAME.csv. Beside it: how it was made (.json), the features (.npz), a
     heat map (.png), how alike random regions are (_random.csv), and a page of all (.html)."""
-    encoder: str = "densenet121"
-    """Which of the encoders of `condyle networks`."""
+    encoder: str = "auto"
+    """Which of the encoders of `condyle networks`; auto: densenet121, as in the femur study, or
+    efficientnet_lite0, which needs no download, where the weights of that cannot be had."""
     inflation: InflationStrategy = "average"
     """How its 2D kernels become 3D."""
     weights: str = "imagenet"

@@ -89,6 +89,21 @@ class LabelScheme:
         return cls(tuple(labels), dict(rows).get(IGNORED))
 
     @classmethod
+    def given(cls, scheme: LabelScheme | Mapping[str, int] | str) -> LabelScheme:
+        """A scheme, by itself, by its names and numbers, or by the name of one that is built in.
+
+        Examples
+        --------
+        >>> LabelScheme.given("knee").names, LabelScheme.given({"patella": 3}).ids
+        (('tibia', 'femur'), (3,))
+        """
+        if isinstance(scheme, str):
+            if scheme not in SCHEMES:
+                raise UnknownName("scheme", scheme, SCHEMES)
+            return SCHEMES[scheme]
+        return scheme if isinstance(scheme, LabelScheme) else cls.of(scheme)
+
+    @classmethod
     def numbered(cls, ids: Iterable[int]) -> Self:
         """A scheme for bare numbers: structures called label_1, label_2, ..."""
         return cls.of({f"label_{i}": int(i) for i in ids if i != 0})
@@ -139,6 +154,9 @@ class LabelScheme:
         """
         ids, mirror = [0, *self.ids], self.mirrored()
         return tuple(ids.index(mirror.get(number, number)) for number in ids)
+
+    def __repr__(self) -> str:
+        return f"LabelScheme({', '.join(f'{name}={n}' for name, n in self.to_dict().items())})"
 
     def is_sided(self) -> bool:
         """Whether any structure's name says left or right."""
@@ -219,6 +237,17 @@ class LabelMap(OnGrid):
     def volume_cm3(self, structure: str | int) -> float:
         """Volume of a structure in cm³; 0 if it is absent."""
         return float(np.count_nonzero(self.mask(structure)) * self.grid.voxel_volume / 1000.0)
+
+    def volumes(self) -> dict[str, float]:
+        """Structure -> volume in cm³, of all structures of the scheme; 0 of those absent.
+
+        Examples
+        --------
+        >>> grid = Grid.regular((2, 2, 2), spacing=(10, 10, 10))
+        >>> LabelMap(np.ones((2, 2, 2), np.uint8), grid, KNEE).volumes()
+        {'tibia': 8.0, 'femur': 0.0}
+        """
+        return {name: self.volume_cm3(name) for name in self.scheme.names}
 
     def present(self) -> tuple[int, ...]:
         """The structures' numbers that occur, known to the scheme or not, in ascending order."""

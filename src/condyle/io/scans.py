@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,19 +112,25 @@ def read_channels(paths: Sequence[str | Path], *, series: str = "") -> tuple[Vol
     return tuple(Volume(array[..., n], grid, modality) for n in range(array.shape[3]))
 
 
-def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap:
+def read_labels(
+    path: str | Path, scheme: LabelScheme | Mapping[str, int] | str | None = None
+) -> LabelMap:
     """A label map, on its own grid: whole numbers, whatever type the file keeps them in.
 
     Without a scheme, .seg.nrrd and DICOM-SEG (a file, or a folder or zip that holds one) name
     their structures themselves; the numbers of other files become label_1, label_2, ... Segments
     in several layers are joined where none overlap.
 
+    Parameters
+    ----------
+    scheme : what the numbers stand for: a scheme, {"tibia": 1, "femur": 2}, or knee or lower-limb.
+
     Raises
     ------
     LabelError
         If a value is not a whole number from 0 to 65535, or segments overlap.
     """
-    path = Path(path)
+    path, scheme = Path(path), None if scheme is None else LabelScheme.given(scheme)
     with reading(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):

@@ -81,6 +81,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     r"""The rows of a table, as its columns' names in lower case -> trimmed text; no empty rows.
 
     Columns are parted by commas, semicolons, tabs or bars, whichever gives those that are needed.
+    An apostrophe that keeps a spreadsheet from computing a text is no part of it.
 
     Raises
     ------

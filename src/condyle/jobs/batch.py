@@ -19,7 +19,7 @@ from condyle.errors import Cancelled, CondyleError, OutputError, TrainingPaused,
 from condyle.jobs.executors import executor_for
 from condyle.jobs.job import Job, in_context
 from condyle.jobs.outputs import protected, require_free
-from condyle.jobs.records import Claim, OutputFolder, Record, content_hash
+from condyle.jobs.records import Claim, OutputFolder, Record, content_hash, done
 
 __all__ = ["Batch", "BatchRequest", "Done", "Task", "run_batch"]
 
@@ -147,6 +147,10 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
                        *batch.tables(request)):  # fmt: skip
             require_free(output)
         folder = batch.folder(request)
+        if not request.resume and (words := folder.earlier(request.signature(), tasks)):
+            job.warn(words)
+        before = [folder.record(key) for key in tasks] if request.resume else []
+        before = done(filter(None, before))
         with folder.opened(request.signature(), resume=request.resume):
             found: dict[str, Record] = {}
             if executor is None:
@@ -161,6 +165,8 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
                         for sentence in record.warnings:
                             job.warn(sentence, record.key)
             _finish(batch, request, folder, job, found)
+            if [found[key] for key in tasks] == before:
+                job.progress(batch.stage, 1, 1, "nothing left to do")
             return batch.gather(request, [found[key] for key in tasks], folder, job)
 
 

@@ -6,7 +6,7 @@ import contextvars
 import logging
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from condyle.errors import Cancelled, OutputError
 from condyle.jobs.outputs import folder_for, protected
 
-__all__ = ["Job", "Progress", "Warned", "current", "note", "shown", "verb", "warn"]
+__all__ = ["Job", "Progress", "Warned", "count_of", "current", "note", "shown", "verb", "warn"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -293,9 +293,12 @@ def in_context(work: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def counted(sentences: Iterable[str]) -> Mapping[str, int]:
-    """Each sentence once, in order, and how often it was said."""
-    found: dict[str, int] = {}
-    for sentence in sentences:
-        found[sentence] = found.get(sentence, 0) + 1
-    return found
+def count_of(number: int, thing: str, things: str = "") -> str:
+    """A number of things, in words.
+
+    Examples
+    --------
+    >>> count_of(1, "label map"), count_of(2, "error"), count_of(0, "copy", "copies")
+    ('1 label map', '2 errors', '0 copies')
+    """
+    return f"{number} {thing if number == 1 else things or thing + 's'}"

@@ -14,7 +14,7 @@ from condyle.config.requests import CheckRequest
 from condyle.core import Case, Dataset
 from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
-from condyle.jobs.job import Job, verb
+from condyle.jobs.job import Job, count_of, verb
 from condyle.jobs.outputs import require_free, require_new_folder
 
 __all__ = ["check"]
@@ -91,7 +91,7 @@ def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, job: Job
         | ({"In the copy": f.outcome} if any(g.outcome for g in found) else {})
         for f in found
     ]
-    subtitle = f"{len(dataset)} cases with {', '.join(dataset.scheme.names[:12])}"
+    subtitle = f"{count_of(len(dataset), 'case')} with {', '.join(dataset.scheme.names[:12])}"
     page = FindingsPage(f"Check of {dataset.name}", subtitle, rows, pictures, note)
     write_findings(page, path)
 

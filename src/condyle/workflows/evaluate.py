@@ -11,12 +11,12 @@ from typing import Any
 
 from condyle.config import Experiment
 from condyle.config.requests import EvaluateRequest
-from condyle.core import Case, LabelMap
+from condyle.core import Case, LabelMap, LabelScheme
 from condyle.errors import CondyleError, DatasetError
 from condyle.io import is_dataset, open_dataset, read_labels, scans_by_name
 from condyle.io.labelmaps import read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, verb, warn
+from condyle.jobs.job import Job, count_of, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
 from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
@@ -24,6 +24,7 @@ from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
 from condyle.prepare.splits import held_out
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
+from condyle.report.advice import advice, never_found
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
 
@@ -47,6 +48,7 @@ class TrainingSummary:
     parameters : how many trainable parameters the network has; None where that is not known.
     seconds : of fitting and choosing, over all the times that the training was gone on with.
     seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
+    scheme : of the data set; its colours are those of the structures on the whole page.
     """
 
     data: Mapping[str, Any]
@@ -54,6 +56,17 @@ class TrainingSummary:
     parameters: int | None
     seconds: float
     seconds_a_case: float | None
+    scheme: LabelScheme
+
+    @property
+    def cost(self) -> Row:
+        """What run.json says of it."""
+        return {key: getattr(self, key) for key in ("parameters", "seconds", "seconds_a_case")}
+
+    @property
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        """Structure -> its colour."""
+        return {label.name: label.colour for label in self.scheme.labels}
 
 
 def evaluate_run(
@@ -73,26 +86,33 @@ def evaluate_run(
     found = [_score(case.id, case.labels, predictions.get(case.id), TOLERANCE_MM)
              for case in job.track("scoring", cases)]  # fmt: skip
     scores = Scores.of(found)
+    for structure, held in never_found(scores.rows).items():
+        word = "holds" if held == 1 else "hold"
+        job.warn(f"{structure} was found in no test case, and {held} of them {word} it")
+    advised = advice(scores.rows, training.history, experiment.training.budget)
+    curves = figures.curves(training.history, training.colours)
     with written_together():
         _write_scores(scores, run.path)
-        write_bytes(run.curves, figures.curves(training.history))
+        write_bytes(run.curves, curves)
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{len(cases)} test cases, fold {experiment.fold}",
+        subtitle=f"{count_of(len(cases), 'test case')}, fold {experiment.fold}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
+        colours=training.colours,
         rows=scores.rows,
         summary=scores.summary,
         history=training.history,
+        curves=curves,
         pictures=_pictures(cases, scores.rows, predictions, job),
         histograms=read_histograms(run.path),
         environment=environment(),
         warnings=[warned.sentence for warned in job.warnings],
+        advice=advised,
         files={file.name: file.name for file in run.linked},
     )
     write_report(report, run.report)
-    cost = {key: value for key, value in vars(training).items() if key not in ("data", "history")}
-    run.finish(cost | {"warnings": list(report.warnings)})
+    run.finish(training.cost | {"warnings": list(report.warnings), "advice": advised})
     return scores.summary
 
 

@@ -73,7 +73,7 @@ def _segment(request: SegmentRequest) -> None:
 def _refine(request: RefineRequest) -> None:
     if request.choose is None:
         _require_scans(request.labelmaps)
-    elif request.given().keys() == {"labelmaps", "choose"}:
+    elif len(request.labelmaps) == 1 and request.given().keys() == {"labelmaps", "choose"}:
         _require_runs([request.choose])
 
 

@@ -58,12 +58,16 @@ def refine(request: RefineRequest, job: Job) -> Refined:
     Raises
     ------
     ConfigError
-        If `out` is missing, or steps are given both in a file and by themselves.
+        If `out` is missing, no step is given, or steps are given both in a file and by themselves.
     """
     if request.out is None:
         raise ConfigError("give `out`, a folder for the cleaned label maps", setting="out")
     request.refuse({"device": "it is where scans are segmented, with `choose`"})
-    _steps(request, job)
+    if not _steps(request, job).to_dict():
+        raise ConfigError(
+            f"no step is given: give {', '.join(f'`{name}`' for name in STEPS)}, or a file of them "
+            "by `steps`"
+        )
     return run_batch(BATCH, request, job)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from condyle.app.cli.command import command_of
 from condyle.app.cli.show import say, show_table
 from condyle.config.requests import CheckRequest
+from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
     from condyle.audit.check import Finding
@@ -29,7 +30,8 @@ def show(request: CheckRequest, findings: Sequence[Finding]) -> int:
         say(f"{request.dataset}: no problems found")
     else:
         warnings = sum(finding.severity == "warning" for finding in findings)
-        say(f"{request.dataset}: {len(errors)} errors, {warnings} warnings")
+        counts = count_of(len(errors), "error"), count_of(warnings, "warning")
+        say(f"{request.dataset}: {', '.join(counts)}")
     for outcome in ("repaired", "left out", "left"):
         count = sum(finding.outcome == outcome for finding in findings)
         if count:

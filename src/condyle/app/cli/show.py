@@ -18,6 +18,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from condyle.config.request import BatchRequest
 from condyle.jobs.job import Progress, Warned, shown
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "say_json",
     "show_summary",
     "show_table",
+    "written",
 ]
 
 
@@ -77,6 +79,11 @@ def say(*lines: str) -> None:
     """Print results, a line each."""
     for line in lines:
         RESULTS.put(shown(line))
+
+
+def written(request: BatchRequest, done: str = "written") -> str:
+    """How a count of results goes on: with --resume, some were there before."""
+    return "in" if request.resume else f"{done} into"
 
 
 def say_json(text: str) -> None:
@@ -132,12 +139,13 @@ def bars() -> Generator[Listeners]:
 
 def _plain() -> Callable[[Progress], None]:
     """Plain lines, at each tenth of a stage."""
-    before: dict[str, int] = {}
+    before: dict[str, tuple[int, str]] = {}
 
     def on_progress(progress: Progress) -> None:
         tenth = int(progress.part * 10)
-        if before.get(progress.stage) != tenth:
-            before[progress.stage] = tenth
+        now = tenth, progress.words if tenth == 10 else ""
+        if before.get(progress.stage) != now:
+            before[progress.stage] = now
             complain(f"{progress.stage}: {progress.part:.0%} {progress.words}".rstrip())
 
     return on_progress

@@ -20,7 +20,7 @@ from condyle.io import dropped, is_dataset, open_dataset, read_channels, read_la
 from condyle.io.datasets.nnunet import require_numbered, splits_json, write_case, write_facts
 from condyle.io.datasets.patients import numbered, patients_csv, patients_given
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, verb
+from condyle.jobs.job import Job, count_of, verb
 from condyle.jobs.outputs import written_together
 from condyle.jobs.records import HOME, OutputFolder, Record
 from condyle.prepare import splits
@@ -340,9 +340,10 @@ class _Import:
     def said(self, out: Path) -> list[str]:
         """What was done, and what the user should know of it."""
         scheme = self.sources.scheme
-        scans = f"{len(self.facts)} scan{'s' * (len(self.facts) != 1)}"
+        scans = count_of(len(self.facts), "scan")
         lines = [f"{scans} with {occurring(scheme, self.present())} written into {out}"]
-        lines += [*joined(self.names), *_gathered(self.notes), *self.sources.remarks, *self.remarks]
+        lines += [*joined(self.names), *_gathered(self.notes)]
+        lines += [*self.sources.remarks, *self.remarks]
         if consecutive(scheme) != scheme:
             lines.append(f"nnU-Net numbers labels from 1: {_changes(scheme)}")
         if self.request.area == "labelled":

@@ -177,6 +177,7 @@ class _Work:
             parameters=outcome.parameters,
             seconds=outcome.seconds,
             seconds_a_case=outcome.seconds_a_case,
+            scheme=self.dataset.scheme,
         )
         write_slices(self.held_out, outcome.predictions, self.experiment, self.run)
         return evaluate_run(
