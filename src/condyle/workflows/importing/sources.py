@@ -148,6 +148,8 @@ def _paired(
     scans: Sequence[Path], masks: Sequence[Path], scheme: LabelScheme | None
 ) -> tuple[dict[str, Path], Pairing]:
     """Scan -> file, and the masks of each."""
+    if not scans:
+        raise ConfigError("give scans as `scans`, or a table of scans and masks as `pairs`")
     found = scans_by_name(scans)
     if not found:
         raise DatasetError(f"no scans found in {', '.join(map(str, scans))}")
