@@ -144,9 +144,19 @@ class UnknownName(ConfigError, LookupError):
 
     def __init__(self, kind: str, name: object, valid: Iterable[object]):
         known = [str(v) for v in valid]
+        if len(known) > MANY:
+            near = [*(word for word in known if str(name).lower() in word.lower()),
+                    *get_close_matches(str(name), known, n=3), *known]  # fmt: skip
+            likely = ", ".join(list(dict.fromkeys(near))[:3])
+            super().__init__(f"unknown {kind} {name!r}: did you mean one of {likely}?")
+            return
         close = get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}")
+
+
+MANY = 40
+"""Of so many names only the three nearest are said."""
 
 
 class WeightsError(CondyleError, OSError):

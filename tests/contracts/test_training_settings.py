@@ -270,7 +270,7 @@ def begun(dataset, tmp_path_factory):
         ("budget", "10m", "training.budget"), ("batch", 3, "training.batch"),
         ("rate", 0.5, "training.rate"), ("seed", 2, "training.seed"), ("fold", 1, "fold"),
         ("weights", "none", "network.weights"), ("plane", "sagittal", "preparation.plane"),
-        ("inflation", "center", "network.inflation.strategy"), ("dataset", "other", "dataset"),
+        ("inflation", "center", "network.inflation.strategy"),
         ("settings", {"augmentation": {"blur": 1}}, "augmentation.blur"),
         ("config", "plain-2d", "network.name"),
     ],

@@ -20,7 +20,7 @@ from condyle.io.datasets.patients import patients_csv
 from condyle.jobs.job import Job
 from condyle.prepare import splits
 
-__all__ = ["repair", "repaired_numbers"]
+__all__ = ["changes", "repair", "repaired_numbers"]
 
 OUT = ("unreadable", "empty", "duplicate", "flip", "misfit", "shift")
 """Kinds of finding whose case is left out of the copy: only a person can say what is right."""
@@ -115,6 +115,11 @@ class _Repair:
         if len(old) > 1 and patients >= len(old) and not any(fold.test for fold in old):
             return splits.k_fold(labelled, len(old))
         return tuple(_by_patient(fold, labelled) for fold in old)
+
+
+def changes(finding: Finding) -> bool:
+    """Whether a repaired copy would differ because of a finding."""
+    return finding.kind in (*TRIED, "folds") or _leaves_out(finding)
 
 
 def _leaves_out(finding: Finding) -> bool:

@@ -29,7 +29,12 @@ GREY: Colour = (128, 128, 128)
 IGNORED = "ignore"
 """The name by which nnU-Net's tables tell the number of voxels that nobody labelled."""
 
-SIDES = (("left", "right"), ("l", "r"), ("lt", "rt"))
+SIDES = (
+    ("left", "right"), ("l", "r"), ("lt", "rt"), ("links", "rechts"), ("linke", "rechte"),
+    ("linker", "rechter"), ("linkes", "rechtes"), ("li", "re"), ("gauche", "droite"),
+    ("gauche", "droit"), ("sinister", "dexter"), ("sinistra", "dextra"), ("sin", "dext"),
+)  # fmt: skip
+"""Words for the two sides of the body, in English, German, French and Latin."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,10 @@ class LabelScheme:
     def mirrored(self) -> dict[int, int]:
         """The number that each structure has in a left-right mirror image of the body."""
         by_name = {label.name: label.id for label in self.labels}
-        return {x.id: by_name.get(_other_side(x.name) or "", x.id) for x in self.labels}
+        return {
+            x.id: next((by_name[o] for o in _other_sides(x.name) if o in by_name), x.id)
+            for x in self.labels
+        }
 
     def mirrored_classes(self) -> tuple[int, ...]:
         """The same for class indices: 0 is background, the structures follow in their order.
@@ -172,7 +180,7 @@ class LabelScheme:
 
     def is_sided(self) -> bool:
         """Whether any structure's name says left or right."""
-        return any(_other_side(name) for name in self.names)
+        return any(_other_sides(name) for name in self.names)
 
 
 def default_colour(number: int) -> Colour:
@@ -183,20 +191,23 @@ def default_colour(number: int) -> Colour:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def _other_side(name: str) -> str | None:
-    """The name of the structure on the other side of the body, or None if the name has no side."""
+def _other_sides(name: str) -> list[str]:
+    """What a structure may be called on the other side of the body; [] if its name has no side."""
     words = re.split(r"([^A-Za-z]+)", name)
+    found: list[str] = []
     for at, word in enumerate(words):
         if word == "L" and re.match(r"\d", "".join(words[at + 1 : at + 2])):
             continue  # the fifth lumbar vertebra, no left-hand 5
-        for left, right in SIDES:
-            for mine, other in ((left, right), (right, left)):
+        for pair in SIDES:
+            for mine, other in (pair, pair[::-1]):
                 if word.lower() == mine:
                     swapped = other.upper() if word.isupper() else other
                     if word.istitle() and len(word) > 1:
                         swapped = other.title()
-                    return "".join([*words[:at], swapped, *words[at + 1 :]])
-    return None
+                    found.append("".join([*words[:at], swapped, *words[at + 1 :]]))
+        if found:
+            break
+    return found
 
 
 LOWER_LIMB = LabelScheme.of({"tibia": 1, "femur": 2, "fibula": 3, "pelvis": 4})

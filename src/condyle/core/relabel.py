@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +63,18 @@ def relabelled(labels: LabelMap, new_of: Mapping[int, int], scheme: LabelScheme)
     return LabelMap(exchanged(labels.array, new_of, kind), labels.grid, scheme)
 
 
-def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap, list[str]]:
-    """The structures of a scheme, numbered from 1 on; and what is not in it, now background.
+def by_name(
+    labels: LabelMap, scheme: LabelScheme, case: str, rename: Mapping[str, str] | None = None
+) -> tuple[LabelMap, dict[str, str]]:
+    """The structures of a scheme, numbered from 1 on; and name -> structure of all that it held.
 
     A label map that names its structures is understood by the names, another by its numbers.
-    What nobody labelled stays so.
+    What is not in the scheme has the structure '', and is now background. What nobody labelled
+    stays so.
+
+    Parameters
+    ----------
+    rename : other names for its own; bare numbers are called 1 or label_1. '' leaves one out.
 
     Raises
     ------
@@ -75,8 +82,8 @@ def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap,
         If the map holds structures, but none of the scheme; or voxels marked 'ignore' where the
         scheme has no number for them.
     """
-    present, ignore = labels.present(), labels.scheme.ignore
-    numbers, new_of, left_out = consecutive(scheme).to_dict(), dict[int, int](), list[str]()
+    ignore, own = labels.scheme.ignore, labels.scheme
+    numbers, new_of, met = consecutive(scheme).to_dict(), dict[int, int](), dict[str, str]()
     if ignore is not None and scheme.ignore is not None:
         new_of[ignore] = numbers["ignore"]
     elif ignore is not None and (labels.array == ignore).any():
@@ -84,27 +91,34 @@ def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap,
             f"{case}: some of its voxels are marked 'ignore', that is unlabelled: give 'ignore' "
             "a number in the scheme, too"
         )
-    for number in present:
-        structure = _structure(labels.scheme, number, scheme)
-        if structure is None:
-            bare = has_bare_numbers(labels.scheme)
-            left_out.append(str(number) if bare else labels.scheme[number].name)
-        else:
-            new_of[number] = numbers[structure]
-    if present and len(left_out) == len(present):
+    for number in labels.present():
+        name = str(number) if has_bare_numbers(own) else own[number].name
+        met[name] = _structure(own, number, scheme, rename or {})
+        if met[name]:
+            new_of[number] = numbers[met[name]]
+    if met and not any(met.values()):
         raise DatasetError(
-            f"{case}: its label map holds {listed(left_out)}, none of which is in the scheme "
-            f"{scheme.to_dict()}"
+            f"{case}: its label map holds {listed(list(met))}, none of which is in the scheme "
+            f"({_numbered(scheme)}): say which is which by `rename`"
         )
-    return relabelled(labels, new_of, consecutive(scheme)), left_out
+    return relabelled(labels, new_of, consecutive(scheme)), met
 
 
-def _structure(own: LabelScheme, number: int, scheme: LabelScheme) -> str | None:
-    """What a label map's number is in the scheme; None if it is not in it."""
-    if has_bare_numbers(own):
-        return {entry.id: entry.name for entry in scheme.entries}.get(number)
-    name = own[number].name
-    return name if name in scheme.names else structure_of(name, scheme)
+def _structure(
+    own: LabelScheme, number: int, scheme: LabelScheme, rename: Mapping[str, str]
+) -> str:
+    """What a label map's number is in the scheme; '' if it is not in it."""
+    called = own[number].name
+    meant = rename.get(called, rename.get(str(number)) if has_bare_numbers(own) else None)
+    if meant is None and has_bare_numbers(own):
+        return {entry.id: entry.name for entry in scheme.entries}.get(number, "")
+    meant = called if meant is None else meant
+    return meant if meant in scheme.names else (meant and structure_of(meant, scheme)) or ""
+
+
+def _numbered(scheme: LabelScheme) -> str:
+    """Numbers and names, for a sentence."""
+    return listed([f"{number} {name}" for name, number in scheme.to_dict().items()])
 
 
 def matched(own: LabelScheme, other: LabelScheme) -> dict[str, str]:
@@ -217,6 +231,7 @@ def has_bare_numbers(scheme: LabelScheme) -> bool:
     return scheme.names == LabelScheme.numbered(scheme.ids).names
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first eight names, for a sentence."""
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    known = list(names)
+    return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")

@@ -97,8 +97,8 @@ def to_nibabel(thing: Volume | LabelMap) -> nibabel.Nifti1Image:
     Examples
     --------
     >>> image = to_nibabel(Volume(np.zeros((4, 5, 6), np.int16), Grid.regular((4, 5, 6))))
-    >>> image.shape, image.get_data_dtype()
-    ((4, 5, 6), dtype('int16'))
+    >>> image.shape
+    (4, 5, 6)
     """
     import nibabel
 

@@ -46,12 +46,14 @@ class Progress:
     stage : what is being done: 'training', 'segmenting', ...
     done, total : of the stage; in scans, steps or parts of 1.
     words : more about it; may be ''.
+    place : where it would be interrupted now: 'epoch 3'; may be ''.
     """
 
     stage: str
     done: float
     total: float = 1.0
     words: str = ""
+    place: str = ""
 
     @property
     def part(self) -> float:
@@ -100,6 +102,8 @@ class Job:
     """The case that is being worked on."""
     tell: Callable[[float], None] = lambda part: None
     """Told how far the case is, from 0 to 1."""
+    on_news: Callable[[str], None] | None = None
+    """Told what is good to know and no warning."""
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _logs: list[_Log] = field(default_factory=list["_Log"])
 
@@ -133,6 +137,12 @@ class Job:
         LIBRARY.warning("%s", shown(sentence))
         if self.on_warning is not None:
             self.on_warning(warned)
+
+    def inform(self, sentence: str) -> None:
+        """Write a sentence to the log file, and tell it to whoever listens: no warning."""
+        self.note(sentence)
+        if self.on_news is not None:
+            self.on_news(sentence)
 
     def note(self, sentence: str) -> None:
         """Write a sentence to the log file."""

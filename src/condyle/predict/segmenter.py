@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as tensors_as_bytes
 
-from condyle.config import Inflation, Planes, Section
+from condyle.config import Experiment, Inflation, Planes, Section
 from condyle.config.section import json_of, parsed
 from condyle.core import Grid, Label, LabelMap, LabelScheme
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
@@ -138,7 +138,17 @@ class Segmenter:
         return Member(
             self.name, self.network, preprocessor, self.scheme, self.channels,
             self.training.mirroring, self.training.ends_mm, self.weights, self.folder,
+            self._known_of_training,
         )  # fmt: skip
+
+    @property
+    def _known_of_training(self) -> TrainingRecord:
+        """What it was trained on; of earlier files, what its preprocessing says of that."""
+        is_ct = isinstance(self.preprocessor, RecipePreprocessing) and (
+            self.preprocessor.settings.intensity == "ct"
+        )
+        known = self.training
+        return known.changed(hounsfield=True) if is_ct and known.hounsfield is None else known
 
     def predictor(
         self,
@@ -196,6 +206,7 @@ class Segmenter:
         predictor = self.predictor(
             planes=planes, mirroring=mirroring, device=device, runtime=runtime
         )
+        predictor.ensemble.warn_of_differences(channels[0])
         return predictor.predict(channels, area=area).labels
 
     def __repr__(self) -> str:
@@ -239,9 +250,7 @@ class Segmenter:
         if self.network.spatial == 3:
             raise ConfigError(f"{self.name} is 3D already: inflate a 2D segmenter")
         flat = self.by_recipe
-        across = (inflation or Inflation()).changed(
-            axis=2 + AXIS[planes_of(flat.settings.plane)[-1]]
-        )
+        across = (inflation or Inflation()).changed(axis=2 + AXIS[planes_of(flat.plane)[-1]])
         return replace(
             self,
             name=f"3d:{self.name}",
@@ -287,6 +296,11 @@ class Segmenter:
             If there is none, or its weights are not those that `segmenter.json` names.
         """
         home = home_of(folder)
+        if not (home / FILE).is_file() and (Path(folder) / Experiment.FILE).is_file():
+            raise MissingFile(
+                f"the training in {folder} is not finished: go on with it, condyle train --out "
+                f"{folder} --resume"
+            )
         if not (home / FILE).is_file():
             raise MissingFile(f"{folder} holds no segmenter: give the run folder of condyle train")
         found = SegmenterFile.read(home / FILE)

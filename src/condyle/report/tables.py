@@ -224,11 +224,15 @@ def _plain(text: str) -> str:
 
 
 def csv_text(rows: Sequence[Row], exact: bool = False) -> str:
-    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are."""
+    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are.
+
+    What is not known is empty.
+    """
     if exact:
         return table_text(rows)
-    columns = _columns(rows)
-    return table_text([dict(zip(columns, line, strict=True)) for line in _cells(rows, columns)])
+    return table_text(
+        [{name: "" if cell is None else shown(cell) for name, cell in row.items()} for row in rows]
+    )
 
 
 LATEX = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from condyle.audit.check import Finding
 from condyle.audit.check import check as find
-from condyle.audit.repair import repair
+from condyle.audit.repair import changes, repair
 from condyle.config.requests import CheckRequest
 from condyle.core import Case, Dataset
 from condyle.core.lattice import on_grid
@@ -32,7 +32,8 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
 
     With `out`, a folder gets `check.html`: the findings and a picture of each case. With `fix`, a
     new folder gets a repaired copy (nnU-Net raw); each finding then says whether it was repaired,
-    left out or left. The data set itself is never touched.
+    left out or left. Where nothing is to be repaired or left out, no copy is made. The data set
+    itself is never touched.
     """
     opened = open_dataset(request.dataset)
     for folder in filter(None, (request.out, request.fix)):
@@ -46,8 +47,9 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
         job.progress("checking", done, total, f"{done}/{total}")
 
     found = find(opened, on_case=on_case)
-    found = sorted(found, key=lambda finding: (finding.severity != "error", finding.case))
-    if request.fix is not None:
+    order = ("error", "warning", "note")
+    found = sorted(found, key=lambda finding: (order.index(finding.severity), finding.case))
+    if request.fix is not None and any(map(changes, found)):
         found = repair(opened, found, request.fix, job)
     if request.out is not None:
         _write_page(opened, found, request.out / PAGE, job)

@@ -11,19 +11,21 @@ from typing import Any
 
 from condyle.config import Experiment
 from condyle.config.requests import EvaluateRequest
-from condyle.core import Case, LabelMap, LabelScheme
+from condyle.core import Case, Fold, LabelMap, LabelScheme
 from condyle.core.lattice import together
 from condyle.core.relabel import listed, matched, under_names_of
 from condyle.errors import CondyleError, DatasetError, UnknownName
 from condyle.io import read_labels
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, count_of, verb, warn
+from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
 from condyle.jobs.records import MANIFEST, OutputFolder, Record, done, failures
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.measure.slices import score_slices
 from condyle.mesh import surfaces
+from condyle.prepare.splits import described
 from condyle.report import Picture, Report, figures, nnunet, tables, write_report
+from condyle.report.advice import advice, never_found
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment
 from condyle.workflows.judged_labels import Found, one_scheme, paired, predictions_at, truths_at
@@ -50,6 +52,7 @@ class TrainingSummary:
     parameters : how many trainable parameters the network has; None where that is not known.
     seconds : of fitting and choosing, over all the times that the training was gone on with.
     seconds_a_case : of segmenting a held-out scan, from file to file; None without any.
+    scheme : of the data set; its colours are those of the structures on the whole page.
     """
 
     data: Mapping[str, Any]
@@ -57,6 +60,17 @@ class TrainingSummary:
     parameters: int | None
     seconds: float
     seconds_a_case: float | None
+    scheme: LabelScheme
+
+    @property
+    def cost(self) -> Row:
+        """What run.json says of it."""
+        return {key: getattr(self, key) for key in ("parameters", "seconds", "seconds_a_case")}
+
+    @property
+    def colours(self) -> dict[str, tuple[int, int, int]]:
+        """Structure -> its colour."""
+        return {label.name: label.colour for label in self.scheme.labels}
 
 
 def evaluate_run(
@@ -75,27 +89,40 @@ def evaluate_run(
 
     found = [_score_own(case, predictions.get(case.id)) for case in job.track("scoring", cases)]
     scores = Scores.of(found)
+    for structure, held in never_found(scores.rows).items():
+        word = "holds" if held == 1 else "hold"
+        job.warn(f"{structure} was found in no test case, and {held} of them {word} it")
+    advised = advice(scores.rows, training.history, experiment.training.budget)
+    curves = figures.curves(training.history, training.colours)
     with written_together():
         _write_scores(scores, run.path)
-        write_bytes(run.curves, figures.curves(training.history))
+        write_bytes(run.curves, curves)
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
-        subtitle=f"{count_of(len(cases), 'test case')}, fold {experiment.fold}",
+        subtitle=f"fold {experiment.fold} of {_split(training)}",
         settings=json.loads(experiment.model_dump_json()),
         data=training.data,
+        colours=training.colours,
         rows=scores.rows,
         summary=scores.summary,
         history=training.history,
+        curves=curves,
         pictures=_pictures(cases, scores.rows, predictions, job),
         histograms=read_histograms(run.path),
         environment=environment(),
         warnings=[warned.sentence for warned in job.warnings],
+        advice=advised,
         files={file.name: file.name for file in run.linked},
     )
     write_report(report, run.report)
-    cost = {key: value for key, value in vars(training).items() if key not in ("data", "history")}
-    run.finish(cost | {"warnings": list(report.warnings)})
+    run.finish(training.cost | {"warnings": list(report.warnings), "advice": advised})
     return scores.summary
+
+
+def _split(training: TrainingSummary) -> str:
+    """How many scans trained, chose and judged."""
+    parts = (training.data.get(name, ()) for name in ("train", "validation", "test"))
+    return described(Fold(*(tuple(part) for part in parts)))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,9 @@ from condyle.io.paths import case_of, ending_of, is_hidden, spelled
 from condyle.io.scans import names_of
 from condyle.jobs.job import warn
 from condyle.prepare.splits import held_out
-from condyle.workflows.importing.masks import Masks, labels_of, masks_of, scheme_found
+from condyle.workflows.importing import pairing
+from condyle.workflows.importing.masks import Notes, labels_of, scheme_found
+from condyle.workflows.importing.pairing import Masks
 
 __all__ = ["Found", "JudgedLabels", "one_scheme", "paired", "predictions_at", "truths_at"]
 
@@ -125,9 +127,9 @@ def _file_names(path: Path) -> list[str]:
 
 def _masks(path: Path, cases: Sequence[str], overlap: Policy) -> Found:
     """Case -> the label map of its folder of masks."""
-    groups = {case: masks_of(case, [path], len(cases)) for case in cases}
+    groups = pairing.paired(cases, [path]).masks
     masks = {case: group for case, group in groups.items() if not group.is_map}
-    scheme = scheme_found(masks) if masks else None
+    scheme = scheme_found(masks, {}) if masks else None
     found: Found = {}
     for case, group in groups.items():
         if scheme is None or group.is_map:
@@ -143,9 +145,9 @@ def _file(path: Path) -> JudgedLabels:
 
 
 def _merged(case: str, masks: Masks, scheme: LabelScheme, overlap: Policy) -> LabelMap:
-    notes: list[tuple[str, str]] = []
-    labels, _ = labels_of(case, masks, scheme, overlap, notes)
-    for _, said in notes:
+    notes = Notes()
+    labels, _ = labels_of(case, masks, scheme, overlap, {}, notes)
+    for _, said in notes.lines:
         warn(f"{case}: {said}", about=case)
     return labels.with_scheme(consecutive(scheme))
 

@@ -283,9 +283,11 @@ def _compute(
 ) -> tuple[LabelMap, list[Header], list[Row], list[str]]:
     channels, images = found
     if (card := segment_engine.card_of(request.run)) is not None:
+        segment_engine.warn_of_differences(card, channels[0])
         labels = segment_engine.predict(card, task.key, channels, request.device, job)
         return labels, images, [], [card.task]
     way = _way(request, job)
+    way.predictor.ensemble.warn_of_differences(channels[0])
     labels, rows = way.labels(channels, job.tell)
     return labels, images, rows, list(way.predictor.backends.used)
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+MOST = 10
+"""Pairs that the terminal shows."""
+
+
 def show(request: FeaturesRequest, found: FeatureTables) -> int:
     """Print the similarities of one scan, or how many were compared; 2 if one failed."""
     done = found.done
@@ -22,11 +26,12 @@ def show(request: FeaturesRequest, found: FeatureTables) -> int:
         complain(f"{name}: {reason}")
     if len(done) == 1:
         one = next(iter(done.values()))
-        show_table("cosines of pooled features", one.rows())
-        if one.standings:
-            show_table("beside random regions of the same size and shape", one.standing_rows())
+        rows, pairs = one.short_rows(MOST), len(one.similarities)
+        some = f", the most and the least alike of {pairs} pairs" if len(rows) < pairs else ""
+        show_table(f"cosines of features (1: the same){some}", rows)
     if done:
-        say(f"{count_of(len(done), 'scan')} compared; the table is {request.out}")
+        page = request.out.with_suffix(".html")
+        say(f"{count_of(len(done), 'scan')} compared; all is in {page} and {request.out}")
     return 2 if found.failed else 0
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "bars",
     "complain",
     "hushed",
+    "is_read_by_people",
     "replace_missing_letters",
     "say",
     "say_json",
@@ -149,6 +150,11 @@ def _plain() -> Callable[[Progress], None]:
             complain(f"{progress.stage}: {progress.part:.0%} {progress.words}".rstrip())
 
     return on_progress
+
+
+def is_read_by_people() -> bool:
+    """Whether results go to a terminal, and not into a file or another program."""
+    return RESULTS.is_terminal
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -112,10 +112,19 @@ def _only_segmentation(path: Path) -> Path:
         below = (f for f in sorted(path.rglob("*")) if f.is_file() and not is_hidden(f))
         files = [f for f in below if is_dicom(f)]
     found: list[Path] = []
+    contours: list[Path] = []
     for file in files:
         header = elements(file, stop_before_pixels=True, specific_tags=["Modality"])
         if header.get("Modality") == "SEG":
             found.append(file)
+        if header.get("Modality") == "RTSTRUCT":
+            contours.append(file)
+    if contours and not found:
+        raise UnreadableFile(
+            f"{path} is an RTSTRUCT ({_regions(contours[0])}): contours, which Condyle does not "
+            "read. In 3D Slicer (with SlicerRT), load it with its scan, and export the "
+            "segmentation as .seg.nrrd, with the scan as reference volume"
+        )
     if not found:
         raise UnreadableFile(
             f"{path} is DICOM without a segmentation: give labels as DICOM-SEG, .nii.gz, .nrrd or "
@@ -125,6 +134,15 @@ def _only_segmentation(path: Path) -> Path:
         shown = ", ".join(f.name for f in found[:4])
         raise UnreadableFile(f"{path} holds {len(found)} segmentations: give one file ({shown})")
     return found[0]
+
+
+def _regions(file: Path) -> str:
+    """The names of the first regions of an RTSTRUCT, for a sentence."""
+    header = elements(file, stop_before_pixels=True, specific_tags=["StructureSetROISequence"])
+    items = header.get("StructureSetROISequence") or ()
+    names = [str(item.get("ROIName") or "without a name") for item in items]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"ROIs: {', '.join(names[:8])}{more}" if names else "without ROIs"
 
 
 def _segments(file: Path, data: Header) -> list[Segment]:

@@ -22,7 +22,7 @@ from condyle.config import Experiment, Planes, flattened, seconds
 from condyle.config.requests import TrainRequest
 from condyle.core import Dataset, Fold
 from condyle.engines import is_engine
-from condyle.errors import CondyleError, ConfigError, OutOfMemory
+from condyle.errors import CondyleError, ConfigError, DatasetError, OutOfMemory
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, Progress, verb
 from condyle.jobs.outputs import write_csv, write_text
@@ -33,7 +33,8 @@ from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.prepare.splits import fold_of
+from condyle.prepare.splits import described, fold_of
+from condyle.runs.dataset import folders_of, require_same, write_record
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
@@ -108,6 +109,8 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
     build_loss(experiment.training.loss)
     class_weights(experiment.training.class_weights, dataset.scheme.names)
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    if first and request.resume:
+        require_same(run, dataset.root, dataset.select(fold.all))
     fresh = first and not run.path.exists()
     fabric.barrier()
     if not first:
@@ -138,6 +141,8 @@ def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Plan
     if not (request.resume and run.is_begun):
         return request.experiment(), request.plane
     begun = run.experiment()
+    given = request.asked().get("dataset")
+    begun = begun.changed(dataset=str(given or _dataset_of(run, begun)))
     if request.is_bare:
         return begun, None
     asked, had = flattened(request.asked()), flattened(begun.model_dump(mode="json"))
@@ -152,13 +157,21 @@ def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Plan
     return begun, None
 
 
+def _dataset_of(run: RunFolder, begun: Experiment) -> Path:
+    """Where the data set of a run is that goes on."""
+    for folder in folders_of(run):
+        return folder
+    raise DatasetError(
+        f"the data set {begun.dataset} of {run.path} is not there: give its new folder, "
+        f"condyle train NEW --out {run.path} --resume"
+    )
+
+
 def _agrees(name: str, value: Any, had: Mapping[str, Any]) -> bool:
     """Whether a setting that is given is what a run was begun with; what was chosen there fits."""
-    if name in ("device", "log") or (name == "network.name" and value == "auto"):
+    if name in ("device", "log", "dataset") or (name == "network.name" and value == "auto"):
         return True
     old = had.get(name)
-    if name == "dataset":
-        return Path(str(old)).resolve() == Path(str(value)).resolve()
     if name == "training.budget":
         return seconds(value) == old
     return old == value or (isinstance(old, list) and list(value) == old)
@@ -182,6 +195,7 @@ class _Work:
         self.held_out = dataset.select(fold.test)
         self.cases = kept_in_memory(dataset.select((*fold.train, *fold.validation)))
         self.origin = ""
+        self.known = TrainingRecord()
 
     def plan(self, plane: Planes | None) -> None:
         """Choose what is left open, build the network, and write the settings.
@@ -196,8 +210,11 @@ class _Work:
                 cases=self.cases[: len(self.fold.train)],
             )  # fmt: skip
             self.experiment, self.network = made.experiment, made.network
+            self.known = self.known.with_scans(made.seen, self.dataset.channel_names[0])
             for case in self.job.track("reading the test cases", self.held_out):
                 case.pair()
+            self.job.inform(described(self.fold))
+            write_record(self.run, self.dataset.root, self.dataset.select(self.fold.all))
             write_text(self.run.config, self.experiment.to_toml())
             write_environment(self.run.environment, self.fabric.device)
         self.experiment = self._once(lambda: self.experiment)
@@ -258,6 +275,7 @@ class _Work:
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
                 seconds=history.rows[-1]["seconds"],
                 seconds_a_case=(time.monotonic() - trained) / max(len(self.held_out), 1),
+                scheme=self.scheme,
             )
             count_probabilities(segmenter, self.held_out, self.run, self.job, device=device)
             run_figures.write_slices(self.held_out, written, self.experiment, self.run)
@@ -270,6 +288,12 @@ class _Work:
 
     def _warn_of_missing_parts(self) -> None:
         """Warn of what a fold leaves unknown."""
+        if self.experiment.fold == "all":
+            self.job.warn(
+                "every labelled scan is trained on: the last weights are taken, and how good they "
+                "are must come from folds"
+            )
+            return
         if not self.fold.test:
             self.job.warn("No test cases: the model's performance will not be measured.")
         if not self.fold.validation:
@@ -315,7 +339,7 @@ class _Work:
             self.training, settings.patch, size, self.experiment.augmentation,
             self.scheme.mirrored_classes(), settings.foreground, settings.seed,
             self.fabric.global_rank, shares, settings.hard_slices,
-            self.network.spatial == 2 and self.recipe.settings.plane == "all",
+            self.network.spatial == 2 and self.recipe.plane == "all",
         )  # fmt: skip
         return fit(
             self.network,
@@ -361,7 +385,7 @@ class _Work:
             scheme=self.scheme,
             channels=self.channels,
             inflation=self.experiment.network.inflation,
-            training=TrainingRecord(
+            training=self.known.changed(
                 weights=self.origin,
                 train=self.fold.train,
                 validation=self.fold.validation,
@@ -377,7 +401,7 @@ class _Work:
 
     def _ends_mm(self) -> float:
         """How much of each end of a bone is trained on, in mm; 0: all slices alike."""
-        through = AXIS[planes_of(self.recipe.settings.plane)[-1]]
+        through = AXIS[planes_of(self.recipe.plane)[-1]]
         thickness = float(np.median([case.spacing[through] for case in self.training]))
         return (self.experiment.training.hard_slices or 0) * thickness
 
@@ -393,7 +417,7 @@ class _Work:
         sides = [n for n in self.experiment.training.patch if n > 1 or self.network.spatial == 3]
         one = seconds_of_forward(self.network, tuple(sides), self.experiment.device)
         voxels = float(np.mean([np.prod(case.labels.shape) for case in self.training]))
-        planes = len(planes_of(self.recipe.settings.plane)) if self.network.spatial == 2 else 1
+        planes = len(planes_of(self.recipe.plane)) if self.network.spatial == 2 else 1
         each = one * planes * max(voxels / math.prod(sides), 1.0) + SECONDS_A_CASE
         predicted = len(self.held_out) + min(len(self.held_out), MOST_CASES)
         return FACTOR_FOR_SCORING * each * predicted
@@ -435,7 +459,8 @@ class _Work:
         left = f"{moment.seconds_left / 60:.0f} min left" if moment.seconds_left > 90 else (
             f"{moment.seconds_left:.0f} s left")  # fmt: skip
         words = f"loss {moment.loss:.3f}{best}, {left}"
-        self.job.say(Progress("training", moment.progress, words=words))
+        place = f"epoch {moment.epoch}"
+        self.job.say(Progress("training", moment.progress, words=words, place=place))
 
 
 def _standard_error(values: Sequence[float]) -> float:
