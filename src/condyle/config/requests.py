@@ -70,9 +70,7 @@ class DemoRequest(Request):
 
     def training(self) -> TrainRequest:
         """The request for the training on its phantoms."""
-        return TrainRequest(
-            dataset=self.out / "phantoms", out=self.out / "run", budget=self.budget
-        )
+        return TrainRequest(dataset=self.out / "phantoms", out=self.out / "run", budget=self.budget)
 
 
 class ImportRequest(BatchRequest):
