@@ -199,14 +199,17 @@ def test_the_verb_prints_the_models_from_the_best_to_the_worst(
 ):
     monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
     shutil.copytree(compared[0], tmp_path / "out")
-    file, models = asked.with_name("here.toml"), Comparison.read(asked).models
-    file.write_text(TOML.split("[models.nowhere]")[0])  # all that is trained already
+
+    def train(request, job):  # all others are trained already
+        raise WeightsError("the ImageNet weights of resnet50 are not on this machine")
+
+    monkeypatch.setattr(workflow, "train", train)
     with pytest.raises(SystemExit) as ended:
-        main(["compare", str(file), "--out", str(tmp_path / "out")])
+        main(["compare", str(asked), "--out", str(tmp_path / "out")])
     assert ended.value.code == 0
     said = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")] for line in said.splitlines() if "│" in line]
-    assert [row[1] for row in rows] == [name for name in models if name != "nowhere"]
-    dice = [float(row[2].split()[0]) for row in rows]
-    assert dice[0] > dice[1]
+    assert [row[1] for row in rows] == ["learns", "hardly", "nowhere"]
+    assert float(rows[0][2].split()[0]) > float(rows[1][2].split()[0])
+    assert rows[2][2] == "not here"
     assert f"more in {tmp_path / 'out' / 'report.html'}" in said
