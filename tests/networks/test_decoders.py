@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from condyle.errors import ConfigError
 from condyle.networks import NetworkName, build, names
 from condyle.networks.decoders import DECODERS
+from condyle.networks.decoders.deeplab import ASPP
 from condyle.networks.encoders import ATROUS, ENCODERS, SCRATCH
 from condyle.networks.layers import Pyramid
 
@@ -130,3 +131,37 @@ def test_atrous_unets_start_from_a_resnets_weights(tmp_path):
     assert found.path == file
     for name, tensor in network.encoder.model.state_dict().items():
         assert torch.equal(tensor, source[name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["unet-deeplabv3", "unet-deeplabv3_stride8", "deeplabv3-resnet18", "deeplabv3plus-resnet18",
+     "deeplabv3plus-vgg16"],
+)  # fmt: skip
+def test_no_branch_of_atrous_pooling_is_dead_at_256_pixels(name):
+    """Where the taps off the centre are set to 0, the branch must answer otherwise."""
+    network = build(name, 1, 3, "none")[0].eval()
+    (pooling,) = [part for part in network.modules() if isinstance(part, ASPP)]
+    seen = []
+    pooling.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        network(torch.randn(1, 1, 256, 256))
+        for branch in pooling.convs[1:4]:
+            before = branch(seen[0])
+            (kernel,) = [p for p in branch.parameters() if p.shape[-1] == 3]
+            middle = kernel[..., 1:2, 1:2].clone()
+            kernel.zero_()[..., 1:2, 1:2] = middle
+            assert (branch(seen[0]) - before).abs().mean() > 0.05 * before.abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("stride", "side", "rates"), [(16, 33, (6, 12, 18)), (8, 65, (12, 24, 36))]
+)
+def test_on_levels_as_large_as_the_papers_the_rates_are_the_papers(stride, side, rates):
+    """Chen et al. 2017, section 4: 513 x 513 pixels, so 33 or 65 a side."""
+    pooling = ASPP(2, 8, stride)
+    x = torch.randn(1, 8, side, side)
+    for branch, rate in zip(pooling.convs[1:4], rates, strict=True):
+        conv = branch[0]
+        expected = torch.nn.functional.conv2d(x, conv.weight, None, 1, rate, rate)
+        assert torch.equal(conv(x), expected)

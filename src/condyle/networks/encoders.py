@@ -126,7 +126,7 @@ class AtrousEncoder(TimmEncoder):
 
     def __init__(self, output_stride: int):
         super().__init__("resnet50", output_stride)
-        self.aspp = ASPP(2, self.channels[-1])
+        self.aspp = ASPP(2, self.channels[-1], output_stride)
         self.channels = (*self.channels[:-1], 256)
 
     def forward(self, x: Tensor) -> list[Tensor]:
