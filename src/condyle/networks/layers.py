@@ -140,6 +140,9 @@ class Pyramid:
     channels, reductions : of each level, fine to coarse.
     norm : of the decoder's convolutions.
     transposed : enlarge by transposed convolutions (plain U-Net) or by repeating values.
+    classes : background and structures together, for decoders that give scores.
+    pooled : whether each level lies before a pool that leads to the next, as in VGG.
+    up_kernel : width of the transposed convolutions, 2 or 3.
     """
 
     spatial: Spatial
@@ -147,6 +150,9 @@ class Pyramid:
     reductions: Sequence[int]
     norm: Norm = "batch"
     transposed: bool = False
+    classes: int = 2
+    pooled: bool = False
+    up_kernel: int = 2
 
 
 class Decoder(nn.Module):
@@ -159,6 +165,8 @@ class Decoder(nn.Module):
     """Channels of the features."""
     head_kernel: int = 1
     """Width of the last convolution, which turns features into scores."""
+    gives_scores: bool = False
+    """Whether the features are scores already."""
 
 
 def conv_norm_act(
