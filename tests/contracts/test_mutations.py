@@ -56,6 +56,19 @@ def nifti(folder, ending, kind=nib.Nifti1Image):
     return folder / f"scan{ending}"
 
 
+def analyze(folder):
+    labels = a_label_map()
+    nib.save(nib.AnalyzeImage(labels.array, labels.grid.affine), folder / "scan.hdr")
+    return folder / "scan.hdr"
+
+
+def mgh(folder):
+    labels = a_label_map()
+    image = nib.MGHImage(labels.array, labels.grid.affine)
+    (folder / "scan.mgh").write_bytes(image.to_bytes())
+    return folder / "scan.mgh"
+
+
 def nhdr(folder):
     """A detached header, and its voxels beside it."""
     path = write(a_label_map(), folder / "scan.nrrd")
@@ -111,6 +124,9 @@ FORMATS = {
     "nii": lambda folder: nifti(folder, ".nii"),
     "nii.gz": lambda folder: nifti(folder, ".nii.gz"),
     "nifti2": lambda folder: nifti(folder, ".nii", nib.Nifti2Image),
+    "hdr": lambda folder: nifti(folder, ".hdr", nib.Nifti1Pair),
+    "analyze": analyze,
+    "mgh": mgh,
     "nrrd": lambda folder: write(a_label_map(), folder / "scan.nrrd"),
     "nhdr": nhdr,
     "seg.nrrd": lambda folder: write(a_label_map(), folder / "scan.seg.nrrd"),
@@ -140,7 +156,7 @@ def headers(kind, good):
         return [(128, good.index(b"\xe0\x7f\x10\x00") + 12)]
     if kind == "zip":
         return [(good.index(b"PK\1\2"), len(good)), (0, 60)]
-    return [(0, {"nifti2": 544, "nii": 352, "nii.gz": 352}.get(kind, len(good)))]
+    return [(0, {"nifti2": 544, "nii": 352, "nii.gz": 352, "mgh": 284}.get(kind, len(good)))]
 
 
 def opened(kind, data):

@@ -227,3 +227,32 @@ def test_a_real_series_equals_the_same_scan_in_nifti(shared):
     nifti = read(shared / "sts_extremity/STS_028/CT_image.nii.gz")
     assert ours.grid.distance_to(nifti.grid) < 1e-2  # NIfTI's header is single precision
     np.testing.assert_array_equal(ours.array, nifti.array)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"Rows": 5}, "more pixels than 5 rows"),
+        ({"Columns": 4}, "more pixels"),
+        ({"Rows": 7}, "damaged or cut short"),
+        ({"Rows": 0}, "damaged or cut short"),
+        ({"PixelSpacing": [0, 1]}, "pixels of"),
+        ({"PixelSpacing": [-1, 1]}, "pixels of"),
+        ({"ImageOrientationPatient": [0, 0, 0, 0, 0, 0]}, "right angles"),
+        ({"BitsStored": 0, "HighBit": -1 % 65536}, "odd bits"),
+        ({"RescaleSlope": 0}, "scales its voxels"),
+    ],
+)
+@pytest.mark.parametrize("border", [0, 700])
+def test_a_header_that_contradicts_its_pixels_is_refused(tmp_path, wrong, why, border):
+    stored = np.full((6, 5), 900)
+    stored[5:], stored[:, 4:] = border, border
+    images = [
+        dicom_image(stored, SeriesInstanceUID=SERIES, PixelSpacing=[1, 1],
+                    ImagePositionPatient=[0, 0, n]) for n in range(3)
+    ]  # fmt: skip
+    for image in images:
+        for name, value in wrong.items():
+            setattr(image, name, value)
+    with pytest.raises((UnreadableFile, GeometryError), match=why):
+        read(saved(tmp_path / "s", images))

@@ -22,7 +22,7 @@ SHAPE = (5, 6, 7)
 FIELDS = {  # NIfTI-1: where a field lies, and how it is packed
     "dim": (40, "<8h"), "datatype": (70, "<h"), "bitpix": (72, "<h"), "pixdim": (76, "<8f"),
     "vox_offset": (108, "<f"), "slope_inter": (112, "<2f"), "units": (123, "<B"),
-    "codes": (252, "<2h"), "srow": (280, "<12f"),
+    "codes": (252, "<2h"), "srow": (280, "<12f"), "magic": (344, "<4s"),
 }  # fmt: skip
 
 
@@ -96,10 +96,8 @@ def test_a_wrong_unit_is_found_by_the_voxels_that_it_makes(tmp_path, units, spac
         {"dim": [3, 5, 6, 6, 1, 1, 1, 1]},
         {"vox_offset": [1e30]},
         {"vox_offset": [np.nan]},
-        {"vox_offset": [-352]},
-        {"vox_offset": [0]},
-        {"vox_offset": [100]},
         {"vox_offset": [354]},
+        {"vox_offset": [352.5]},
         {"vox_offset": [2e9]},
         {"datatype": [32], "bitpix": [64]},  # complex
         {"datatype": [1792], "bitpix": [128]},
@@ -201,4 +199,50 @@ def test_zeros_behind_the_voxels_are_padding(tmp_path, padding):
     assert read(path).array[4, 5, 6] == 209
     path.write_bytes(path.read_bytes() + b"\1")
     with pytest.raises(UnreadableFile, match="behind the last voxel"):
+        read(path)
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("offset", [-352, 0, 1, 100, 348])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 16])
+def test_voxels_never_begin_inside_the_header(tmp_path, ending, kind, offset, behind, caplog):
+    array = np.zeros((24, 22, 16), np.int16)  # zeros at its end would hide a shift
+    array[6:14, 6:18, 4:12] = 900
+    image = kind(array, np.diag([1.0, 1, 2, 1]))
+    raw = bytearray(image.to_bytes()) + behind
+    header = np.frombuffer(raw, image.header.structarr.dtype, 1)
+    header["vox_offset"] = offset
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(gzip.compress(raw) if ending == ".nii.gz" else raw)
+    if behind:  # then nobody can say which are voxels
+        with pytest.raises(UnreadableFile, match=r"x\.nii"):
+            read(path)
+        return
+    assert np.array_equal(read(path).array, array)
+    assert "inside its header" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"dim": [9, 5, 6, 7, 1, 1, 1, 1]}, "9 dimensions"),
+        ({"dim": [-1, 5, 6, 7, 1, 1, 1, 1]}, "-1 dimensions"),
+        ({"dim": [3, -5, 6, 7, 1, 1, 1, 1]}, "-5 x 6 x 7"),
+        ({"datatype": [4], "bitpix": [8]}, "16 bits, and have 8"),
+        ({"units": 7}, "unit"),
+        ({"magic": [b"ni1"]}, "one half of a pair"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_a_header_that_contradicts_itself_is_refused_for_its_true_reason(
+    tmp_path, fields, said, endian
+):
+    path = saved(tmp_path / "x.nii", **fields)
+    if endian == ">":
+        raw = path.read_bytes()
+        header = nib.Nifti1Header(raw[:348], endianness="<", check=False).as_byteswapped(">")
+        path.write_bytes(header.binaryblock + raw[348:])
+    with pytest.raises((UnreadableFile, GeometryError), match=said):
         read(path)

@@ -1,5 +1,7 @@
 """What is finished in a folder of results, and who may write into it."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -90,6 +92,22 @@ def test_a_task_that_killed_two_processes_is_hopeless(tmp_path):
         claim.begin()
         claim.release()  # as when the process is killed
     assert folder.claim("a").is_hopeless
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_behind(tmp_path):
+    """What took its place ends the batch, and clears up after it too."""
+    folder = OutputFolder(tmp_path, "segment")
+    code = (
+        "import os, sys; from pathlib import Path; from condyle.jobs.outputs import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1]) / 'a.txt') as half:\n"
+        "    half.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    with folder.opened({}):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+        (half,) = [path for path in tmp_path.iterdir() if path.is_file()]
+        assert half.read_text() == "half"
+        folder.keep(Record(key="a"))
+    assert not half.exists()
 
 
 def test_a_process_killed_after_its_record_leaves_no_trace_of_it(tmp_path):

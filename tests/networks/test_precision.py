@@ -75,3 +75,23 @@ def test_training_computes_in_the_precision_that_is_taken(asked, monkeypatch):
     alone("cpu").setup(network)(torch.zeros(1, 1, 8, 8))
     assert seen == [torch.bfloat16 if asked == "bf16" else torch.float32]
     assert network[0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("sides", "kernel"), [((2, 2, 1), 3), ((2, 2, 4), 3), ((3, 4, 4), 5)])
+def test_gradients_at_the_deepest_level_are_those_of_float32(sides, kernel):
+    """PyTorch's own hold what lay in memory before, on processors that are fast in bfloat16."""
+    torch.manual_seed(0)
+    layer = nn.Conv3d(32, 32, kernel, padding=kernel // 2, bias=False)
+    x = torch.randn(2, 32, *sides).bfloat16().float()
+    layer.weight.data = layer.weight.data.bfloat16().float()
+    layer(x).sum().backward()
+    expected, layer.weight.grad = layer.weight.grad, None
+    for _ in range(5):
+        dirt = [torch.full((200_000 * n,), 1e30) for n in (1, 2, 3, 4)]
+        del dirt
+        with autocast(CPU):
+            found = layer(x)
+        assert found.dtype == torch.bfloat16
+        found.float().sum().backward()
+        torch.testing.assert_close(layer.weight.grad, expected, atol=0.05, rtol=0.02)
+        layer.weight.grad = None

@@ -53,7 +53,7 @@ def read_json(path: Path, model: type[Model]) -> Model:
 def json_of(path: Path) -> Any:
     """The values in a JSON file; errors as of `read_json`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is not there") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -73,7 +73,7 @@ def parsed(tree: Any, model: type[Model], path: Path) -> Model:
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is not there: give the path of a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

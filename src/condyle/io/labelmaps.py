@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from condyle.core import LabelMap, LabelScheme
-from condyle.core.case import repeated
 from condyle.errors import ConfigError
-from condyle.io import find_scans, open_dataset, read_labels, scan_name, write_text
+from condyle.io import open_dataset, read_labels, scans_by_name, write_text
+from condyle.io.texts import read_json
 
 __all__ = ["label_files", "read_named", "write_names"]
 
@@ -18,13 +18,11 @@ NAMES = "labels.json"
 
 
 def label_files(paths: Sequence[Path]) -> dict[str, Path]:
-    """Base name -> file, of files and folders of files; refused if two share a name."""
-    files = [file for path in paths for file in find_scans(path)]
+    """Name -> file, of files and folders of files; refused if two in one folder share a name."""
+    files = scans_by_name(paths, labels=True)
     if not files:
         raise ConfigError(f"no label maps found in {', '.join(map(str, paths))}")
-    if twice := repeated(map(scan_name, files)):
-        raise ConfigError(f"more than one file is called {', '.join(twice)}: give them in turn")
-    return {scan_name(file): file for file in files}
+    return files
 
 
 def read_named(path: Path) -> LabelMap:
@@ -40,7 +38,7 @@ def _names_beside(path: Path) -> LabelScheme | None:
     names = path.parent / NAMES
     if names.is_file():
         try:
-            return LabelScheme.of(json.loads(names.read_text(encoding="utf-8")))
+            return LabelScheme.of(read_json(names))
         except (TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f'{names} is not a table of names: write {{"femur": 1}}') from error
     home = path.parent.parent

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid
 from condyle.errors import CondyleError, GeometryError, MissingFile, UnreadableFile
+from condyle.jobs.job import warn
 
 __all__ = [
-    "GZIP_RATIO",
     "HELD",
     "LPS_TO_RAS",
     "require_all",
@@ -32,9 +32,6 @@ HELD = (
     "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
 )  # fmt: skip
 """What a file's voxels may be: NIfTI, NRRD and MetaImage all hold these."""
-
-GZIP_RATIO = 1032
-"""Deflate packs no byte stream more tightly than this: a header that promises more lies."""
 
 PADDING = 1 << 20
 """Bytes of zeros that may stand behind the last voxel."""
@@ -104,19 +101,20 @@ def sane(grid: Grid, path: Path) -> Grid:
     return grid
 
 
-def require_padding(path: Path, rest: bytes) -> None:
+def require_padding(path: Path, rest: bytes, padded: bool = True) -> None:
     """Refuse what stands behind the last voxel of a file, unless it is a few zeros.
 
-    The header then promises less than there is, so that its sides or its type are wrong.
+    The header then promises less than there is, so that its sides or its type are wrong. Where
+    not even `padded` may be, zeros are refused too.
     """
-    if len(rest) >= PADDING or rest.count(0) < len(rest):
+    if len(rest) >= PADDING or rest.count(0) < len(rest) or (rest and not padded):
         raise UnreadableFile(
             f"{path} goes on behind the last voxel that its header promises: the size or type in "
             "its header is wrong, or it is not all of one scan"
         )
 
 
-def voxel_bytes(path: Path, stream: Any, promised: int) -> NDArray[np.uint8]:
+def voxel_bytes(path: Path, stream: Any, promised: int, padded: bool = True) -> NDArray[np.uint8]:
     """The promised bytes of voxels that follow in a stream; only padding may come behind them.
 
     Inflated by the stream into their place: never held twice. The stream is read past them, to
@@ -127,7 +125,10 @@ def voxel_bytes(path: Path, stream: Any, promised: int) -> NDArray[np.uint8]:
     while left and (given := stream.readinto(left[:CHUNK])):
         left = left[given:]
     require_all(path, promised, promised - len(left))
-    require_padding(path, stream.read(PADDING))
+    rest = stream.read(PADDING)
+    require_padding(path, rest, padded)
+    if rest:
+        warn(f"{path} goes on behind its last voxel with {len(rest)} zeros, which were ignored")
     return held
 
 

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
 from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
-from condyle.io import nifti
+from condyle.io import mgh, nifti
 from condyle.io import zip as archive
+from condyle.io.contents import kind_of
 from condyle.io.dicom import pixels as dicom
 from condyle.io.dicom import seg_writer as dicomseg
 from condyle.io.dicom.frames import Header
 from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
-from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark
+from condyle.io.paths import ENDINGS, ending_of, is_dicom
 from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.outputs import atomic_write
 
@@ -35,6 +36,7 @@ def _load_zip(path: Path, series: str) -> Loaded:
 
 LOADERS: dict[str, Callable[[Path, str], Loaded]] = {
     "nifti": lambda path, _: nifti.load(path),
+    "mgh": lambda path, _: mgh.load(path),
     "itk": lambda path, _: itk.load(path),
     "dicom": dicom.load,
     "zip": _load_zip,
@@ -48,10 +50,13 @@ def _format_of(path: Path) -> str:
         return "dicom"
     if ending := ending_of(path):
         return ENDINGS[ending]
-    if has_dicom_mark(path):
+    if is_dicom(path):
         return "dicom"
+    kind = kind_of(path)
+    it_is = f" (it is {kind})" if kind else ""
     raise UnreadableFile(
-        f"{path} has no ending that Condyle reads: give {', '.join(ENDINGS)} or a DICOM folder"
+        f"{path} has no ending that Condyle reads{it_is}: give {', '.join(ENDINGS)} or a DICOM "
+        "folder"
     )
 
 
@@ -70,7 +75,8 @@ def read(path: str | Path, *, volume: int | None = None, series: str = "") -> Vo
 
     Parameters
     ----------
-    path : a .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or .dcm file, a folder or a .zip of DICOM.
+    path : a .nii, .nii.gz, .hdr (with its .img), .mgz, .nrrd, .nhdr, .mha, .mhd or .dcm file, a
+        folder or a .zip of DICOM.
     volume : which volume of a file or series that holds several, from 0.
     series : which DICOM series of several: its number in the list that the error shows without
         it, or its SeriesInstanceUID.
@@ -126,7 +132,7 @@ def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap
         elif kind == "itk":
             numbers, grid, scheme = segments.load_labels(path, scheme)
         else:
-            array, grid, _ = nifti.load(path)
+            array, grid, _ = LOADERS[kind](path, "")
             if array.ndim != 3:
                 raise UnreadableFile(f"{path} holds {array.shape[3]} volumes; a label map is one")
             numbers = whole_numbers(array, str(path))

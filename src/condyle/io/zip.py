@@ -11,6 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from condyle.errors import CondyleError, UnreadableFile
+from condyle.io.contents import not_a
 from condyle.io.paths import is_hidden
 
 __all__ = ["unpacked"]
@@ -27,6 +28,8 @@ def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator
     Names that leave the folder, links, encrypted files, and more files or bytes than a scan has
     are refused; bytes are counted as they are inflated, whatever the zip says of them.
     """
+    if not zipfile.is_zipfile(path):
+        raise not_a(path, "a zip archive")
     with tempfile.TemporaryDirectory(prefix="condyle-") as folder, zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
         if len(infos) > entries:
@@ -34,7 +37,8 @@ def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator
         left = size
         for info in infos:
             target = Path(folder) / _safe_name(path, info)
-            if info.is_dir() or any(is_hidden(Path(part)) for part in Path(info.filename).parts):
+            hidden = any(map(is_hidden, map(Path, target.relative_to(folder).parts)))
+            if hidden or info.is_dir() or info.orig_filename.endswith("\\"):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             left -= _inflate(archive, info, target, left)
@@ -49,11 +53,14 @@ def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator
 
 
 def _safe_name(path: Path, info: zipfile.ZipInfo) -> str:
-    """The entry's name, if it stays inside the folder and is a plain file's."""
-    name = info.orig_filename
+    r"""The entry's name, if it stays inside the folder and is a plain file's.
+
+    Old programs of Windows part folders by \, against the rules of the format.
+    """
+    name = info.orig_filename.replace("\\", "/")
     if (
-        re.match(r"^([/\\]|[A-Za-z]:)", name)
-        or any(mark in name for mark in ("\\", "\0"))
+        re.match(r"^(/|[A-Za-z]:)", name)
+        or "\0" in name
         or ".." in name.split("/")
         or stat.S_ISLNK(info.external_attr >> 16)
     ):

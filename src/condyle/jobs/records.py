@@ -223,11 +223,12 @@ class OutputFolder:
         return False
 
     def _leave(self, mine: FileLock) -> None:
-        """Go; the last one takes the locks along, and the tries of what is done after all."""
+        """Go; the last one takes along what the dead have left: locks, half files, tries."""
         with suppress(OSError), self._door():
             mine.release()
             Path(mine.lock_file).unlink(missing_ok=True)
             if not self._others():
+                remove_temporaries(self.path)
                 for file in (self.home / "claims").iterdir():
                     record = self.home / "records" / f"{file.stem}.json"
                     if file.suffix == ".lock" or self._is_done(record):

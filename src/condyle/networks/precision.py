@@ -74,8 +74,8 @@ def has_bf16(device: torch.device) -> bool:
 @contextmanager
 def autocast(device: torch.device) -> Generator[None]:
     """Networks compute in bfloat16 in here, as `torch.autocast` has it."""
-    rounding = device.type == "cpu" and not has_bf16(device)
-    with torch.autocast(device.type, torch.bfloat16), _Rounding() if rounding else nullcontext():
+    rounding = _Rounding(has_bf16(device)) if device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, torch.bfloat16), rounding:
         yield
 
 
@@ -90,7 +90,17 @@ class _Rounding(TorchFunctionMode):
 
     That is how processors with AVX512-BF16 compute them. PyTorch's own convolutions in bfloat16
     give the same on the others, but take a hundred times as long there.
+
+    Parameters
+    ----------
+    rarely : only those that PyTorch computes wrongly: in 2.14 the gradients of the weights of a 3D
+        convolution hold what lay in memory before, where the first side of its input is shorter
+        than its kernel (two voxels and a kernel of three, as at the deepest level of a U-Net).
     """
+
+    def __init__(self, rarely: bool):
+        super().__init__()
+        self.rarely = rarely
 
     def __torch_function__(
         self,
@@ -102,9 +112,20 @@ class _Rounding(TorchFunctionMode):
         given = kwargs or {}
         if func not in CONVOLUTIONS or not torch.is_autocast_enabled("cpu"):
             return func(*args, **given)
+        if self.rarely and not (func is torch.conv3d and _is_short(*args, **given)):
+            return func(*args, **given)
         with torch.autocast("cpu", enabled=False):
             rounded = {name: _rounded(value) for name, value in given.items()}
             return func(*map(_rounded, args), **rounded).to(torch.bfloat16)
+
+
+def _is_short(
+    input: Tensor, weight: Tensor, bias: Any = None, stride: Any = 1, padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> bool:  # fmt: skip
+    """Whether the first side of a 3D convolution's input is shorter than its kernel."""
+    first = dilation if isinstance(dilation, int) else dilation[0]
+    return input.shape[-3] < first * (weight.shape[-3] - 1) + 1
 
 
 def _rounded(value: Any) -> Any:

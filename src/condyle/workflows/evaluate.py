@@ -13,7 +13,7 @@ from condyle.config import Experiment
 from condyle.config.requests import EvaluateRequest
 from condyle.core import Case, LabelMap
 from condyle.errors import CondyleError, DatasetError
-from condyle.io import find_scans, is_dataset, open_dataset, read_labels, scan_name
+from condyle.io import is_dataset, open_dataset, read_labels, scans_by_name
 from condyle.io.labelmaps import read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
@@ -170,7 +170,7 @@ def evaluate(request: EvaluateRequest, job: Job) -> Evaluated:
 
 def _tasks(request: EvaluateRequest, job: Job) -> list[Task]:
     truths = _truths(request.labels, request.fold)
-    files = {scan_name(path): path for path in find_scans(request.predictions)}
+    files = scans_by_name([request.predictions], labels=True)
     if len(truths) == len(files) == 1:
         files = dict(zip(truths, files.values(), strict=True))
     strangers = sorted(set(files) - set(truths))
@@ -222,7 +222,7 @@ def _truths(labels: Path, fold: int | None) -> Truths:
         dataset = open_dataset(labels)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
         return {case.id: (case.label, case.labels) for case in cases}
-    files = {scan_name(path): path for path in find_scans(labels)}
+    files = scans_by_name([labels], labels=True)
     if not files:
         raise DatasetError(f"no label maps found in {labels}")
     return {name: (path, partial(read_named, path)) for name, path in files.items()}

@@ -22,11 +22,10 @@ from condyle.features.regions import BACKGROUND, Features, Mode, Pool, Scene, re
 from condyle.features.similarity import Pair, scattered, similarities, standing
 from condyle.io import (
     atomic_write,
-    find_scans,
     is_dataset,
     open_dataset,
     read,
-    scan_name,
+    scans_by_name,
     sha256,
     write_text,
 )
@@ -276,7 +275,7 @@ def _tasks(request: FeaturesRequest, job: Job) -> list[Task]:
                  given=partial(_of_case, case))
             for case in cases
         ]  # fmt: skip
-    scans = {scan_name(path): path for path in find_scans(scan)}
+    scans = scans_by_name([scan])
     if not labelmap.is_dir():
         if len(scans) != 1:
             raise ConfigError(f"{scan} holds {len(scans)} scans, and {labelmap} is of one")

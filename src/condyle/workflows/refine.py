@@ -18,6 +18,8 @@ from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError
 from condyle.io import open_dataset, write
 from condyle.io.labelmaps import label_files, read_named, write_names
+from condyle.io.paths import ending_of
+from condyle.io.scans import SAVERS
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import write_csv
@@ -84,7 +86,16 @@ def _given(request: RefineRequest) -> Refinement:
 def _tasks(request: RefineRequest, job: Job) -> list[Task]:
     assert request.out is not None
     files = label_files(request.labelmaps)
-    return [Task(name, (path,), (request.out / path.name,)) for name, path in files.items()]
+    return [
+        Task(name, (path,), (request.out / f"{name}{_ending(path)}",))
+        for name, path in files.items()
+    ]
+
+
+def _ending(path: Path) -> str:
+    """The ending of a label map's file, or that of NIfTI where its format is only read."""
+    ending = ending_of(path)
+    return ending if ending in SAVERS else ".nii.gz"
 
 
 def _compute(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> LabelMap:

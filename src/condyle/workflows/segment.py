@@ -12,13 +12,13 @@ from typing import Any
 
 from condyle.config.requests import SegmentRequest
 from condyle.core import Case, Grid, LabelMap, Volume
-from condyle.core.case import repeated
-from condyle.errors import CondyleError, ConfigError, MissingFile
-from condyle.io import find_scans, is_dataset, open_dataset, read, scan_name, write
+from condyle.errors import CondyleError, ConfigError
+from condyle.io import is_dataset, open_dataset, read, scans_by_name, write
 from condyle.io.dicom import seg_writer
 from condyle.io.dicom.frames import Header
 from condyle.io.labelmaps import write_names
 from condyle.io.scans import sources
+from condyle.io.texts import read_lines
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import sha256, write_csv
@@ -347,33 +347,24 @@ def _found(request: SegmentRequest, channels: int) -> dict[str, Scan]:
             f"this segmenter needs {channels} channels a scan: segment a data set instead of files"
         )
     given = [path for scan in scans for path in _listed(scan)]
-    found = {path: scan_name(path) for scan in given for path in find_scans(scan)}
+    found = scans_by_name(given)
     if not found:
         raise ConfigError(f"no scans found in {', '.join(map(str, scans))}")
-    if twice := repeated(found.values()):
-        raise ConfigError(
-            f"more than one scan is called {', '.join(twice)}: their results would overwrite "
-            "each other; segment them into different folders"
-        )
     return {
         name: Scan(
             (path,),
             lambda p=path: (read(p, volume=request.volume, series=request.series),),
             lambda p=path: sources(p, series=request.series),
         )
-        for path, name in found.items()
+        for name, path in found.items()
     }
 
 
 def _listed(path: Path) -> list[Path]:
     """The paths in a list, a line each, seen from the list's own folder; any other path itself."""
-    if path.suffix != ".txt":
+    if path.suffix.lower() != ".txt" or not path.is_file():
         return [path]
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MissingFile(f"{path} cannot be read as a list of scans ({error})") from error
-    return [path.parent / line.strip() for line in lines if line.strip()]
+    return [path.parent / line for line in read_lines(path)]
 
 
 def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +9,17 @@ from typing import Any, cast
 
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
 from condyle.core.merge import Policy, merge, scheme_of_names
-from condyle.errors import CondyleError, DatasetError, MissingFile
+from condyle.errors import CondyleError, DatasetError, MissingFile, UnreadableFile
+from condyle.io.datasets.channels import channels_in, files_by_case
 from condyle.io.datasets.nnunet import write_nnunet, write_splits
-from condyle.io.paths import find_scans, is_hidden, scan_name
+from condyle.io.datasets.patients import patients_beside
+from condyle.io.listing import Listing, list_scans, name_scans
+from condyle.io.paths import is_hidden, spelled
 from condyle.io.scans import read_channels, read_labels
+from condyle.io.texts import read_json
 from condyle.jobs.job import warn
 
-__all__ = ["is_dataset", "open_dataset", "read_patients", "write_nnunet", "write_splits"]
+__all__ = ["is_dataset", "open_dataset", "write_nnunet", "write_splits"]
 
 
 PAIRS = (("imagesTr", "labelsTr"), ("images", "labels"), ("scans", "masks"))
@@ -94,18 +95,31 @@ def _described(root: Path, _: Policy) -> Dataset:
         images, labels = _listed(root, facts["dataset"])
         return _dataset(root, name, images, labels, scheme, names)
     files = [
-        file
+        found
         for folder in ("imagesTr", "imagesTs")
-        for file in _scans(root / folder)
-        if file.name.endswith(ending)
+        for found in _scans(root / folder, ending=ending).items()
     ]
     if not files:
         raise DatasetError(
             f"{root} has a dataset.json but holds no cases: there are no {ending} scans in imagesTr"
         )
-    labels = {scan_name(file): file for file in _scans(root / "labelsTr")}
-    images = _by_case(root, files, labels, len(names))
-    return _dataset(root, name, images, labels, scheme, names)
+    labels = _scans(root / "labelsTr", labels=True)
+    # a label map called knee_0000 says that these digits are no channel
+    are_channels = channels_in([name for name, _ in files], labels) or not labels
+    images = files_by_case(root, files, labels, len(names) if are_channels else 0)
+    dataset = _dataset(root, name, images, labels, scheme, names)
+    _compare_count(dataset, facts.get("numTraining"))
+    return dataset
+
+
+def _compare_count(dataset: Dataset, announced: object) -> None:
+    """Warn if a data set's description says that there are more labelled cases, or fewer."""
+    here = len(dataset.labelled())
+    if isinstance(announced, int) and announced != here:
+        warn(
+            f"{dataset.root / 'dataset.json'} announces {announced} labelled cases (numTraining), "
+            f"{here} are here: find what is missing, or correct the number"
+        )
 
 
 def _listed(root: Path, table: object) -> tuple[dict[str, list[Path]], dict[str, Path]]:
@@ -115,8 +129,8 @@ def _listed(root: Path, table: object) -> tuple[dict[str, list[Path]], dict[str,
     """
     try:
         rows = cast(dict[str, Any], table).items()
-        images = {case: [root / str(file) for file in row["images"]] for case, row in rows}
-        labels = {case: root / str(row["label"]) for case, row in rows if row.get("label")}
+        images = {spelled(case): [root / str(f) for f in row["images"]] for case, row in rows}
+        labels = {spelled(case): root / str(row["label"]) for case, row in rows if row.get("label")}
     except (AttributeError, KeyError, TypeError) as error:
         raise DatasetError(
             f'{root / "dataset.json"}: write "dataset": {{"CASE": {{"images": ["scan.nii.gz"], '
@@ -131,39 +145,12 @@ def _listed(root: Path, table: object) -> tuple[dict[str, list[Path]], dict[str,
     return images, labels
 
 
-def _by_case(
-    root: Path, files: Sequence[Path], labels: Mapping[str, Path], channels: int
-) -> dict[str, list[Path]]:
-    """Case -> its files in the order of their channels (nnU-Net's CASE_0000, CASE_0001, ...).
-
-    The number is a channel's unless a label map has the whole name, or there is no such channel.
-    """
-    cases: dict[str, dict[int, Path]] = {}
-    for file in files:
-        name = scan_name(file)
-        found = re.fullmatch(r"(.+)_(\d{4})", name)
-        if found and name not in labels and int(found[2]) < channels:
-            case, channel = found[1], int(found[2])
-        else:
-            case, channel = name, -1
-        if channel in cases.setdefault(case, {}):
-            raise DatasetError(f"{root} holds more than one scan called {name}")
-        cases[case][channel] = file
-    for case, numbered in cases.items():
-        missing = sorted(set(range(channels)) - set(numbered))
-        if -1 not in numbered and missing:
-            raise DatasetError(f"{root}: case {case} lacks its channel {case}_{missing[0]:04d}")
-    return {case: [numbered[n] for n in sorted(numbered)] for case, numbered in cases.items()}
-
-
 def _paired(root: Path, _: Policy) -> Dataset:
     """Two folders of files with the same base names."""
     images, labels = next((root / i, root / m) for i, m in PAIRS if (root / i).is_dir())
-    maps = {scan_name(file): file for file in _scans(labels)}
-    files = _scans(images)
-    numbers = [re.fullmatch(r".+_(\d{4})", scan_name(f)) for f in files if scan_name(f) not in maps]
-    channels = 1 + max((int(n[1]) for n in numbers if n and int(n[1]) < 10), default=0)
-    cases = _by_case(root, files, maps, channels)
+    maps, files = _scans(labels, labels=True), _scans(images)
+    channels = channels_in(files, maps)
+    cases = files_by_case(root, list(files.items()), maps, channels)
     if not cases:
         raise DatasetError(f"{images} holds no scans; the known layouts are {LAYOUTS}")
     if (root / "labels.json").is_file():
@@ -203,7 +190,7 @@ class Masks(Mapping[str, LabelMap | Volume]):
     @classmethod
     def within(cls, folder: Path) -> Masks:
         """The masks in a folder."""
-        return cls({scan_name(file): file for file in _scans(folder)})
+        return cls(_scans(folder, labels=True))
 
     def __getitem__(self, name: str) -> LabelMap | Volume:
         return self.read(self.files[name])
@@ -221,12 +208,12 @@ def _totalsegmentator(root: Path, overlap: Policy) -> Dataset:
     scans: dict[str, list[Path]] = {}
     modalities: set[str] = set()
     for folder in folders:
-        found = [file for file in _scans(folder) if scan_name(file) in TOTALSEGMENTATOR]
+        found = [name for name in _scans(folder) if name in TOTALSEGMENTATOR]
         if len(found) != 1:
             raise DatasetError(f"{folder} needs one ct.nii.gz or mri.nii.gz beside segmentations")
-        scans[folder.name] = found
-        modalities.add(TOTALSEGMENTATOR[scan_name(found[0])])
-    labels = {folder.name: folder / "segmentations" for folder in folders}
+        scans[spelled(folder.name)] = [_scans(folder)[found[0]]]
+        modalities.add(TOTALSEGMENTATOR[found[0]])
+    labels = {spelled(folder.name): folder / "segmentations" for folder in folders}
     names = {name for masks in labels.values() for name in Masks.within(masks)}
     if not names:
         raise DatasetError(f"{root} holds no masks in its folders called segmentations")
@@ -261,7 +248,7 @@ def _dataset(
             f"{', '.join(orphans[:10])}"
         )
     table = root / "patients.csv"
-    patients = read_patients(table) if table.is_file() else {}
+    patients = patients_beside(table, list(images)) if table.is_file() else {}
     cases = tuple(
         Case(
             id=case,
@@ -291,9 +278,22 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(e for e in folder.iterdir() if not is_hidden(e)) if folder.is_dir() else []
 
 
-def _scans(folder: Path) -> list[Path]:
-    """The scans of a folder; [] if it is not there."""
-    return [scan for scan in find_scans(folder) if scan != folder] if folder.is_dir() else []
+def _scans(folder: Path, labels: bool = False, ending: str = "") -> dict[str, Path]:
+    """Name -> file of the scans (or label maps) of a folder; {} if it is not there.
+
+    What was passed over, or has not the data set's ending, is said.
+    """
+    if not folder.is_dir():
+        return {}
+    found = list_scans(folder, labels)
+    if folder in found.scans:
+        raise DatasetError(
+            f"{folder} holds the images of a DICOM scan: put each scan into a folder of its own"
+        )
+    others = [scan for scan in found.scans if not scan.name.endswith(ending)]
+    passed = dict.fromkeys(others, f"not {ending}, as dataset.json says")
+    Listing((), {**found.passed_over, **passed}).say(folder)
+    return name_scans([scan for scan in found.scans if scan not in passed], labels)
 
 
 def _scheme(path: Path, labels: object) -> LabelScheme:
@@ -321,8 +321,8 @@ def _scheme(path: Path, labels: object) -> LabelScheme:
 def _json(path: Path, kind: type) -> Any:
     """What a JSON file holds, which must be of this kind."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
+        found = read_json(path)
+    except (ValueError, UnreadableFile) as error:
         raise DatasetError(f"{path} is not a JSON file ({error})") from error
     if not isinstance(found, kind):
         raise DatasetError(f"{path} holds no {kind.__name__}")
@@ -335,24 +335,7 @@ def _folds(root: Path) -> tuple[Fold, ...]:
     if not path.is_file():
         return ()
     try:
-        return tuple(
-            Fold(tuple(row["train"]), tuple(row["val"]), tuple(row.get("test", ())))
-            for row in _json(path, list)
-        )
+        rows = [(row["train"], row["val"], row.get("test", ())) for row in _json(path, list)]
+        return tuple(Fold(*(tuple(map(spelled, part)) for part in parts)) for parts in rows)
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f'{path} is not a list of {{"train": [...], "val": [...]}}') from error
-
-
-def read_patients(path: Path) -> dict[str, str]:
-    """Case -> patient, of a table with these columns; a case without a patient is left out.
-
-    Raises
-    ------
-    DatasetError
-        If a column is not there.
-    """
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = csv.DictReader(stream)
-        if not {"case", "patient"} <= set(rows.fieldnames or ()):
-            raise DatasetError(f"{path} needs the columns case and patient")
-        return {row["case"]: row["patient"] for row in rows if row["patient"]}

@@ -164,11 +164,8 @@ def frames_of(file: Path, header: Header) -> list[Frame]:
     shared = tuple(header.get("SharedFunctionalGroupsSequence") or ())[:1]
     if own is not None and len(own) == count:
         return [Frame(file, n, header, (own[n], *shared)) for n in range(count)]
-    if count > 1:
-        raise UnreadableFile(
-            f"{file} holds {count} frames and does not say where each lies: export its slices as "
-            "single files, or as enhanced DICOM"
-        )
+    if count > 1 and "ImagePositionPatient" in header:
+        raise UnreadableFile(_unplaced(file, count))
     return [Frame(file, 0, header, shared)]
 
 
@@ -184,7 +181,17 @@ def require_readable(frame: Frame) -> None:
         )
     if not np.isfinite(frame.rescale).all() or frame.rescale[0] == 0:
         raise UnreadableFile(f"{frame.file} scales its voxels by {frame.rescale}: export it again")
+    count = int(frame.header.get("NumberOfFrames") or 1)
+    if frame.missing and count > 1 and not frame.group:
+        raise UnreadableFile(_unplaced(frame.file, count))
     if frame.missing:
         raise UnreadableFile(
             f"{frame.file} does not say where it lies (no {', '.join(frame.missing)})"
         )
+
+
+def _unplaced(file: Path, count: int) -> str:
+    return (
+        f"{file} holds {count} frames and does not say where each lies: export its slices as "
+        "single files, or as enhanced DICOM"
+    )

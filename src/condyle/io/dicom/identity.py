@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Generator
 from pathlib import Path
 
-from condyle.errors import UnreadableFile
+from condyle.io import nifti
 from condyle.io import zip as archive
 from condyle.io.dicom.series import Series, choose
 from condyle.io.nrrd.header import read_header
@@ -29,9 +29,6 @@ CARRIED = {
     "PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence",
 }  # fmt: skip
 """DICOM elements whose meaning lives on in an array, its grid and its modality."""
-
-BLANK = ("descrip", "aux_file", "intent_name", "db_name")
-"""Free text of a NIfTI-1 header; NIfTI-2 has no db_name."""
 
 
 def patient_of(path: str | Path, series: str = "") -> str:
@@ -55,7 +52,9 @@ def dropped(path: str | Path, series: str = "") -> tuple[str, ...]:
     kind = _format(path)
     with reading(path):
         if kind == "nifti":
-            return _dropped_nifti(path)
+            return nifti.free_text(path)
+        if kind == "mgh":
+            return ()
         if kind == "itk":
             return tuple(sorted(read_header(path).keys))
         with _series(path, series) as found:
@@ -80,14 +79,3 @@ def _series(path: Path, series: str) -> Generator[Series]:
         return
     with archive.unpacked(path) as folder:
         yield choose(folder, series, path)
-
-
-def _dropped_nifti(path: Path) -> tuple[str, ...]:
-    import nibabel as nib
-
-    header = getattr(nib.load(path), "header", None)
-    if header is None:
-        raise UnreadableFile(f"{path} has no header")
-    found = [name for name in BLANK if name in header and bytes(header[name]).strip(b"\0 ")]
-    kinds = [f"extension {extension.get_code()}" for extension in header.extensions]
-    return tuple(sorted([*found, *kinds]))

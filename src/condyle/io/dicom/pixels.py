@@ -20,7 +20,8 @@ from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io.dicom.frames import Frame, Header, require_readable
 from condyle.io.dicom.geometry import Stack, stacked
-from condyle.io.dicom.series import choose, opened
+from condyle.io.dicom.series import choose, data_of, opened
+from condyle.io.paths import has_dicom_mark
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 
@@ -43,7 +44,7 @@ def load(
     called : what the user calls the path, for sentences.
     """
     called = called or path
-    frames = choose(path, series, called).frames
+    frames = choose(path, series, called, say=True).frames
     for frame in frames:
         require_readable(frame)
     _require_bytes(frames)
@@ -94,6 +95,12 @@ def _require_bytes(frames: Sequence[Frame]) -> None:
         counts[frame.file] = counts.get(frame.file, 0) + 1
     for frame in {frame.file: frame for frame in frames}.values():
         header = frame.header
+        syntax = header.file_meta.TransferSyntaxUID
+        if not syntax.is_transfer_syntax:
+            raise UnreadableFile(
+                f"{frame.file} is stored as only its maker's programs store it (transfer syntax "
+                f"{syntax}): convert it with gdcmconv --raw or dcm2niix first"
+            )
         packed = header.file_meta.TransferSyntaxUID.is_compressed
         rows, columns = frame.shape
         promised = rows * columns * int(header.BitsAllocated) // 8 * counts[frame.file]
@@ -153,15 +160,28 @@ def _decoded(
     file: Path, stream: BinaryIO, header: Header, indices: Sequence[int]
 ) -> Iterable[NDArray[Any]]:
     """The images of a file that were requested, each (row, column)."""
-    import pydicom
     from pydicom.pixels.utils import iter_pixels
 
     if int(header.get("NumberOfFrames") or 1) > 1:
-        return iter_pixels(stream, indices=indices)
-    data = pydicom.dcmread(stream)
+        marked = has_dicom_mark(file)
+        return iter_pixels(stream if marked else data_of(stream), indices=indices)
+    data = data_of(stream)
     if "PixelData" not in data:
         raise UnreadableFile(f"{file} has no pixels, or is cut short before their end")
+    _require_no_more(file, data)
     return [data.pixel_array]
+
+
+def _require_no_more(file: Path, data: Header) -> None:
+    """Refuse an image with a row of pixels more than its header says: Rows or Columns are wrong."""
+    if data.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    row = int(data.Columns) * int(data.BitsAllocated) // 8
+    if len(data.PixelData) >= (int(data.Rows) + 1) * row:
+        raise UnreadableFile(
+            f"{file} holds more pixels than {data.Rows} rows of {data.Columns}: its header is "
+            "wrong, or it holds several images"
+        )
 
 
 def _within_bits(pixels: NDArray[Any], header: Header) -> NDArray[Any]:

@@ -15,10 +15,11 @@ from condyle.core import Grid, LabelScheme
 from condyle.core.case import repeated
 from condyle.core.labels import Colour, default_colour, whole_numbers
 from condyle.errors import GeometryError, LabelError, OverlapError, UnreadableFile
+from condyle.io.contents import not_a
 from condyle.io.dicom.frames import Frame, Header, frames_of
 from condyle.io.dicom.geometry import stacked
 from condyle.io.dicom.series import elements, find_series, speaking_of
-from condyle.io.paths import has_dicom_mark, is_hidden
+from condyle.io.paths import is_dicom, is_hidden
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.process import without_python_warnings
@@ -94,9 +95,11 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
 def _only_segmentation(path: Path) -> Path:
     """The one DICOM-SEG file at a path or below."""
     files = [path]
+    if not path.is_dir() and not is_dicom(path):
+        raise not_a(path, "a DICOM file")
     if path.is_dir():
         below = (f for f in sorted(path.rglob("*")) if f.is_file() and not is_hidden(f))
-        files = [f for f in below if has_dicom_mark(f)]
+        files = [f for f in below if is_dicom(f)]
     found: list[Path] = []
     for file in files:
         header = elements(file, stop_before_pixels=True, specific_tags=["Modality"])
@@ -155,7 +158,7 @@ def _grids(path: Path, data: Header, frames: Sequence[Frame]) -> Generator[Grid]
         pass  # it notes no grid
     rows, columns = frames[0].shape
     series = [str(r.SeriesInstanceUID) for r in data.get("ReferencedSeriesSequence") or ()]
-    for one in find_series(path) if path.is_dir() else ():
+    for one in find_series(path)[0] if path.is_dir() else ():
         if one.uid in series:
             stack = stacked(path, one.frames)
             yield Grid((columns, rows, len(stack.volumes[0])), LPS_TO_RAS @ stack.affine)

@@ -13,12 +13,23 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from condyle.errors import UnknownName, UnreadableFile
+from condyle.io.contents import kind_of
 from condyle.io.dicom.frames import TURN, Frame, Header, frames_of
-from condyle.io.paths import ENDINGS, ending_of, has_dicom_mark, is_hidden
-from condyle.jobs.job import warn
+from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden
+from condyle.jobs.job import note, warn
 from condyle.jobs.process import without_python_warnings
 
-__all__ = ["Series", "choose", "elements", "find_series", "opened", "speaking_of"]
+__all__ = [
+    "NO_SCANS",
+    "Series",
+    "choose",
+    "data_of",
+    "elements",
+    "find_series",
+    "listed",
+    "opened",
+    "speaking_of",
+]
 
 
 NO_SCANS = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "SR", "KO", "REG", "DOC")
@@ -44,6 +55,16 @@ class Series:
         """Whether its images only served to plan others."""
         return all("LOCALIZER" in (f.header.get("ImageType") or ()) for f in self.frames)
 
+    @property
+    def is_placeless(self) -> bool:
+        """Whether none of its images says where it lies in the body."""
+        return all(frame.missing for frame in self.frames)
+
+    @property
+    def kind(self) -> str:
+        """The class of its images: CT image, secondary capture, ..."""
+        return str(self.frames[0].header.get("SOPClassUID") or "")
+
     def __str__(self) -> str:
         """How many images there are, of what kind; nothing of the patient."""
         first = self.frames[0]
@@ -56,29 +77,44 @@ class Series:
         return " ".join([*words, "(a scout)"] if self.is_scout else words)
 
 
-def find_series(path: Path) -> list[Series]:
-    """The series at a path and in the folders below, in the order of their SeriesNumber.
+NOT_DICOM, NO_FILE = "not DICOM", "a link to nothing"
+
+Beside = dict[Path, str]
+"""Files beside the images of a scan, and what each is."""
+
+
+def find_series(path: Path) -> tuple[list[Series], Beside]:
+    """The series at a path and in the folders below, by their SeriesNumber; and what else is there.
 
     Images of one SeriesInstanceUID that are not parallel, or differ in size, are several.
     """
     found: dict[str, list[Frame]] = {}
-    for file in _dicom_files(path):
+    files, beside = _dicom_files(path)
+    for file in files:
         header = elements(file, stop_before_pixels=True)
-        kind = header.file_meta.get("MediaStorageSOPClassUID")
+        kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+        modality = str(header.get("Modality") or "")
         if "Rows" not in header and (kind is None or kind.name.endswith("Image Storage")):
             raise UnreadableFile(f"{file} is cut short: it should hold an image, and does not")
-        if "Rows" in header and header.get("Modality") not in NO_SCANS:
+        if "Rows" in header and modality not in NO_SCANS:
             with speaking_of(file):
                 frames = frames_of(file, header)
             found.setdefault(str(header.get("SeriesInstanceUID")), []).extend(frames)
+        elif modality or kind is None:  # a DICOMDIR has no modality
+            beside[file] = modality
     every = [series for frames in found.values() for series in _parted(frames)]
-    return sorted(every, key=lambda s: (_number(s.frames[0].header), s.uid))
+    return sorted(every, key=lambda s: (_number(s.frames[0].header), s.uid)), beside
 
 
-def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
+def choose(path: Path, series: str = "", called: Path | None = None, say: bool = False) -> Series:
     """The one series at a path, or the one asked for by its place in the list or its UID.
 
-    Scouts are ignored with a warning.
+    Scouts, and images without a place in the body (dose reports, screenshots), are passed over
+    beside others.
+
+    Parameters
+    ----------
+    say : whether to warn of what was passed over.
 
     Raises
     ------
@@ -88,12 +124,11 @@ def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
         If the one asked for is not there.
     """
     called = called or path
-    every = find_series(path)
+    every, beside = find_series(path)
     if not every:
-        headers = [elements(file, stop_before_pixels=True) for file in _dicom_files(path)]
-        kinds = sorted({str(header.get("Modality")) for header in headers})
-        beside = f", only objects of modality {', '.join(kinds)}" if kinds else ""
-        raise UnreadableFile(f"{called} holds no DICOM images{beside}")
+        kinds = sorted({kind for kind in beside.values() if kind not in (NOT_DICOM, NO_FILE)})
+        only = f", only objects of modality {', '.join(kinds)}" if kinds else ""
+        raise UnreadableFile(f"{called} holds no DICOM images{only}")
     if series:
         by_name = {str(n): one for n, one in enumerate(every, 1)}
         by_name |= {one.uid: one for one in every}
@@ -102,23 +137,70 @@ def choose(path: Path, series: str = "", called: Path | None = None) -> Series:
             raise UnknownName(f"series in {called}", series, numbers)
         return by_name[series]
     scouts, rest = _scouts(every)
+    pictures, rest = _pictures(rest)
     if len(rest) > 1:
-        listed = "; ".join(f"{n}: {one}" for n, one in enumerate(every, 1))
+        several = "; ".join(f"{n}: {one}" for n, one in enumerate(every, 1))
         raise UnreadableFile(
-            f"{called} holds {len(every)} series ({listed}): choose one by `series`, its number, "
+            f"{called} holds {len(every)} series ({several}): choose one by `series`, its number, "
             "or put it into its own folder"
         )
+    if say:
+        _say(called, path, scouts, pictures, beside)
+    return rest[0]
+
+
+def _say(
+    called: Path, path: Path, scouts: Sequence[Series], pictures: Sequence[Series], beside: Beside
+) -> None:
+    """Warn of what was passed over beside a scan, in a line; the log has all of it."""
     if scouts:
         shown = "; ".join(map(str, scouts))
         warn(f"{called}: ignored as scouts (localizers) beside the scan: {shown}")
-    return rest[0]
+    for series in pictures:
+        text = f"{series}, without a place in the body"
+        beside = beside | {frame.file: text for frame in series.frames}
+    if beside:
+        names = [_named(*each, path) for each in sorted(beside.items())]
+        warn(f"{called}: passed over beside the scan: {listed(names)}")
+        note(f"{called}: all that was passed over: {'; '.join(names)}")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """How many there are, and the first of them.
+
+    Examples
+    --------
+    >>> listed(["a.txt", "b.txt", "c.txt"], most=2)
+    '3 (a.txt; b.txt; and 1 more)'
+    """
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return f"{len(names)} ({'; '.join([*names[:most], *more])})"
+
+
+def _named(file: Path, kind: str, root: Path) -> str:
+    """A file below a root, and what it is."""
+    name = file.relative_to(root) if file != root else Path(file.name)
+    return f"{name}: {kind}" if kind else str(name)
 
 
 def _scouts(every: Sequence[Series]) -> tuple[list[Series], list[Series]]:
     """The scouts, and what remains; without any other series, scouts remain."""
-    main = max(every, key=lambda s: len(s.frames))
+    main = max(every, key=lambda s: (not s.is_placeless, len(s.frames)))
     scouts = [s for s in every if s is not main and (s.is_scout or _is_stray(s, main))]
     return scouts, [s for s in every if s not in scouts]
+
+
+def _pictures(every: Sequence[Series]) -> tuple[list[Series], list[Series]]:
+    """The series without a place in the body, and what remains; alone, they remain.
+
+    What has the series and the class of a scan is a slice of it whose place is lost.
+    """
+    placed = [s for s in every if not s.is_placeless]
+    pictures = [
+        s for s in every
+        if placed and s.is_placeless and all(s.uid != p.uid or s.kind != p.kind for p in placed)
+    ]  # fmt: skip
+    return pictures, [s for s in every if s not in pictures]
 
 
 def _is_stray(series: Series, main: Series) -> bool:
@@ -145,11 +227,14 @@ def _parted(frames: Sequence[Frame]) -> list[Series]:
             groups.append([frame])
         else:
             group.append(frame)
-    groups.sort(key=len, reverse=True)
+    groups.sort(key=lambda group: (not group[0].missing, len(group)), reverse=True)
     main, apart = groups[0], [Series(tuple(g)) for g in groups[1:]]
+    whole = Series(tuple(main))
     kept = [
-        s for s in apart if len(s.frames) > 1 or s.is_scout or _is_stray(s, Series(tuple(main)))
-    ]
+        s for s in apart
+        if len(s.frames) > 1 or s.is_scout or _is_stray(s, whole)
+        or (s.is_placeless and s.kind != whole.kind)
+    ]  # fmt: skip
     main = main + [s.frames[0] for s in apart if s not in kept]
     return [Series(tuple(main)), *kept]
 
@@ -168,8 +253,8 @@ def _number(header: Header) -> int:
     return int(number) if number is not None else 1 << 31
 
 
-def _dicom_files(path: Path) -> Generator[Path]:
-    """The DICOM files at a path and below, sorted by name; other files are ignored.
+def _dicom_files(path: Path) -> tuple[list[Path], Beside]:
+    """The DICOM files at a path and below, sorted by name; and the others, with what they are.
 
     A file that is called .dcm and is none, or is empty, is refused: a slice would be missing.
     """
@@ -177,14 +262,32 @@ def _dicom_files(path: Path) -> Generator[Path]:
         files = [path]
     else:
         below = (f for f in path.rglob("*") if not any(map(is_hidden, _within(f, path))))
-        files = sorted(f for f in below if f.is_file())
+        files = sorted(f for f in below if not f.is_dir())
+    found: list[Path] = []
+    beside: Beside = {}
     for file in files:
-        if has_dicom_mark(file):
-            yield file
-        elif ENDINGS.get(ending_of(file)) == "dicom" or not (file.suffix or file.stat().st_size):
+        if not file.exists():
+            beside[file] = NO_FILE
+        elif is_dicom(file):
+            found.append(file)
+        elif ENDINGS.get(ending_of(file)) == "dicom" or _may_be_slice(file):
+            kind = kind_of(file)
             raise UnreadableFile(
                 f"{file} is named like DICOM but is not a DICOM file, or is cut short"
+                f"{f': it is {kind}' if kind else ''}"
             )
+        else:
+            beside[file] = NOT_DICOM
+    return found, beside
+
+
+def _may_be_slice(file: Path) -> bool:
+    """Whether a file has no ending, or digits for one, as slices have, and holds no text."""
+    if file.suffix and not file.suffix[1:].isdigit():
+        return False
+    with file.open("rb") as stream:
+        start = stream.read(1024)
+    return not start or any(byte < 9 for byte in start)
 
 
 def _within(file: Path, root: Path) -> list[Path]:
@@ -194,10 +297,21 @@ def _within(file: Path, root: Path) -> list[Path]:
 
 def elements(file: Path, **how: Any) -> Header:
     """A DICOM file's elements, read as `how` tells pydicom's dcmread."""
-    import pydicom
-
     with opened(file) as stream:
-        return pydicom.dcmread(stream, **how)
+        return data_of(stream, **how)
+
+
+def data_of(stream: BinaryIO, **how: Any) -> Header:
+    """The elements in a DICOM file's bytes, which may lack the mark and its own header."""
+    import pydicom
+    from pydicom import uid
+
+    data = pydicom.dcmread(stream, force=True, **how)
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit, little = data.original_encoding
+        syntax = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        data.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else syntax
+    return data
 
 
 @contextlib.contextmanager

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.errors import UnreadableFile
-from condyle.io.safety import GZIP_RATIO, require_all, require_padding, voxel_bytes
+from condyle.io.contents import GZIP_RATIO, not_a
+from condyle.io.safety import require_all, require_padding, voxel_bytes
+from condyle.jobs.job import warn
 
 __all__ = ["Header", "read_header", "voxels"]
 
@@ -56,7 +58,7 @@ def _nrrd(path: Path) -> Header:
     keys: dict[str, str] = {}
     with path.open("rb") as stream:
         if not stream.read(8).startswith(b"NRRD000"):
-            raise UnreadableFile(f"{path} is not an NRRD file, whatever its name says")
+            raise not_a(path, "an NRRD file")
         stream.readline()
         for line in _lines(stream):
             name, mark, value = line.partition(":=")
@@ -86,13 +88,13 @@ def _meta(path: Path) -> Header:
         for line in _lines(stream):
             name, mark, value = line.partition("=")
             if not mark:
-                raise UnreadableFile(f"{path} is not a MetaImage file, whatever its name says")
+                raise not_a(path, "a MetaImage file")
             _note(path, fields, name.strip().lower(), value)
             if name.strip().lower() == "elementdatafile":
                 break
         start = stream.tell()
     if "elementdatafile" not in fields:
-        raise UnreadableFile(f"{path} is not a MetaImage file: it has no ElementDataFile")
+        raise not_a(path, "a MetaImage file with an ElementDataFile")
     if fields.get("binarydata", "true").lower() != "true":
         raise UnreadableFile(f"{path} stores its voxels as text; save it as binary")
     packing = "zlib" if fields.get("compresseddata", "false").lower() == "true" else "raw"
@@ -179,6 +181,8 @@ def _unzipped(path: Path, stream: BinaryIO, promised: int) -> NDArray[np.uint8]:
     if not inflate.eof:
         raise zlib.error("the compressed voxels end before their checksum")
     require_all(path, promised, given)
+    if behind:
+        warn(f"{path} goes on behind its last voxel with {len(behind)} zeros, which were ignored")
     return held
 
 

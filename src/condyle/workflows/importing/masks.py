@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
 from condyle.core.merge import FILLERS, OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
-from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName, UnreadableFile
-from condyle.io import find_scans, read, read_labels, scan_name
+from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
+from condyle.io import list_scans, read, read_labels, scan_name
 from condyle.io.datasets import layouts
+from condyle.io.listing import name_scans
 from condyle.io.paths import ending_of
+from condyle.io.texts import read_json
 
 __all__ = [
     "Masks",
@@ -42,12 +43,10 @@ def scheme_named(name: str) -> LabelScheme | None:
         return SCHEMES[name]
     if not Path(name).suffix:
         raise UnknownName("scheme", name, [*SCHEMES, "or a JSON file"])
+    if not Path(name).exists():
+        raise MissingFile(f"the scheme {name} is not there")
     try:
-        return LabelScheme.of(json.loads(Path(name).read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise MissingFile(f"the scheme {name} is not there") from error
-    except OSError as error:
-        raise UnreadableFile(f"the scheme {name} cannot be read ({error.strerror})") from error
+        return LabelScheme.of(read_json(Path(name)))
     except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
 
@@ -71,6 +70,7 @@ def masks_of(
     missing = [path for path in masks if not path.exists()]
     if missing:
         raise MissingFile(f"the masks {missing[0]} are not there")
+    name_scans([path for path in masks if path.is_file()], labels=True)  # refuses two of one name
     if scans == 1 and all(path.is_file() for path in masks):
         named = scheme and structure_of(scan_name(masks[0]), scheme)
         is_map = len(masks) == 1 and (not named or scan_name(masks[0]) == case)
@@ -79,18 +79,23 @@ def masks_of(
         if path.is_file() and scan_name(path) == case:
             return Masks((path,), True)
         if (path / case).is_dir():
-            return _inside(case, find_scans(path / case), scheme)
+            return _inside(case, _files(path / case), scheme)
         if path.is_dir():
-            files = find_scans(path)
+            files = _files(path)
             same = [file for file in files if scan_name(file) == case]
             if same:
-                return Masks(tuple(same[:1]), True)
+                return Masks((same[0],), True)
             if scans == 1 and files:
                 return _inside(case, files, scheme)
     raise DatasetError(
         f"no masks for scan {case}: `masks` needs a folder {case}/ of masks, or a label map "
         f"called {case}"
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    """The masks of a folder; refused if two of one name lie in it."""
+    return list(name_scans(list_scans(folder, labels=True).scans, labels=True).values())
 
 
 def _inside(case: str, files: Sequence[Path], scheme: LabelScheme | None) -> Masks:

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
-from condyle.core.case import repeated
 from condyle.core.merge import OverlapReport, Policy
 from condyle.errors import ConfigError, DatasetError
-from condyle.io import find_scans, patient_of, read, scan_name
+from condyle.io import find_scans, list_scans, patient_of, read, scans_by_name
 from condyle.workflows.importing.masks import (
     Masks,
     Notes,
@@ -78,14 +77,12 @@ def sources_of_scans(
     """Scans, each with its masks."""
     if not masks:
         raise ConfigError("give the scans' masks as `masks`, or one data set folder and no masks")
-    found = [path for scan in scans for path in find_scans(scan)]
+    found = scans_by_name(scans)
     if not found:
         raise DatasetError(f"no scans found in {', '.join(map(str, scans))}")
-    names = [scan_name(path) for path in found]
-    if twice := repeated(names):
-        raise DatasetError(
-            f"more than one scan is called {', '.join(twice[:5])}: rename them, and their masks"
-        )
+    names = list(found)
+    for path in filter(Path.is_dir, masks):
+        list_scans(path, labels=True).say(path)
     groups = {name: masks_of(name, masks, len(found), scheme) for name in names}
     if scheme is None:
         scheme = scheme_found(groups)
@@ -98,7 +95,7 @@ def sources_of_scans(
             partial(_channel, path, volume, series),
             partial(labels_of, name, groups[name], scheme, overlap),
         )
-        for name, path in zip(names, found, strict=True)
+        for name, path in found.items()
     )
     lost = without_scan(masks, names)
     remarks = (f"masks without a scan were ignored: {', '.join(lost[:8])}",) if lost else ()
