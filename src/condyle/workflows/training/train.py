@@ -54,6 +54,7 @@ from condyle.train.sampling import IGNORE
 from condyle.workflows.evaluate import TrainingSummary, evaluate_run
 from condyle.workflows.segment import segment_cases
 from condyle.workflows.training import run_figures, train_engine
+from condyle.workflows.training.cross_validation import CrossValidated, is_asked, train_folds
 from condyle.workflows.training.plan import plan_training
 from condyle.workflows.training.probabilities import MOST_CASES, count_probabilities
 from condyle.workflows.training.support import require_supported
@@ -81,8 +82,21 @@ class Run:
 
 
 @verb
-def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
-    """Train a segmenter as the request says, into its run folder.
+def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun | CrossValidated:
+    """Train a segmenter as the request says, into its run folder; with `folds`, one a fold.
+
+    Raises
+    ------
+    ConfigError, DatasetError, SplitError, WeightsError, OutputError
+        See `train_fold` and `train_folds`.
+    """
+    if is_asked(request):
+        return train_folds(request, job, train)
+    return train_fold(request, job)
+
+
+def train_fold(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
+    """Train a segmenter on one fold.
 
     The preparation is chosen from the training scans if the settings give none.
 
