@@ -18,6 +18,7 @@ __all__ = [
     "LabelFormat",
     "MeshFormat",
     "MeshSpace",
+    "NotDrawn",
     "Overlap",
     "Plane",
     "Planes",
@@ -34,9 +35,10 @@ Flips = Literal["none", "left-right", "all"]
 Runtime = Literal["auto", "torch", "openvino"]
 InflationStrategy = Literal["average", "center", "scale", "acs"]
 Overlap = Literal["background", "priority", "error"]
+NotDrawn = Literal["background", "ignore"]
 ImportArea = Literal["whole", "labelled"]
 SegmentArea = Literal["whole", "auto"]
-LabelFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
+LabelFormat = Literal["nifti", "nrrd", "seg.nrrd", "mha", "dicom-seg"]
 MeshFormat = Literal["ply", "stl", "obj", "glb"]
 MeshSpace = Literal["ras", "lps"]
 FeatureMode = Literal["volume", "box"]

@@ -149,6 +149,11 @@ class TrainRequest(SettingsRequest):
         settings = experiment.model_dump(mode="json", exclude_none=True)
         return cls(settings=settings, out=Path(out), **more)
 
+    def inputs(self) -> list[Path]:
+        """The files that the settings name, but for those of the run itself, which goes on."""
+        run = self.out.resolve()
+        return [path for path in super().inputs() if not path.resolve().is_relative_to(run)]
+
     @property
     def is_bare(self) -> bool:
         """Whether nothing is given but the run folder: an interrupted run goes on as it was."""

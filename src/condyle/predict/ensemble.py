@@ -8,7 +8,7 @@ from typing import Any
 
 from condyle.core import LabelScheme, Volume
 from condyle.errors import ConfigError
-from condyle.jobs.job import warn
+from condyle.jobs.job import count_of, warn
 from condyle.networks import PredictionNetwork
 from condyle.predict.options import InferenceOptions
 from condyle.predict.preprocessor import Preprocessor
@@ -83,8 +83,8 @@ class Ensemble:
             if (other.scheme.names, other.channels) != (first.scheme.names, first.channels):
                 raise ConfigError(
                     "networks of an ensemble must have the same structures and channels: "
-                    f"{first.name} finds "
-                    f"{', '.join(first.scheme.names)} in {first.channels} channel(s), {other.name} "
+                    f"{first.name} finds {', '.join(first.scheme.names)} in "
+                    f"{count_of(first.channels, 'channel')}, {other.name} "
                     f"{', '.join(other.scheme.names)} in {other.channels}"
                 )
 
@@ -156,7 +156,7 @@ class Ensemble:
         channels = (scan,) if isinstance(scan, Volume) else scan
         if len(channels) != self.channels:
             raise ConfigError(
-                f"this segmenter was trained on {self.channels} channel(s), "
-                f"the scan has {len(channels)}"
+                f"this segmenter was trained on {count_of(self.channels, 'channel')}, the scan has "
+                f"{len(channels)}"
             )
         return channels

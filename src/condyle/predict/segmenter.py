@@ -13,8 +13,9 @@ from safetensors.torch import save as tensors_as_bytes
 
 from condyle.config import Experiment, Inflation, Planes, Section
 from condyle.config.section import json_of, parsed
-from condyle.core import Label, LabelMap, LabelScheme, Volume
+from condyle.core import Grid, Label, LabelMap, LabelScheme
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
+from condyle.io.exchange import channels_of
 from condyle.jobs.outputs import sha256, write_bytes, write_text
 from condyle.networks import NetworkName, PredictionNetwork, SegmentationNetwork, build, inflated
 from condyle.networks.nnunet import NnunetNetwork
@@ -168,10 +169,11 @@ class Segmenter:
 
     def segment(
         self,
-        scan: Volume | tuple[Volume, ...],
+        scan: Any,
         device: str = "auto",
         area: Box | None = None,
         *,
+        grid: Grid | None = None,
         planes: Planes | None = None,
         mirroring: Mirroring = "none",
         runtime: str = "auto",
@@ -182,7 +184,8 @@ class Segmenter:
 
         Parameters
         ----------
-        scan : the scan, or its channels, all on one grid.
+        scan : a `Volume`; a path; an image of nibabel or SimpleITK; an array (i, j, k) with `grid`;
+            or several of these, one a channel, all on one grid.
         device : auto, cpu, cuda or mps.
         area : the box of voxels that is predicted; outside it all is background. The slices of a
             long scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
@@ -191,17 +194,25 @@ class Segmenter:
         mirroring : none, left-right or all: mirror images are predicted too, of those that it was
             trained on.
         runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
+        grid : where the voxels of an array lie.
 
         Raises
         ------
         ConfigError
-            If the scan has another number of channels than the network was trained on.
+            If the scan is nothing of these, or has another number of channels than the network
+            was trained on.
         """
+        channels = channels_of(scan, grid)
         predictor = self.predictor(
             planes=planes, mirroring=mirroring, device=device, runtime=runtime
         )
-        predictor.ensemble.warn_of_differences(scan if isinstance(scan, Volume) else scan[0])
-        return predictor.predict(scan, area=area).labels
+        predictor.ensemble.warn_of_differences(channels[0])
+        return predictor.predict(channels, area=area).labels
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.scheme.names)
+        channels = f", {self.channels} channels" if self.channels > 1 else ""
+        return f"Segmenter({self.name}: {names}{channels})"
 
     @property
     def by_recipe(self) -> RecipePreprocessing:

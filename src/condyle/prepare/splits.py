@@ -10,6 +10,7 @@ import numpy as np
 
 from condyle.core import Case, Dataset, Fold
 from condyle.errors import DatasetError, SplitError
+from condyle.jobs.job import count_of
 
 __all__ = [
     "by_counts",
@@ -63,7 +64,7 @@ def k_fold(
     groups = _by_patient(cases)
     if not 2 <= k <= len(groups):
         raise SplitError(
-            f"{len(groups)} patient(s) cannot be split into {k} folds: "
+            f"{count_of(len(groups), 'patient')} cannot be split into {k} folds: "
             "it takes two folds or more, and a patient for each"
         )
     ungrouped = sorted(set(groups) - set(strata)) if strata else []
@@ -93,7 +94,8 @@ def by_counts(cases: Iterable[Case], train: int, validation: int, test: int, see
     groups = _by_patient(cases)
     if min(train, validation, test) < 0 or train < 1 or train + validation + test > len(groups):
         raise SplitError(
-            f"{len(groups)} patients cannot be split into {train} + {validation} + {test}"
+            f"{count_of(len(groups), 'patient')} cannot be split into "
+            f"{train} + {validation} + {test}"
         )
     order = _shuffled(list(groups), seed)
     ends = np.cumsum([train, validation, test])

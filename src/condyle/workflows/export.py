@@ -25,7 +25,7 @@ from condyle.core import Case
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, verb
-from condyle.jobs.outputs import atomic_write, sha256, write_text
+from condyle.jobs.outputs import atomic_write, protected, require_free, sha256, write_text
 from condyle.jobs.process import without_python_warnings
 from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
@@ -78,6 +78,9 @@ def export(request: ExportRequest, job: Job) -> Exported:
     by_recipe = segmenter.by_recipe
     home = home_of(run)
     folder = request.out or home / EXPORTED / f"{request.to}-{request.precision}"
+    with protected(path for path in home.iterdir() if path.is_file()):
+        for name in ("model.xml", "model.bin", "model.onnx", CARD):
+            require_free(folder / name)
     card = _card(segmenter, by_recipe, sha256(home / "model.safetensors"))
     if request.to == "onnx":
         return Exported(_to_onnx(segmenter, folder, card))

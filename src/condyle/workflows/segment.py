@@ -47,7 +47,10 @@ from condyle.workflows import segment_engine
 
 __all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
 
-ENDINGS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
+ENDINGS = {
+    "nifti": ".nii.gz", "nrrd": ".nrrd", "seg.nrrd": ".seg.nrrd", "mha": ".mha",
+    "dicom-seg": ".dcm",
+}  # fmt: skip
 """Format of a label map -> the ending of its file."""
 
 Area = Callable[[Grid], Box]
@@ -63,11 +66,13 @@ class Scan:
     files : that it is read from.
     read : its channels.
     sources : the headers of the DICOM images that it is made of.
+    label : its label map in the data set, which is not read.
     """
 
     files: tuple[Path, ...]
     read: Callable[[], tuple[Volume, ...]]
     sources: Callable[[], list[Header]]
+    label: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -223,9 +228,10 @@ def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
     engine = segment_engine.card_of(request.run)
     channels = 1 if engine else _way(request, job).first.channels
     return [
-        Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan)
+        Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan,
+             tuple(filter(None, (scan.label,))))
         for name, scan in _batch(request, channels, job).items()
-    ]
+    ]  # fmt: skip
 
 
 def _way(request: SegmentRequest, job: Job) -> _Way:
@@ -332,6 +338,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.segment:BATCH", stage="segmenting", request=SegmentRequest,
     tasks=_tasks, read=_read, compute=_compute, write=_write, gather=_gather, made_of=_made_of,
+    tables=lambda request: [request.out / "quality.csv"] if request.quality else [],
 )  # fmt: skip
 
 
@@ -349,7 +356,9 @@ def _found(request: SegmentRequest, channels: int) -> dict[str, Scan]:
         if request.volume is not None or request.series:
             raise ConfigError("`volume` and `series` choose in a scan, not in a data set")
         return {
-            case.id: Scan(case.images, case.channels, lambda c=case: sources(c.images[0]))
+            case.id: Scan(
+                case.images, case.channels, lambda c=case: sources(c.images[0]), case.label
+            )
             for case in cases
         }
     if request.fold is not None:

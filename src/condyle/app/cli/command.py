@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, complain, hushed
+from condyle.app.cli.show import bars, complain, hushed, say_json
 from condyle.config.experiment import Experiment
 from condyle.config.request import BatchRequest
 from condyle.config.requests import Request, TrainRequest
@@ -31,7 +31,12 @@ from condyle.runs.folds import FILE as FOLDS
 __all__ = ["as_flags", "command_of", "flags_of", "plain"]
 
 JSON = Annotated[
-    bool, Parameter(negative=(), help="Print the result as JSON on stdout, and nothing else there.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Print the result as JSON on stdout, and nothing else there.",
+    ),
 ]
 
 
@@ -58,6 +63,8 @@ def command_of(
             made = prepare(request.model_validate(asked))
         except ValidationError as error:
             raise ConfigError(as_flags(str(request.complaint(error)), names)) from error
+        from condyle.workflows.preflight import preflight
+
         module, _, name = work.partition(":")
         seen = _Seen()
         try:
@@ -69,6 +76,7 @@ def command_of(
                         replace(w, sentence=as_flags(w.sentence, names))
                     ),
                 )
+                preflight(made)
                 done = getattr(import_module(module), name)(made, job)
         except KeyboardInterrupt as error:
             raise Cancelled(seen.stopped(made)) from error
@@ -79,7 +87,7 @@ def command_of(
             return show(made, done) or 0
         with hushed():  # what `show` prints is for people: only its exit code counts
             code = show(made, done) or 0
-        print(json_text.dumps(plain(done), allow_nan=False))  # noqa: T201
+        say_json(json_text.dumps(plain(done), allow_nan=False))
         return code
 
     names = flags_of(request)

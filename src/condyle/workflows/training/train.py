@@ -277,6 +277,7 @@ class _Work:
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
                 seconds=history.rows[-1]["seconds"],
                 seconds_a_case=(time.monotonic() - trained) / max(len(self.held_out), 1),
+                scheme=self.scheme,
             )
             count_probabilities(segmenter, self.held_out, self.run, self.job, device=device)
             run_figures.write_slices(self.held_out, written, self.experiment, self.run)

@@ -18,6 +18,7 @@ import numpy as np
 
 from condyle.config import Experiment
 from condyle.core import Case, Dataset, Fold, LabelScheme
+from condyle.core.lattice import together
 from condyle.engines import EngineName, nnunet, totalsegmentator
 from condyle.engines.nnunet import Start, Trained
 from condyle.engines.process import require, versions
@@ -178,6 +179,7 @@ class _Work:
             parameters=outcome.parameters,
             seconds=outcome.seconds,
             seconds_a_case=outcome.seconds_a_case,
+            scheme=self.dataset.scheme,
         )
         write_slices(self.held_out, outcome.predictions, self.experiment, self.run)
         return evaluate_run(
@@ -298,6 +300,8 @@ def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
     for case in work.dataset.select(work.fold.validation):
         truth = case.labels()
         labels = read_labels(found[case.id], truth.scheme) if case.id in found else None
+        if labels is not None:
+            truth, labels = together(truth, labels, f"truth and prediction of {case.id}")
         for number in truth.scheme.ids:
             there = truth.array == number
             guess = labels.array == number if labels else np.zeros_like(there)
