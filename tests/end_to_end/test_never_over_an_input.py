@@ -36,7 +36,7 @@ def place(tmp_path, monkeypatch):
     table = {"labels": {"background": 0, "tibia": 1}, "numTraining": 2, "file_ending": ".nii.gz"}
     table["channel_names"] = {"0": "CT"}
     (tmp_path / "data" / "dataset.json").write_text(json.dumps(table))
-    (tmp_path / "plan.toml").write_text('dataset = "data"\n[network]\nname = "unet-plain"\n')
+    (tmp_path / "plan.toml").write_text('dataset = "../data"\n[network]\nname = "unet-plain"\n')
     compare = 'dataset = "../data"\n[models.one]\nnetwork.name = "unet-plain"\n'
     (tmp_path / "compare.toml").write_text(compare + compare.splitlines()[1].replace("one", "two"))
     (tmp_path / "weights.safetensors").write_bytes(b"weights")

@@ -121,7 +121,8 @@ def test_a_missed_structures_volume_error_is_its_own_volume():
     assert femur["volume_similarity_mean"] == 0
     both = tibia["volume_similarity_mean"], femur["volume_similarity_mean"]
     assert mean["volume_similarity_mean"] == pytest.approx(np.mean(both))
-    assert mean["volume_error_cm3_mean"] is mean["volume_error_cm3_median"] is None
+    assert math.isnan(mean["volume_error_cm3_mean"])
+    assert math.isnan(mean["volume_error_cm3_median"])
 
 
 def test_what_a_prediction_invents_is_a_row_whether_it_has_a_name_or_not():

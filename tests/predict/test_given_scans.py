@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import condyle
 from condyle.config import Preparation
 from condyle.core import KNEE, Grid, LabelMap, LabelScheme, Volume
-from condyle.errors import ConfigError, LabelError, UnknownName
+from condyle.errors import ConfigError, MissingFile, UnknownName
 from condyle.io import read_labels, write
 from condyle.io.exchange import channels_of
 from condyle.networks import build
@@ -61,7 +61,7 @@ def test_a_scan_is_segmented_in_every_form(segmenter, scan, tmp_path):
     ],
 )
 def test_what_is_no_scan_is_refused_in_a_sentence(segmenter, form, words):
-    with pytest.raises(condyle.io.paths.MissingFile if isinstance(form, str) else ConfigError,
+    with pytest.raises(MissingFile if isinstance(form, str) else ConfigError,
                        match=words):  # fmt: skip
         segmenter.segment(form)
 
@@ -100,7 +100,7 @@ def test_labels_are_read_under_names_that_are_given_in_any_way(tmp_path):
         assert read_labels(path, scheme).volumes() == pytest.approx({"tibia": 16, "femur": 16})
     with pytest.raises(UnknownName, match="lower-limb"):
         read_labels(path, "knees")
-    with pytest.raises(LabelError):
+    with pytest.raises(ConfigError, match="a scheme says what numbers stand for"):
         read_labels(path, {})
 
 

@@ -166,7 +166,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     `counted`; figures with a sign as they are), and for each metric its name with _mean, _sd (of a
     sample; nan for one case) and _median. The row 'mean' is over the cases' own means over
     structures; its n counts cases, its n_absent and n_failed count rows; volume errors, in cm³,
-    are None there.
+    are nan there.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         cases.setdefault(case, []).append(row)
     summary = [_summary(name, [[row] for row in group]) for name, group in structures.items()]
     mean = _summary("mean", list(cases.values()))
-    mean |= {f"volume_error_cm3_{word}": None for word in ("mean", "sd", "median")}
+    mean |= {f"volume_error_cm3_{word}": math.nan for word in ("mean", "sd", "median")}
     return [*summary, mean]
 
 

@@ -47,7 +47,8 @@ Row = Mapping[str, Any]
 def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
     """A row a structure: mean ± standard deviation of each metric, units in the headings.
 
-    Of the volume error the median: in its mean one lost structure outweighs all others.
+    Of the volume error the median: in its mean one lost structure outweighs all others. It is
+    not averaged over structures.
 
     Parameters
     ----------
@@ -65,7 +66,9 @@ def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
         line = {"Structure": words(str(row["structure"]))}
         for metric, (_, _, digits) in METRICS.items():
             if metric == "volume_error_cm3" and f"{metric}_median" in found:
-                line["Median volume error (cm³)"] = shown(row.get(f"{metric}_median"), digits)
+                of_one = row["structure"] != "mean"  # cm³ are not averaged over structures
+                median = row.get(f"{metric}_median") if of_one else None
+                line["Median volume error (cm³)"] = shown(median, digits)
             elif f"{metric}_mean" in found:
                 mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
                 line[heading(metric)] = mean_sd(mean, sd, digits)

@@ -203,7 +203,7 @@ def show_summary(
                     "" if sd is None or math.isnan(sd) else f" ± {sd:.3f}"
                 )
         error = row.get("volume_error_cm3_median")
-        shown["median ΔV cm³"] = "" if error is None else f"{error:.3f}"
+        shown["median ΔV cm³"] = "" if error is None else _cell(float(error))
         shown["cases"] = row.get("n", "")
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)
