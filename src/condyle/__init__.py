@@ -5,7 +5,8 @@ With a run of ``condyle train``::
     import condyle
 
     segmenter = condyle.load("runs/knees")
-    labels = segmenter.segment(condyle.read("scan.nii.gz"))
+    labels = segmenter.segment("scan.nii.gz")
+    labels.volumes()  # {"femur": 123.4, ...} in cm³
     condyle.write(labels, "labels.nii.gz")
 """
 
@@ -19,7 +20,7 @@ from condyle._version import __version__
 if TYPE_CHECKING:
     from condyle.config import Experiment
     from condyle.core import Case, Dataset, Grid, LabelMap, LabelScheme, Volume
-    from condyle.io import open_dataset, read, read_labels, write
+    from condyle.io import open_dataset, read, read_labels, to_nibabel, to_sitk, write
     from condyle.networks.inflation.inflate import inflate
     from condyle.predict import Segmenter
     from condyle.predict.segmenter import load
@@ -42,6 +43,8 @@ __all__ = [
     "open_dataset",
     "read",
     "read_labels",
+    "to_nibabel",
+    "to_sitk",
     "write",
 ]
 
@@ -60,6 +63,8 @@ HOMES = {
     "open_dataset": "io",
     "read": "io",
     "read_labels": "io",
+    "to_nibabel": "io",
+    "to_sitk": "io",
     "write": "io",
 }
 """Public name -> the module that owns it; imported when first asked for, so that this is light."""

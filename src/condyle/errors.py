@@ -5,6 +5,7 @@ CondyleError                     the root: a sentence, and the setting that is a
 ├── UnreadableFile     (OSError)            a file that is not a scan, is cut short, or is damaged
 ├── GeometryError      (ValueError)         a grid that cannot exist, or that would mislead
 ├── GridMismatch       (ValueError)         two things that should share a grid and do not
+│   └── OutsideGrid                         labels beyond the scan that they belong to
 ├── LabelError         (ValueError)         labels that are not whole numbers, unknown, or lost
 │   └── OverlapError                        masks that claim the same voxel
 ├── DatasetError       (ValueError)         a folder that is not a data set, or an empty one
@@ -41,6 +42,7 @@ __all__ = [
     "MissingFile",
     "OutOfMemory",
     "OutputError",
+    "OutsideGrid",
     "OverlapError",
     "SplitError",
     "TrainingFailed",
@@ -107,6 +109,10 @@ class GridMismatch(CondyleError, ValueError):
     """Two things that should share a grid and do not."""
 
 
+class OutsideGrid(GridMismatch):
+    """Labels beyond the scan that they belong to."""
+
+
 class LabelError(CondyleError, ValueError):
     """Labels that are not whole numbers, unknown, or lost."""
 
@@ -138,9 +144,19 @@ class UnknownName(ConfigError, LookupError):
 
     def __init__(self, kind: str, name: object, valid: Iterable[object]):
         known = [str(v) for v in valid]
+        if len(known) > MANY:
+            near = [*(word for word in known if str(name).lower() in word.lower()),
+                    *get_close_matches(str(name), known, n=3), *known]  # fmt: skip
+            likely = ", ".join(list(dict.fromkeys(near))[:3])
+            super().__init__(f"unknown {kind} {name!r}: did you mean one of {likely}?")
+            return
         close = get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}Known: {', '.join(known)}")
+
+
+MANY = 40
+"""Of so many names only the three nearest are said."""
 
 
 class WeightsError(CondyleError, OSError):

@@ -112,7 +112,7 @@ FLAGS = {
     "device": "auto", "log": ("tensorboard",),
 }  # fmt: skip
 """Fields that stand for a setting, and most at what they are by themselves: still asked for."""
-OTHERS = {"config", "variant", "settings", "out", "resume"}
+OTHERS = {"config", "variant", "settings", "out", "resume", "folds"}
 
 
 def tree_of(settings):
@@ -138,7 +138,7 @@ def test_every_setting_and_every_kind_has_its_place_here():
     )
     assert SETTINGS.keys() == flattened(every.model_dump()).keys()
     assert FLAGS.keys() | OTHERS == TrainRequest.model_fields.keys()
-    assert PlanRequest.model_fields.keys() == TrainRequest.model_fields.keys() - {"resume"}
+    assert PlanRequest.model_fields.keys() == TrainRequest.model_fields.keys() - {"resume", "folds"}
     assert NETWORKS.keys() == set(KINDS) == REFUSED.keys()
     assert all(kind_of(name) == kind for kind, name in NETWORKS.items())
 
@@ -270,7 +270,7 @@ def begun(dataset, tmp_path_factory):
         ("budget", "10m", "training.budget"), ("batch", 3, "training.batch"),
         ("rate", 0.5, "training.rate"), ("seed", 2, "training.seed"), ("fold", 1, "fold"),
         ("weights", "none", "network.weights"), ("plane", "sagittal", "preparation.plane"),
-        ("inflation", "center", "network.inflation.strategy"), ("dataset", "other", "dataset"),
+        ("inflation", "center", "network.inflation.strategy"),
         ("settings", {"augmentation": {"blur": 1}}, "augmentation.blur"),
         ("config", "plain-2d", "network.name"),
     ],

@@ -16,8 +16,8 @@ NAMES = LOWER_LIMB.names
 
 
 def masks_of(claims):
-    """A mask a structure from booleans (structure, i, j, k); values other than 0 are anything."""
-    return {n: Volume(c * np.int16(-7), GRID) for n, c in zip(NAMES, claims, strict=True)}
+    """A mask a structure from booleans (structure, i, j, k), of 0 and another number each."""
+    return {n: Volume(c * np.int16(7), GRID) for n, c in zip(NAMES, claims, strict=True)}
 
 
 @settings(max_examples=60, deadline=None)

@@ -141,7 +141,7 @@ def test_results_never_take_the_place_of_inputs(made, own, capsys, verb, how):
             shutil.copytree(own / "labels", own / "scans")
         out = linked(own, how)
     before = unchanged(own)
-    run = [made / "run"] if verb == "segment" else []
+    run = [made / "run"] if verb == "segment" else ["--fill-holes"]
     said = refused([verb, *run, own / "scans", "--out", out], capsys)
     assert "is one of the inputs" in said
     assert unchanged(own) == before

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import condyle
 from balls import balls
+from condyle.errors import CondyleError
 
 KILLS = [pytest.param(1), pytest.param(10, marks=pytest.mark.slow)]
 
@@ -71,6 +74,20 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(dataset, in_peac
     process = started(command(dataset, out), log)
     assert process.wait() == 0, log.read_text()
     assert weights(out) == weights(whole)
+
+
+def test_ctrl_c_says_where_it_stopped_and_how_to_go_on(dataset, tmp_path):
+    out, log = tmp_path / "run", tmp_path / "log.txt"
+    process = started(command(dataset, out, epochs=500), log)
+    wait_for(out / "checkpoints" / "last.safetensors", process, log)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130, log.read_text()
+    said = log.read_text().splitlines()[-1]
+    way_on = f"go on: condyle train --out {out} --resume"
+    assert re.fullmatch(rf"condyle: stopped in epoch \d+; {way_on}", said), said
+    assert "Automatic Mixed Precision" not in log.read_text()
+    with pytest.raises(CondyleError, match=r"not finished.*condyle train --out .* --resume"):
+        condyle.load(out)
 
 
 @pytest.mark.slow

@@ -88,6 +88,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_restart(monkeypatch):
+    """The verb runs in this process: a restart would replace pytest itself, with exit code 0."""
     monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
 
 

@@ -193,7 +193,7 @@ def test_pairs(tmp_path, names, caplog):
     with caplog.at_level(logging.WARNING, "condyle"):
         dataset = open_dataset(root)
     assert "1 label maps have no scan and are ignored: lost" in caplog.text
-    assert dataset.scheme.to_dict() == {"label_1": 1, "label_2": 2, "label_5": 5}
+    assert dataset.scheme.to_dict() == {"tibia": 1, "femur": 2, "label_5": 5}
     assert [(case.id, case.label is None) for case in dataset] == [("a", False), ("b", True)]
 
 

@@ -109,6 +109,44 @@ def test_the_summary_counts_what_the_means_hide():
     assert mean["dice_mean"] == pytest.approx((1 + 1 + 0.5 + 0) / 4)
 
 
+def test_a_missed_structures_volume_error_is_its_own_volume():
+    """Rows, structures and their mean follow one rule; cm³ of bones are not averaged."""
+    rows = rows_of((knee(tibia=6, femur=4), knee(tibia=9)), (knee(tibia=6, femur=6), knee(tibia=6)))
+    tibia, femur, mean = summarise(rows)
+    errors = [row["volume_error_cm3"] for row in rows if row["structure"] == "femur"]
+    assert errors == [-row["volume_truth_cm3"] for row in rows if row["structure"] == "femur"]
+    assert femur["volume_error_cm3_median"] == pytest.approx(np.median(errors)) == -0.36
+    assert femur["volume_error_cm3_mean"] == pytest.approx(np.mean(errors))
+    assert [row["volume_similarity"] for row in rows if row["note"] == "missed"] == [0, 0]
+    assert femur["volume_similarity_mean"] == 0
+    both = tibia["volume_similarity_mean"], femur["volume_similarity_mean"]
+    assert mean["volume_similarity_mean"] == pytest.approx(np.mean(both))
+    assert math.isnan(mean["volume_error_cm3_mean"])
+    assert math.isnan(mean["volume_error_cm3_median"])
+
+
+def test_what_a_prediction_invents_is_a_row_whether_it_has_a_name_or_not():
+    predicted = knee(tibia=6, femur=4)
+    predicted.array[18:, 14:, :2] = 7
+    known = LabelScheme.of({"patella": 2, "tibia": 1})
+    truth = knee(tibia=6).with_scheme(LabelScheme.of({"tibia": 1}))
+    rows = score_case(truth, predicted.with_scheme(known))
+    found = {row["structure"]: (row["note"], row["dice"], row["fp"]) for row in rows}
+    assert found == {
+        "tibia": ("", 1, 0), "patella": ("invented", 0, 144), "label_7": ("invented", 0, 8),
+    }  # fmt: skip
+
+
+def test_what_is_invented_beyond_the_truths_extent_counts():
+    truth = knee(tibia=6)
+    beyond = np.pad(truth.array, ((0, 2), (0, 0), (0, 0)))
+    beyond[-2:, :2, :2] = 1
+    larger = LabelMap(beyond, GRID.cropped((0, 0, 0), (22, 16, 12)), KNEE)
+    assert score_case(truth, larger)[0]["fp"] == 8
+    cut = truth.cropped((2, 0, 0), (8, 10, 6)).reoriented("SPL")
+    assert score_case(truth, cut)[0]["dice"] == score_case(cut, truth)[0]["dice"] == 1
+
+
 def test_a_structure_that_is_nowhere_has_no_mean():
     femur = summarise(rows_of((knee(tibia=6), knee(tibia=6))))[1]
     assert (femur["n"], femur["n_absent"]) == (0, 1)
@@ -156,7 +194,10 @@ def test_what_nobody_labelled_is_not_judged(seed, axis, kept):
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["left out", "nothing predicted"]))
 def test_nobody_gains_by_failing(seed, way):
-    """Whatever a model answers, leaving a case or a structure out never makes a figure better."""
+    """Whatever a model answers, leaving a case or a structure out never makes a figure better.
+
+    Figures with a sign say which way a volume is wrong, and are no measure of how well.
+    """
     rng = np.random.default_rng(seed)
     grid = Grid.regular((5, 4, 4), rng.uniform(0.5, 3, 3))
     maps = rng.choice(3, (4, 2, *grid.shape), p=rng.dirichlet((3, 1, 1))).astype(np.uint8)
@@ -168,6 +209,6 @@ def test_nobody_gains_by_failing(seed, way):
     pairs[0][1] = None if way == "left out" else without
     for before, after in zip(honest, summarise(rows_of(*pairs)), strict=True):
         for name, metric in METRICS.items():
-            for word in ("mean", "median"):
+            for word in ("mean", "median") if metric.better != "nearer" else ():
                 was, now = before[f"{name}_{word}"], after[f"{name}_{word}"]
                 assert abs(now - metric.best) >= abs(was - metric.best) - 1e-9, f"{name}_{word}"

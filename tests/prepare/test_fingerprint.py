@@ -18,6 +18,7 @@ from condyle.prepare.fingerprint import (
     settings_for,
 )
 from condyle.prepare.recipe import Recipe
+from condyle.prepare.slices import plane_across
 
 SHAPE = (20, 30, 10)
 
@@ -145,7 +146,7 @@ def test_real_ct_and_mr_are_told_apart_by_their_numbers(shared):
 )
 def test_slices_of_the_typical_scan_get_96_to_256_square_pixels(shape, spacing, plane):
     found = settings_for(seen(shape, spacing), 2, plane)
-    assert found.plane == (plane or "axial")
+    assert found.plane == (plane or plane_across(spacing))
     working = Recipe(found).working_grid(Grid.regular(shape, spacing))
     through = {"sagittal": 0, "coronal": 1, "axial": 2}[found.plane]
     flat = [axis for axis in range(3) if axis != through]

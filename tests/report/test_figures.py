@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from condyle.core import LOWER_LIMB, Grid, LabelMap, LabelScheme, Volume
 from condyle.errors import GridMismatch
@@ -74,6 +75,45 @@ def test_overlay_keeps_millimetres_square():
     blue[int(0.85 * len(picture)) :] = False
     height, width = np.ptp(np.flatnonzero(blue.any(1))), np.ptp(np.flatnonzero(blue.any(0)))
     assert height == pytest.approx(width, rel=0.03)
+
+
+def test_a_bar_of_so_many_centimetres_has_their_length_in_every_panel():
+    scan = Volume(np.zeros((60, 90, 120)), Grid.regular((60, 90, 120), (1, 1, 2)), "MR")
+    picture = figures.overlay_pixels(scan, None, None, ("coronal",), width=600)
+    rows = (picture > 200).all(axis=2)[:, picture.shape[1] // 2 + 10 :].sum(axis=1)
+    longest = rows[int(0.6 * len(rows)) :].max()  # of white pixels: the bar, at the lower right
+    high = 500  # pixels, of 240 mm
+    assert longest == pytest.approx(20 / 240 * high, abs=2)
+    assert "2 cm" in {text.get_text() for text in texts(figures.overlay_pixels, scan, None, None)}
+
+
+def texts(draw, *given):
+    """All that a picture's figure says."""
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("condyle.report.overlay.drawn", drawn.append)
+        draw(*given)
+    return drawn[0].findobj(Text)
+
+
+def test_every_slice_says_its_number_and_its_place_however_the_file_lies():
+    volume, truth = leg()
+    for orientation in ("RAS", "LPS", "PIR"):
+        turned = [x.reoriented(orientation) for x in (volume, truth)]
+        said = {text.get_text() for text in texts(figures.overlay_pixels, *turned, None)}
+        assert {"axial 21 of 30, S 160.0 mm", "coronal 19 of 36, A 6.0 mm",
+                "sagittal 9 of 40, L 24.0 mm"} <= said  # fmt: skip
+
+
+def test_the_legend_names_every_structure_that_is_seen_and_no_other():
+    volume, truth = leg()
+    array = np.zeros_like(truth.array)
+    for n in range(20):
+        array[:, n : n + 1] = n + 1
+    many = LabelMap(array, truth.grid, LabelScheme.of({f"rib_{n}": n for n in range(1, 31)}))
+    said = {text.get_text() for text in texts(figures.overlay_pixels, volume, many, None)}
+    assert {f"rib {n}" for n in range(1, 21)} <= said
+    assert "rib 21" not in said
 
 
 def test_overlay_refuses_labels_of_another_grid():

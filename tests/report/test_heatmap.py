@@ -37,5 +37,5 @@ def test_the_mean_of_scans_and_the_range_of_random_regions_show():
 def test_many_regions_and_names_with_dollars_fit():
     for names in (["a$b$", "c_d"], [f"vertebra_{n}" for n in range(30)]):
         height, width, _ = pixels(heatmap([cosines(names)])).shape
-        assert 300 < height < 1300
-        assert width < 2300
+        assert height > 300
+        assert width <= 1056  # what a page of 1200 pixels shows without shrinking it

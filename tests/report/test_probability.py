@@ -7,7 +7,8 @@ from matplotlib.image import imread
 
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import figures
-from condyle.report.charts import NARROW, style
+from condyle.report.charts import NARROW
+from condyle.report.colours import style
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from condyle.app.cli.main import main
 from condyle.audit.repair import repaired_numbers
 from condyle.config.requests import CheckRequest
 from condyle.core import LabelScheme
@@ -153,6 +154,30 @@ def test_a_copy_goes_neither_into_the_data_set_nor_over_anything(legs, tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="not empty"):
         check(CheckRequest(dataset=legs, fix=tmp_path))
+
+
+def test_a_clean_data_set_is_not_copied_and_scans_to_segment_are_one_line(legs, tmp_path, capsys):
+    root = tmp_path / "data"
+    shutil.copytree(legs, root)
+    (root / "imagesTs").mkdir()
+    for n in (1, 2, 3):
+        name = f"leg_00{n}_0000.nii.gz"
+        image = nib.load(root / "imagesTr" / name)
+        array = np.asarray(image.dataobj)[: 20 + n, ::-1] + np.int16(n)
+        nib.save(nib.Nifti1Image(array, image.affine), root / "imagesTs" / f"x{name}")
+    (found,) = check(CheckRequest(dataset=root, fix=tmp_path / "fixed"))
+    assert (found.severity, found.case) == ("note", "imagesTs")
+    assert found.what == "3 scans without labels, for segmenting"
+    assert not (tmp_path / "fixed").exists()
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["check", str(root), "--fix", str(tmp_path / "fixed"), "--out", str(tmp_path / "page")]
+        )
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "0 errors, 0 warnings" in said
+    assert "no copy was written" in said
+    assert f"page: {tmp_path / 'page' / 'check.html'}" in " ".join(said.split())
 
 
 SCHEME = LabelScheme.of({"a": 1, "b": 2, "c": 3})

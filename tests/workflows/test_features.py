@@ -2,6 +2,7 @@
 
 import csv
 import json
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from PIL import Image
 import condyle
 from condyle.config.requests import FeaturesRequest
 from condyle.core import KNEE, LabelMap, LabelScheme
-from condyle.errors import ConfigError, LabelError
-from condyle.features.maps import FeatureMaps
+from condyle.errors import ConfigError, LabelError, WeightsError
+from condyle.features.maps import LAYERS, FeatureMaps
 from condyle.io.datasets.layouts import write_nnunet
+from condyle.jobs.job import Job
 from condyle.phantom import knee
-from condyle.workflows.features import Comparison, compare, features, features_of_scans
+from condyle.workflows.features import Compared, Comparison, compare, features, features_of_scans
 
 COARSE = Comparison(spacing=4, permutations=0)
 HERE = {"encoder": "efficientnet_lite0", "device": "cpu", "runtime": "torch"}
@@ -194,3 +196,38 @@ def test_a_real_ct_with_femora_gives_the_same_table_on_repeat(shared, tmp_path):
     for name in ("femur", "hip"):
         sides = f"{name}_left", f"{name}_right"
         assert cosines[sides] > max(cosines[side, "background"] for side in sides)
+
+
+def test_without_the_studys_weights_a_shipped_encoder_compares_and_it_is_said(
+    folder, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
+    monkeypatch.setattr("condyle.networks.weights.locate.TORCHVISION", "http://127.0.0.1:9")
+    job = Job()
+    scan, labels = folder / "scans" / "knee_0.nii.gz", folder / "labels" / "knee_0.nii.gz"
+    given = {"scan": scan, "labelmap": labels, "spacing": 4, "permutations": 0}
+    given |= {"device": "cpu", "runtime": "torch"}
+    features_of_scans(FeaturesRequest(out=folder / "out" / "a.csv", **given), job)
+    card = json.loads((folder / "out" / "a.json").read_text())
+    assert card["encoder"] == "efficientnet_lite0"
+    [said] = [warned.sentence for warned in job.warnings]
+    assert "densenet121 cannot be had on this machine" in said
+    page = (folder / "out" / "a.html").read_text()
+    assert "knee_0: regions compared" in page
+    assert "encoder efficientnet_lite0" in page
+    with pytest.raises(WeightsError):
+        features_of_scans(
+            FeaturesRequest(out=folder / "out" / "b.csv", encoder="densenet121", **given)
+        )
+
+
+def test_the_terminal_s_table_is_short_and_has_the_most_and_the_least_alike():
+    names = [f"rib_{n}" for n in range(10)]
+    pairs = {(a, b): n / 100 for n, (a, b) in enumerate(combinations(names, 2))}
+    found = Compared({p: dict.fromkeys(LAYERS, c) for p, c in pairs.items()}, {}, {})
+    rows = found.short_rows(10)
+    assert len(rows) == 10
+    assert rows[0]["Last"] == "0.440000"
+    assert rows[-1]["Last"] == "0.000000"
+    assert len(found.short_rows(45)) == 45

@@ -95,7 +95,8 @@ def test_masks_become_a_folder_that_nnunet_trains_on(tmp_path):
     ).text
     require_nnunet(out)
     assert said.splitlines() == [
-        f"3 scans with tibia, femur, fibula, pelvis written into {out}",
+        f"3 scans with tibia, femur (no case holds fibula, pelvis) written into {out}",
+        "R_tibia -> tibia; femur_right -> femur",
         "nnU-Net keeps to splits_final.json where a copy lies in its nnUNet_preprocessed",
     ]
     labels = labels_in(out, "b")
@@ -103,7 +104,8 @@ def test_masks_become_a_folder_that_nnunet_trains_on(tmp_path):
     assert (labels[..., 15:18] == FEMUR).all()
     np.testing.assert_array_equal(open_dataset(out)["b"].image().array, scan(1).array)
     assert sorted(p.name for p in out.iterdir()) == [
-        "dataset.json", "imagesTr", "import.json", "labelsTr", "splits_final.json",
+        "dataset.json", "imagesTr", "import.json", "labelsTr", "names.csv",
+        "splits_final.json",
     ]  # fmt: skip
 
 
@@ -177,9 +179,7 @@ def test_a_lone_mask_of_another_structure_is_no_label_map(tmp_path):
     for file in (tmp_path / "masks" / "b").iterdir():
         file.unlink()
     write(mask(0, 3, value=1), tmp_path / "masks" / "b" / "patella.nii.gz")
-    with pytest.raises(
-        DatasetError, match="b: none of its masks has the name of one of tibia, femur"
-    ):
+    with pytest.raises(DatasetError, match=r"none of its masks .*: b \(patella\)"):
         import_scans(
             ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
         )
@@ -214,14 +214,27 @@ def test_masks_and_label_maps_together_need_a_scheme(tmp_path):
     assert set(np.unique(labels_in(tmp_path / "out", "b"))) == {0, 2}
 
 
-def test_a_mask_of_several_numbers_is_told(tmp_path):
+def test_a_mask_of_several_numbers_is_refused(tmp_path):
     given = cohort(tmp_path, ["a"])
     array = mask(0, 3, value=1).array + mask(3, 6, value=9).array
     write(Volume(array, GRID), tmp_path / "masks" / "a" / "R_tibia.nii.gz")
-    said = import_scans(
-        ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
-    ).text
-    assert "a: R_tibia.nii.gz holds 1 to 9: all count as one structure" in said
+    asked = ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
+    with pytest.raises(LabelError, match=r"a/R_tibia.nii.gz holds several numbers \(1, 9\)"):
+        import_scans(asked)
+    two = LabelScheme.of({"one": 1, "two": 9})
+    (tmp_path / "masks" / "a" / "R_tibia.nii.gz").unlink()
+    write(LabelMap(array, GRID, two), tmp_path / "masks" / "a" / "R_tibia.seg.nrrd")
+    with pytest.raises(LabelError, match=r"R_tibia.seg.nrrd holds 2 segments \(one, two\)"):
+        import_scans(asked)
+
+
+def test_a_mask_that_fills_the_scan_is_refused(tmp_path):
+    given = cohort(tmp_path, ["a"])
+    write(mask(0, 30), tmp_path / "masks" / "a" / "R_tibia.nii.gz")
+    with pytest.raises(LabelError, match=r"a/R_tibia.nii.gz fills the whole scan"):
+        import_scans(
+            ImportRequest(scans=given[0], masks=given[1], out=tmp_path / "out", scheme="knee")
+        )
 
 
 def test_label_maps_that_name_themselves_are_understood_by_name(tmp_path):
@@ -453,6 +466,7 @@ def test_one_series_of_a_folder_is_imported(tmp_path):
         dicom(tmp_path / "leg", SeriesNumber=number, RescaleIntercept=-number)
     volume = read(tmp_path / "leg", series="2")
     tibia = np.ones(volume.grid.shape, np.uint8)
+    tibia[0] = 0
     write(volume.with_array(tibia), tmp_path / "tibia.nii.gz")
     given = [tmp_path / "leg"], [tmp_path / "tibia.nii.gz"]
     with pytest.raises(CondyleError, match="2 series"):
@@ -519,7 +533,7 @@ def test_totalsegmentator_becomes_nnunet_under_the_overlap_policy(tmp_path):
         write(scan(), root / case / "ct.nii.gz")
         write(mask(3, 9), root / case / "segmentations" / "femur_left.nii.gz")
         write(mask(8, 12), root / case / "segmentations" / "hip_left.nii.gz")
-        write(mask(0, 30), root / case / "segmentations" / "aorta.nii.gz")
+        write(mask(0, 29), root / case / "segmentations" / "aorta.nii.gz")
     with pytest.raises(OverlapError, match="share"):
         import_scans(ImportRequest(scans=[root], masks=[], out=tmp_path / "no"))
     out = tmp_path / "new"
@@ -546,7 +560,7 @@ def test_a_data_set_with_leaking_folds_is_refused(tmp_path):
         )
     )
     assert len(open_dataset(tmp_path / "two").folds) == 2
-    with pytest.raises(ConfigError, match="`volume` and `series`"):
+    with pytest.raises(ConfigError, match="`volume` cannot be used here"):
         import_scans(
             ImportRequest(scans=[tmp_path / "one"], masks=[], out=tmp_path / "three", volume=0)
         )

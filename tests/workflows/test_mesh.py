@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(knee, tmp_path, capsys):
     (tmp_path / "out").write_text("in the way")
     code, _, err = run(knee, "--out", tmp_path / "out", capsys=capsys)
     assert code == 2
-    assert "could not be written" in err
+    assert "cannot be written" in err
     assert (tmp_path / "out").read_text() == "in the way"
 
 

@@ -176,10 +176,12 @@ def test_a_file_gives_a_structure_its_own_steps(labelmap, tmp_path, capsys):
     ("arguments", "words"),
     [
         (["{leg}", "--keep-largest", "1"], "give --out"),
+        (["{leg}", "--out", "{out}"], "--keep-largest, --min-mm3, --fill-holes, --slice-ratio"),
+        (["{leg}", "--out", "{out}", "--keep-largest", "0"], "no step"),
         (["{leg}", "--out", "{out}", "--steps", "{steps}", "--fill-holes"], "not both"),
         (["--choose", "run", "{leg}", "--out", "{out}"], "--choose RUN DATASET"),
         (["--choose", "run", "{leg}", "{leg}"], "--choose RUN DATASET"),
-        (["--choose", "nowhere", "{leg}"], "no segmenter"),
+        (["--choose", "nowhere", "{leg}"], "nowhere is not there"),
         (["{leg}", "--out", "{out}", "--steps", "{steps}"], "did you mean 'femur'"),
         (["{leg}", "--out", "{out}", "--steps", "nowhere.toml"], "not there"),
     ],

@@ -14,7 +14,9 @@ from condyle.audit.alignment_findings import misfits
 from condyle.audit.duplicates import Thumbnail
 from condyle.audit.findings import Finding
 from condyle.audit.outliers import CaseSummary, case_summary, outliers, with_labels
+from condyle.audit.structures import structure_findings
 from condyle.core import Case, Dataset, LabelMap, Volume
+from condyle.core.lattice import on_grid, place_of
 from condyle.errors import CondyleError, GridMismatch, LabelError, SplitError
 from condyle.prepare.fingerprint import looks_like_ct
 from condyle.prepare.intensity import finite
@@ -47,6 +49,8 @@ def check(
     findings += _duplicate_findings(dataset, seen)
     findings += _name_findings(dataset)
     findings += _fold_findings(dataset, seen)
+    findings += _unlabelled_findings(dataset)
+    findings += structure_findings(_present(dataset, seen))
     return findings + _absent_findings(dataset, seen)
 
 
@@ -63,9 +67,10 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
     volume = volume.with_array(finite(volume.array, f"case {case.id}"))
     scan = case_summary(case.id, volume, is_ct)
     labels, wrong = _labels(case, volume, dataset)
+    findings += wrong
     if labels is None:
         seen.summaries.append(scan)
-        return findings + wrong
+        return findings
     scan = with_labels(scan, volume, labels)
     seen.summaries.append(scan)
     if not is_ct or scan.lowest < 0:
@@ -74,14 +79,12 @@ def _case_findings(case: Case, seen: _Seen, dataset: Dataset) -> list[Finding]:
 
 
 def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | None, list[Finding]]:
-    """A case's labels on its scan's grid; None, and why, where there are none."""
+    """A case's labels on its scan's grid, None where there are none; and what is to be said."""
     if case.label is None:
-        what = "has no labels and is not trained on"
-        remedy = "label it, or leave it for segmenting"
-        return None, [Finding(case.id, "warning", what, remedy, "unlabelled")]
+        return None, []
     try:
-        labels = case.labels()
-        volume.grid.require_same(labels.grid, "scan and labels")
+        found = case.labels()
+        labels = on_grid(found, volume.grid, "scan and labels")
     except GridMismatch as error:
         remedy = "export the labels again, from the scan they were drawn on"
         return None, [Finding(case.id, "error", _said(error, dataset), remedy, "grid")]
@@ -94,7 +97,12 @@ def _labels(case: Case, volume: Volume, dataset: Dataset) -> tuple[LabelMap | No
     if not labels.within(labels.known()).array.any():
         remedy = "label it, or take it out"
         return None, [Finding(case.id, "error", "its label map is empty", remedy, "empty")]
-    return labels, []
+    place = place_of(found.grid, volume.grid)
+    if place is None or not place.words:
+        return labels, []
+    what = f"its label map lies on another grid than the scan, voxel on voxel: {place.words}"
+    remedy = "nothing need be done: each voxel is put in its place, without interpolation"
+    return labels, [Finding(case.id, "warning", what, remedy, "lattice")]
 
 
 def _said(error: CondyleError, dataset: Dataset) -> str:
@@ -167,6 +175,35 @@ def _fold_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:
                 what = f"one scan is on two sides: {one} in {sides[one]}, {other} in {sides[other]}"
                 findings.append(Finding(f"fold {number}", "error", what, remedy, "folds"))
     return findings
+
+
+def _unlabelled_findings(dataset: Dataset) -> list[Finding]:
+    """The scans without labels, in a line: those of imagesTs, which need none, and others."""
+    bare = [case for case in dataset if case.label is None]
+    test = [case for case in bare if case.images[0].parent.name == "imagesTs"]
+    rest = [case.id for case in bare if case not in test]
+    found: list[Finding] = []
+    if test:
+        what = f"{len(test)} scan{'s' * (len(test) > 1)} without labels, for segmenting"
+        found.append(Finding("imagesTs", "note", what, "nothing need be done", "unlabelled"))
+    remedy = "label it, or leave it for segmenting"
+    if len(rest) == 1:
+        what = "has no labels and is not trained on"
+        found.append(Finding(rest[0], "warning", what, remedy, "unlabelled"))
+    elif rest:
+        named = ", ".join(rest[:8]) + (", ..." if len(rest) > 8 else "")
+        what = f"{len(rest)} have no labels and are not trained on: {named}"
+        found.append(Finding("all cases", "warning", what, remedy, "unlabelled"))
+    return found
+
+
+def _present(dataset: Dataset, seen: _Seen) -> dict[str, list[str]]:
+    """Labelled case -> the names of its structures; of those alone whose labels could be used."""
+    return {
+        case.case: [dataset.scheme[number].name for number in case.volumes]
+        for case in seen.summaries
+        if case.volumes
+    }
 
 
 def _absent_findings(dataset: Dataset, seen: _Seen) -> list[Finding]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from condyle.audit.check import Finding
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
+from condyle.core.lattice import on_grid
 from condyle.core.relabel import by_name, consecutive
 from condyle.errors import CondyleError, LabelError
 from condyle.io import read, write_nnunet
@@ -19,11 +20,11 @@ from condyle.io.datasets.patients import patients_csv
 from condyle.jobs.job import Job
 from condyle.prepare import splits
 
-__all__ = ["repair", "repaired_numbers"]
+__all__ = ["changes", "repair", "repaired_numbers"]
 
 OUT = ("unreadable", "empty", "duplicate", "flip", "misfit", "shift")
 """Kinds of finding whose case is left out of the copy: only a person can say what is right."""
-TRIED = ("labels", "grid")
+TRIED = ("labels", "grid", "lattice")
 """Kinds that are repaired where it is plain how; else the case is left out."""
 NEAR = 0.1
 """Voxels by which the corners of a mask's grid may lie off its scan's: the header was rounded."""
@@ -37,8 +38,9 @@ def repair(dataset: Dataset, findings: Sequence[Finding], out: Path, job: Job) -
     """Write a repaired copy in nnU-Net's raw form; gives back the findings with their outcomes.
 
     Repaired are labels within 0.05 of whole numbers (after one slope common to all of them), NaN in
-    the background, grids less than 0.1 voxel off the scan's, and folds that part a patient. Left
-    out are the cases of `OUT`, masks in the air of a CT, and what cannot be repaired safely.
+    the background, grids less than 0.1 voxel off the scan's, turned, cut or padded, and folds that
+    part a patient. Left out are the cases of `OUT`, masks in the air of a CT, and what cannot be
+    repaired safely.
 
     Raises
     ------
@@ -115,6 +117,11 @@ class _Repair:
         return tuple(_by_patient(fold, labelled) for fold in old)
 
 
+def changes(finding: Finding) -> bool:
+    """Whether a repaired copy would differ because of a finding."""
+    return finding.kind in (*TRIED, "folds") or _leaves_out(finding)
+
+
 def _leaves_out(finding: Finding) -> bool:
     return finding.kind in OUT or (finding.kind == "air" and finding.severity == "error")
 
@@ -150,8 +157,7 @@ def _repaired(case: Case, volume: Volume, scheme: LabelScheme) -> LabelMap:
         found = read(case.label)
         labels = LabelMap(repaired_numbers(found.array, scheme), found.grid, scheme)
     near = NEAR * min(volume.spacing)
-    volume.grid.require_same(labels.grid, f"scan and labels of case {case.id}", near)
-    return LabelMap(labels.array, volume.grid, labels.scheme)
+    return on_grid(labels, volume.grid, f"scan and labels of case {case.id}", near)
 
 
 def repaired_numbers(array: NDArray[np.floating], scheme: LabelScheme) -> NDArray[np.uint16]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 __all__ = [
     "ExportFormat",
@@ -10,11 +12,13 @@ __all__ = [
     "FeatureMode",
     "FeaturePool",
     "Flips",
+    "FoldChoice",
     "ImportArea",
     "InflationStrategy",
     "LabelFormat",
     "MeshFormat",
     "MeshSpace",
+    "NotDrawn",
     "Overlap",
     "Plane",
     "Planes",
@@ -26,13 +30,15 @@ __all__ = [
 
 Plane = Literal["axial", "sagittal", "coronal"]
 Planes = Literal["axial", "sagittal", "coronal", "all"]
+FoldChoice = Annotated[int, Field(ge=0)] | Literal["all"]
 Flips = Literal["none", "left-right", "all"]
 Runtime = Literal["auto", "torch", "openvino"]
 InflationStrategy = Literal["average", "center", "first", "scale", "acs"]
 Overlap = Literal["background", "priority", "error"]
+NotDrawn = Literal["background", "ignore"]
 ImportArea = Literal["whole", "labelled"]
 SegmentArea = Literal["whole", "auto"]
-LabelFormat = Literal["nifti", "nrrd", "mha", "dicom-seg"]
+LabelFormat = Literal["nifti", "nrrd", "seg.nrrd", "mha", "dicom-seg"]
 MeshFormat = Literal["ply", "stl", "obj", "glb"]
 MeshSpace = Literal["ras", "lps"]
 FeatureMode = Literal["volume", "box"]

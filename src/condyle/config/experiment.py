@@ -7,12 +7,12 @@ Sections are frozen and refuse keys they do not know.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError
 
-from condyle.config.choices import Planes
+from condyle.config.choices import FoldChoice, Planes
 from condyle.config.section import Section, first_complaint, read_toml, seconds
 from condyle.errors import ConfigError
 
@@ -35,9 +35,10 @@ class Preparation(Section):
     0 keeps the scan's own along that axis."""
     size: Annotated[int, Field(ge=16, le=4096)] | None = None
     """Instead of `spacing`: pixels along the longer in-plane side of the plane; square pixels."""
-    plane: Planes = "axial"
+    plane: Planes | None = None
     """The plane of the slices that a 2D network sees; all: one network sees the slices of all
-    three, and its predictions for them are averaged. 3D networks see all."""
+    three, and its predictions for them are averaged; None: chosen, the plane in which the scans
+    were acquired (across their thickest spacing). 3D networks see all."""
     intensity: Literal["zscore", "ct", "window", "minmax", "max"] = "zscore"
     """zscore: clip to `percentiles`, subtract mean, divide by standard deviation, scan by scan.
     ct: clip to `window` (HU), then subtract `mean` and divide by `std`, one rule for the data set.
@@ -163,8 +164,12 @@ class Training(Section):
 class Experiment(Section):
     """All settings of a run: `condyle train --config FILE` reads it, a run folder holds it."""
 
+    FILE: ClassVar[str] = "config.toml"
+    """Its name in a run folder."""
+
     dataset: str
-    fold: Annotated[int, Field(ge=0)] = 0
+    fold: FoldChoice = 0
+    """Which fold of the data set's splits; all: every labelled scan trains, and none judges."""
     device: str = "auto"
     log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
     """Experiment trackers to log to while it runs: tensorboard, mlflow, or both."""

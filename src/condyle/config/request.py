@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import ConfigDict, ValidationError
 
@@ -45,6 +46,19 @@ class Request(Section):
         tree = self.model_dump(mode="python", exclude=set(self.ELSEWHERE))
         return {name: _absolute(value) for name, value in tree.items()}
 
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("out", "fix")
+    """Fields that say where results go."""
+
+    def inputs(self) -> list[Path]:
+        """The files that the settings name, by a path or a text: no result may overwrite one."""
+        found: list[Path] = []
+        for name in type(self).model_fields.keys() - set(self.OUTPUTS):
+            value = getattr(self, name)
+            several = cast(tuple[Any, ...], value) if isinstance(value, tuple) else (value,)
+            paths = [Path(each) for each in several if isinstance(each, str | Path) and each]
+            found += [path for path in paths if _is_file(path)]
+        return found
+
     def given(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
         return {
@@ -77,6 +91,12 @@ def _absolute(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.absolute())
     return [_absolute(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a text that no path can be
+        return path.is_file()
+    return False
 
 
 class BatchRequest(Request):

@@ -22,6 +22,7 @@ from condyle.config.choices import (
     LabelFormat,
     MeshFormat,
     MeshSpace,
+    NotDrawn,
     Overlap,
     Planes,
     RunSort,
@@ -72,18 +73,31 @@ class ImportRequest(BatchRequest):
     """Make a training data set of scans and masks, or of a data set in another layout."""
 
     POSITIONAL = ("scans",)
-    scans: Annotated[Paths, Field(min_length=1)]
+    scans: Paths = ()
     """Files, DICOM folders or zips; or one data set folder, and no masks."""
     masks: Paths = ()
-    """A folder of one scan's masks (tibia.nii.gz, R_femur.nrrd, ...), a folder with one such
-    folder, or one label map, a scan, matched by base name, or label map files."""
+    """A folder with a folder of masks a scan (tibia.nii.gz, R_femur.nrrd, ...), with masks called
+    SCAN_STRUCTURE or with a label map a scan, matched by name: 01_CT and 01_seg match, too. Left
+    out where they lie beside their scans."""
+    pairs: Path | None = None
+    """A .csv table with the columns scan and mask, and, if wished, case and patient: which mask
+    belongs to which scan, where names do not say it."""
     out: Out
     """New folder for the data set."""
     scheme: str = ""
-    """lower-limb, knee, or a JSON file {"name": number}; left out: the names found."""
+    """lower-limb (1 tibia, 2 femur, 3 fibula, 4 pelvis), knee (1 tibia, 2 femur), or a JSON file
+    {"name": number}; left out: the names found."""
+    rename: tuple[str, ...] = ()
+    """NAME=STRUCTURE, or a .csv table with the columns name and structure, such as the names.csv
+    of an import: what a mask or segment of this name is called. Without STRUCTURE: left out."""
+    not_drawn: NotDrawn = "background"
+    """What voxels that no mask claims become where a scan lacks a mask that others have:
+    background, or ignore, since what nobody drew may lie there."""
     overlap: Overlap = "error"
     """What becomes of a voxel that two masks claim: background, the first mask's (priority), or
     an error."""
+    anonymous_names: bool = False
+    """Call the cases case_001, case_002, ... in the order of their names; no key is written."""
     patients: str = ""
     """A .csv table of case and patient, or a pattern for case names: '(.+)_(left|right)'."""
     split: str = ""
@@ -193,15 +207,23 @@ class EvaluateRequest(BatchRequest):
 
     POSITIONAL = ("predictions", "labels")
     predictions: Path
-    """A folder of label maps (or one file), named as the cases."""
+    """A folder of label maps, named as the cases, or one file; or a folder of masks a case."""
     labels: Path
-    """The true label maps: a folder, a file, or a data set."""
+    """The true label maps: a folder, a file, a data set, or a folder of masks a case."""
     out: Out
     """Folder for the tables."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
     """Tolerance of the normalised surface Dice (NSD), in mm."""
+    structures: tuple[str, ...] = ()
+    """Score these structures alone; left out: all that the truth or a prediction holds."""
+    overlap: Overlap = "error"
+    """What becomes of a voxel that two masks of one case claim: background, the first mask's
+    (priority), or an error."""
+    names: dict[str, int] = Field(default_factory=dict)
+    """The scheme that all are judged by; found where it is not given."""
+    NO_FLAG = ("names",)
 
 
 class CompareRequest(BatchRequest):
@@ -249,8 +271,9 @@ class FeaturesRequest(BatchRequest):
     out: Out
     """The table to write, NAME.csv. Beside it: how it was made (.json), the features (.npz), a
     heat map (.png), how alike random regions are (_random.csv), and a page of all (.html)."""
-    encoder: str = "densenet121"
-    """Which of the encoders of `condyle networks`."""
+    encoder: str = "auto"
+    """Which of the encoders of `condyle networks`; auto: densenet121, as in the femur study, or
+    efficientnet_lite0, which needs no download, where the weights of that cannot be had."""
     inflation: InflationStrategy = "average"
     """How its 2D kernels become 3D."""
     weights: str = "imagenet"
@@ -378,6 +401,9 @@ class ExportRequest(Request):
 class NetworksRequest(Request):
     """List the available networks, and whether their weights are on this machine."""
 
+    POSITIONAL = ("part",)
+    part: str = ""
+    """Only networks whose names hold this: resnet34, unet-, 3d:."""
     cost: bool = False
     """Add millions of parameters, and GFLOP for a slice of 256² pixels or a block of 96³ voxels."""
 

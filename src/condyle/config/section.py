@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -109,20 +110,27 @@ def _deeply(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 
 
 def seconds(value: object) -> float:
-    """A duration in seconds: a number, or text like '90s', '15m', '1.5h'.
+    """A duration in seconds: a number, or text like '90s', '15 min', '1.5h', '1h30m'.
 
     Examples
     --------
-    >>> seconds("15m")
-    900.0
+    >>> seconds("15m"), seconds("2 min"), seconds("1h30m")
+    (900.0, 120.0, 5400.0)
     """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     text = str(value).strip().lower()
-    factor = units.get(text[-1:], 1.0)
-    try:
-        return float(text.rstrip("smhd")) * factor
-    except ValueError:
-        raise ValueError(f"{value!r} is not a duration: write 90s, 15m or 2h") from None
+    if re.fullmatch(r"\d+\.?\d*|\.\d+", text):
+        return float(text)
+    if not re.fullmatch(rf"(?:{SPAN}\s*)+", text):
+        raise ValueError(f"{value!r} is not a duration: write 90s, 15m, 2h or 1h30m")
+    return sum(float(number) * UNITS[unit[0]] for number, unit in re.findall(SPAN, text))
+
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SPAN = (
+    r"(\d+\.?\d*|\.\d+)\s*"
+    r"(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
+)
+"""A number and a unit of time."""
 
 
 def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
-from condyle.config.choices import InflationStrategy, Planes, Tracker
+from condyle.config.choices import FoldChoice, InflationStrategy, Planes, Tracker
 from condyle.config.experiment import Experiment
 from condyle.config.presets import read_preset
 from condyle.config.request import Request
@@ -41,8 +41,9 @@ class SettingsRequest(Request):
     """Time for everything, such as 15m or 2h, instead of epochs."""
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Epochs of training, instead of a budget."""
-    fold: Annotated[int, Field(ge=0)] | None = None
-    """Which fold of the data set's splits is trained on; 0 if left out."""
+    fold: FoldChoice | None = None
+    """Which fold of the data set's splits is trained on; 0 if left out; all: every labelled scan
+    is learnt from and none judges, so that how good it is must come from folds."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Random seed."""
     batch: Annotated[int, Field(ge=1)] | None = None
@@ -52,7 +53,8 @@ class SettingsRequest(Request):
     weights: str | None = None
     """imagenet, none, a file, or the folder of an earlier run."""
     plane: Planes | None = None
-    """Plane of the slices of a 2D network; all: one network learns the slices of all three."""
+    """Plane of the slices of a 2D network; all: one network learns the slices of all three; left
+    out: the plane in which the scans were acquired, across their thickest spacing."""
     inflation: InflationStrategy | None = None
     """How a pretrained 2D network becomes the 3D one, where `network` begins with 3d:."""
     device: str | None = None
@@ -135,6 +137,9 @@ class TrainRequest(SettingsRequest):
 
     out: Out
     """The run folder."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Train all the data set's folds, so many, into folders of `out`: every labelled case is
+    scored, and `segment` averages their predictions. A budget is for all of them."""
     resume: bool = False
     """Go on with the interrupted training in the run folder, if there is one."""
 
@@ -143,6 +148,11 @@ class TrainRequest(SettingsRequest):
         """A request for an experiment."""
         settings = experiment.model_dump(mode="json", exclude_none=True)
         return cls(settings=settings, out=Path(out), **more)
+
+    def inputs(self) -> list[Path]:
+        """The files that the settings name, but for those of the run itself, which goes on."""
+        run = self.out.resolve()
+        return [path for path in super().inputs() if not path.resolve().is_relative_to(run)]
 
     @property
     def is_bare(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.lattice import on_grid
 from condyle.core.volume import Volume
 from condyle.errors import DatasetError, SplitError, UnknownName
 
@@ -52,10 +53,10 @@ class Case:
         return self.read_label(self.label).require_known(str(self.label.name))
 
     def pair(self) -> tuple[tuple[Volume, ...], LabelMap]:
-        """Channels and label map, proved to lie on one grid."""
+        """Channels and label map, which is put on the scan's grid if it lies on its lattice."""
         channels, labels = self.channels(), self.labels()
-        channels[0].grid.require_same(labels.grid, f"scan and labels of case {self.id}")
-        return channels, labels
+        what = f"scan and labels of case {self.id}"
+        return channels, on_grid(labels, channels[0].grid, what)
 
 
 @dataclass(frozen=True)

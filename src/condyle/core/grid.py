@@ -163,19 +163,21 @@ class Grid:
 
     def require_same(self, other: Grid, what: str, tolerance_mm: float = TOLERANCE_MM) -> None:
         """Raise `GridMismatch`, naming `what` and the difference, unless both are the same."""
-        if self.same_as(other, tolerance_mm):
-            return
+        if not self.same_as(other, tolerance_mm):
+            raise GridMismatch(
+                f"{what}: the grids differ ({self.difference_from(other)}); export the labels on "
+                "the scan's own grid"
+            )
+
+    def difference_from(self, other: Grid) -> str:
+        """What parts two grids, for a sentence."""
         if self.shape != other.shape:
-            found = f"shapes {self.shape} and {other.shape}"
-        elif not np.allclose(self.spacing, other.spacing, rtol=1e-4):
-            found = f"spacings {_mm(self.spacing)} and {_mm(other.spacing)} mm"
-        elif self.orientation != other.orientation:
-            found = f"orientations {self.orientation} and {other.orientation}"
-        else:
-            found = f"corners {self.distance_to(other):.3g} mm apart"
-        raise GridMismatch(
-            f"{what}: the grids differ ({found}); export the labels on the scan's own grid"
-        )
+            return f"shapes {self.shape} and {other.shape}"
+        if not np.allclose(self.spacing, other.spacing, rtol=1e-4):
+            return f"spacings {_mm(self.spacing)} and {_mm(other.spacing)} mm"
+        if self.orientation != other.orientation:
+            return f"orientations {self.orientation} and {other.orientation}"
+        return f"corners {self.distance_to(other):.3g} mm apart"
 
     def turn_to(self, orientation: str) -> Turn:
         """The turn of array axes that brings this grid nearest to an orientation like 'RAS'."""

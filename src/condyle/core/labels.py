@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from condyle.core.grid import Grid
 from condyle.core.volume import OnGrid
-from condyle.errors import LabelError, UnknownName
+from condyle.errors import ConfigError, LabelError, UnknownName
 
 __all__ = ["KNEE", "LOWER_LIMB", "SCHEMES", "Label", "LabelMap", "LabelScheme", "whole_numbers"]
 
@@ -29,7 +29,12 @@ GREY: Colour = (128, 128, 128)
 IGNORED = "ignore"
 """The name by which nnU-Net's tables tell the number of voxels that nobody labelled."""
 
-SIDES = (("left", "right"), ("l", "r"), ("lt", "rt"))
+SIDES = (
+    ("left", "right"), ("l", "r"), ("lt", "rt"), ("links", "rechts"), ("linke", "rechte"),
+    ("linker", "rechter"), ("linkes", "rechtes"), ("li", "re"), ("gauche", "droite"),
+    ("gauche", "droit"), ("sinister", "dexter"), ("sinistra", "dextra"), ("sin", "dext"),
+)  # fmt: skip
+"""Words for the two sides of the body, in English, German, French and Latin."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,29 @@ class LabelScheme:
         return cls(tuple(labels), dict(rows).get(IGNORED))
 
     @classmethod
+    def given(cls, scheme: LabelScheme | Mapping[str, int] | str) -> LabelScheme:
+        """A scheme, by itself, by its names and numbers, or by the name of one that is built in.
+
+        Examples
+        --------
+        >>> LabelScheme.given("knee").names, LabelScheme.given({"patella": 3}).ids
+        (('tibia', 'femur'), (3,))
+        """
+        if isinstance(scheme, str):
+            if scheme not in SCHEMES:
+                raise UnknownName("scheme", scheme, SCHEMES)
+            return SCHEMES[scheme]
+        if isinstance(scheme, LabelScheme):
+            return scheme
+        try:
+            return cls.of(scheme)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f'a scheme says what numbers stand for: give {{"femur": 1}}, not {scheme!r}',
+                setting="scheme",
+            ) from error
+
+    @classmethod
     def numbered(cls, ids: Iterable[int]) -> Self:
         """A scheme for bare numbers: structures called label_1, label_2, ..."""
         return cls.of({f"label_{i}": int(i) for i in ids if i != 0})
@@ -116,10 +144,25 @@ class LabelScheme:
         """Name -> number, in the scheme's order; 'ignore' is the last if there is one."""
         return {entry.name: entry.id for entry in self.entries}
 
+    def extended(self, ids: Iterable[int]) -> LabelScheme:
+        """The same with numbers that it lacks, called label_N.
+
+        Examples
+        --------
+        >>> LabelScheme.of({"femur": 2}).extended([0, 2, 7]).to_dict()
+        {'femur': 2, 'label_7': 7}
+        """
+        known = {entry.id for entry in self.entries} | {0}
+        new = [Label(int(i), f"label_{i}", default_colour(int(i))) for i in ids if i not in known]
+        return replace(self, labels=(*self.labels, *new)) if new else self
+
     def mirrored(self) -> dict[int, int]:
         """The number that each structure has in a left-right mirror image of the body."""
         by_name = {label.name: label.id for label in self.labels}
-        return {x.id: by_name.get(_other_side(x.name) or "", x.id) for x in self.labels}
+        return {
+            x.id: next((by_name[o] for o in _other_sides(x.name) if o in by_name), x.id)
+            for x in self.labels
+        }
 
     def mirrored_classes(self) -> tuple[int, ...]:
         """The same for class indices: 0 is background, the structures follow in their order.
@@ -132,9 +175,12 @@ class LabelScheme:
         ids, mirror = [0, *self.ids], self.mirrored()
         return tuple(ids.index(mirror.get(number, number)) for number in ids)
 
+    def __repr__(self) -> str:
+        return f"LabelScheme({', '.join(f'{name}={n}' for name, n in self.to_dict().items())})"
+
     def is_sided(self) -> bool:
         """Whether any structure's name says left or right."""
-        return any(_other_side(name) for name in self.names)
+        return any(_other_sides(name) for name in self.names)
 
 
 def default_colour(number: int) -> Colour:
@@ -145,20 +191,23 @@ def default_colour(number: int) -> Colour:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def _other_side(name: str) -> str | None:
-    """The name of the structure on the other side of the body, or None if the name has no side."""
+def _other_sides(name: str) -> list[str]:
+    """What a structure may be called on the other side of the body; [] if its name has no side."""
     words = re.split(r"([^A-Za-z]+)", name)
+    found: list[str] = []
     for at, word in enumerate(words):
         if word == "L" and re.match(r"\d", "".join(words[at + 1 : at + 2])):
             continue  # the fifth lumbar vertebra, no left-hand 5
-        for left, right in SIDES:
-            for mine, other in ((left, right), (right, left)):
+        for pair in SIDES:
+            for mine, other in (pair, pair[::-1]):
                 if word.lower() == mine:
                     swapped = other.upper() if word.isupper() else other
                     if word.istitle() and len(word) > 1:
                         swapped = other.title()
-                    return "".join([*words[:at], swapped, *words[at + 1 :]])
-    return None
+                    found.append("".join([*words[:at], swapped, *words[at + 1 :]]))
+        if found:
+            break
+    return found
 
 
 LOWER_LIMB = LabelScheme.of({"tibia": 1, "femur": 2, "fibula": 3, "pelvis": 4})
@@ -208,6 +257,17 @@ class LabelMap(OnGrid):
     def volume_cm3(self, structure: str | int) -> float:
         """Volume of a structure in cm³; 0 if it is absent."""
         return float(np.count_nonzero(self.mask(structure)) * self.grid.voxel_volume / 1000.0)
+
+    def volumes(self) -> dict[str, float]:
+        """Structure -> volume in cm³, of all structures of the scheme; 0 of those absent.
+
+        Examples
+        --------
+        >>> grid = Grid.regular((2, 2, 2), spacing=(10, 10, 10))
+        >>> LabelMap(np.ones((2, 2, 2), np.uint8), grid, KNEE).volumes()
+        {'tibia': 8.0, 'femur': 0.0}
+        """
+        return {name: self.volume_cm3(name) for name in self.scheme.names}
 
     def present(self) -> tuple[int, ...]:
         """The structures' numbers that occur, known to the scheme or not, in ascending order."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -11,11 +12,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from condyle.core.grid import Grid
 from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.lattice import covering, on_grid
+from condyle.core.masks import mask_of
 from condyle.core.volume import Volume
-from condyle.errors import LabelError, OverlapError, UnknownName
+from condyle.errors import LabelError, OutsideGrid, OverlapError, UnknownName
 
-__all__ = ["Overlap", "OverlapReport", "Policy", "merge", "scheme_of_names", "structure_of"]
+__all__ = [
+    "Overlap",
+    "OverlapReport",
+    "Policy",
+    "merge",
+    "scheme_of_names",
+    "structure_of",
+    "words_of",
+]
 
 Policy = Literal["background", "priority", "error"]
 
@@ -27,14 +39,24 @@ POLICIES: dict[str, str] = {
 """Overlap policy -> what becomes of a voxel that two structures claim."""
 
 SIDES = {
-    "left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right",
-}  # fmt: skip
+    **dict.fromkeys(("left", "l", "lt", "li", "links", "linke", "linker", "linkes"), "left"),
+    **dict.fromkeys(("right", "r", "rt", "re", "rechts", "rechte", "rechter", "rechtes"), "right"),
+    **dict.fromkeys(("gauche", "sinister", "sinistra", "sin"), "left"),
+    **dict.fromkeys(("droit", "droite", "dexter", "dextra", "dext"), "right"),
+}
+"""Words for the sides of the body in English, German, French and Latin."""
+UPPER, LOWER = "A-ZÀ-ÖØ-Þ", "a-zß-öø-ÿ"
+WORD = rf"[{UPPER}]?[{LOWER}]+|[{UPPER}]+(?![{LOWER}])|\d+|[^\W\d_{UPPER}{LOWER}]+"
+"""A word of a name: FemurLeft has two."""
 FILLERS = {"mask", "masks", "seg", "segmentation", "label", "labels", "bone"}
 """Words of a mask's name that name no structure."""
 
 ALIASES = {
-    "hip": "pelvis", "hips": "pelvis", "os coxae": "pelvis", "innominate": "pelvis",
+    "hip": "pelvis", "hips": "pelvis", "innominate": "pelvis",
     "tibiae": "tibia", "femora": "femur", "fibulae": "fibula", "patellae": "patella",
+    "becken": "pelvis", "hüfte": "pelvis", "bassin": "pelvis", "os coxae": "pelvis",
+    "schienbein": "tibia", "wadenbein": "fibula", "kniescheibe": "patella",
+    "oberschenkelknochen": "femur", "fémur": "femur", "péroné": "fibula", "rotule": "patella",
 }  # fmt: skip
 """Other names of a structure, asked for only where the scheme does not hold the name itself."""
 
@@ -71,23 +93,31 @@ class OverlapReport:
 
 
 def merge(
-    masks: Mapping[str, LabelMap | Volume], scheme: LabelScheme, overlap: Policy = "error"
+    masks: Mapping[str, LabelMap | Volume],
+    scheme: LabelScheme,
+    overlap: Policy = "error",
+    structures: Mapping[str, str] | None = None,
+    grid: Grid | None = None,
 ) -> tuple[LabelMap, OverlapReport]:
     """One label map of a scan's masks, and a count of the voxels that two structures claim.
 
     Parameters
     ----------
-    masks : mask name -> mask; any value but 0 counts. A name is a structure's, or a file's that
-        `structure_of` understands; two masks of one structure (R_tibia, L_tibia) are joined.
+    masks : mask name -> mask, of 0 and one other positive number. A name is a structure's, or a
+        file's that `structure_of` understands; two masks of one structure (R_tibia, L_tibia) are
+        joined.
         Each mask is asked for once, so the mapping may read files as it goes.
     scheme : the numbers that the structures get. Its order is the order of priority.
     overlap : what a voxel claimed by two structures becomes: ``background`` 0, ``priority`` the
         structure that comes first in the scheme, ``error`` an `OverlapError`.
+    structures : mask name -> structure; left out, the names say it.
+    grid : the scan's; left out, the first mask's, made larger where other masks go beyond.
 
     Raises
     ------
-    GridMismatch, OverlapError, UnknownName
-        If a mask lies on another grid, two overlap under ``error``, or a name is in no scheme.
+    GridMismatch, OverlapError, UnknownName, LabelError
+        If a mask does not lie on the grid's lattice, two overlap under ``error``, a name is in no
+        scheme, or a mask holds other numbers than 0 and one more.
 
     Examples
     --------
@@ -103,12 +133,31 @@ def merge(
     """
     if overlap not in POLICIES:
         raise UnknownName("overlap policy", overlap, POLICIES)
-    names = _by_structure(masks, scheme)
+    names = _by_structure(masks, scheme, structures or {})
     if not names:
         raise LabelError("there are no masks to merge")
-    reference_name = next(iter(masks))
-    reference = masks[reference_name]
-    grid = reference.grid
+    first = next(iter(masks))
+    known = {first: masks[first]}
+    if grid is not None:
+        return _merged(masks, known, names, scheme, overlap, grid)
+    grid = known[first].grid
+    try:
+        return _merged(masks, known, names, scheme, overlap, grid)
+    except OutsideGrid:  # each was cut to its own extent
+        others = (masks[key].grid for key in masks if key != first)
+        grid = covering([grid, *others], f"masks beside {first}")
+        return _merged(masks, known, names, scheme, overlap, grid)
+
+
+def _merged(
+    masks: Mapping[str, LabelMap | Volume],
+    known: Mapping[str, LabelMap | Volume],
+    names: Mapping[str, Sequence[str]],
+    scheme: LabelScheme,
+    overlap: Policy,
+    grid: Grid,
+) -> tuple[LabelMap, OverlapReport]:
+    """The label map on a grid, of masks by structure, of which some are known already."""
     # files give arrays whose first axis is contiguous: (k, j, i) walks through them in order
     owner = np.zeros(grid.shape[::-1], np.uint8 if max(scheme.ids) < 256 else np.uint16)
     contested: dict[int, NDArray[np.intp]] = {}
@@ -117,9 +166,8 @@ def merge(
         number = scheme[structure].id
         claim = np.zeros(owner.shape, bool)
         for key in keys:
-            mask = reference if key == reference_name else masks[key]
-            grid.require_same(mask.grid, f"mask {key}, beside mask {reference_name}")
-            claim |= _nonzero(mask, key).T
+            mask = on_grid(known[key] if key in known else masks[key], grid, f"mask {key}")
+            claim |= mask_of(mask.array, key).T
         both = np.flatnonzero(claim & (owner > 0))
         pairs += _pairs(both, number, owner, contested, scheme, grid.voxel_volume)
         if both.size:
@@ -139,22 +187,17 @@ def merge(
     return LabelMap(owner.T, grid, scheme), report
 
 
-def _by_structure(masks: Iterable[str], scheme: LabelScheme) -> dict[str, list[str]]:
+def _by_structure(
+    masks: Iterable[str], scheme: LabelScheme, structures: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Structure -> the names of its masks, in the scheme's order."""
     found: dict[str, list[str]] = {name: [] for name in scheme.names}
     for key in masks:
-        structure = structure_of(key, scheme)
+        structure = structures.get(key) or structure_of(key, scheme)
         if structure is None:
             raise UnknownName("structure", key, scheme.names)
         found[structure].append(key)
     return {name: keys for name, keys in found.items() if keys}
-
-
-def _nonzero(mask: LabelMap | Volume, name: str) -> NDArray[np.bool_]:
-    """(i, j, k) booleans: where a mask is anything but 0."""
-    if np.issubdtype(mask.array.dtype, np.inexact) and not np.isfinite(mask.array).all():
-        raise LabelError(f"mask {name} holds NaN or infinite values: export it again as integers")
-    return mask.array != 0
 
 
 def _pairs(
@@ -202,10 +245,10 @@ def structure_of(file_name: str, scheme: LabelScheme) -> str | None:
     for known in scheme.names:
         if known.lower() == name.lower():
             return known
-    sides, words = _parsed(name)
+    sides, words = words_of(name)
     if len(sides) > 1 or not words:
         return None
-    by_words = {key: known for known in scheme.names for key in [_parsed(known)]}
+    by_words = {key: known for known in scheme.names for key in [words_of(known)]}
     for meant in (words, ALIASES.get(words, "")):
         for side in (sides, frozenset[str]()):
             if (side, meant) in by_words:
@@ -213,9 +256,16 @@ def structure_of(file_name: str, scheme: LabelScheme) -> str | None:
     return None
 
 
-def _parsed(name: str) -> tuple[frozenset[str], str]:
-    """The sides of the body that a name says, and its other words."""
-    words = [w.lower() for w in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)]
+def words_of(name: str) -> tuple[frozenset[str], str]:
+    """The sides of the body that a name says, and its other words, in small letters.
+
+    Examples
+    --------
+    >>> sides, words = words_of("Becken_links")
+    >>> set(sides), words
+    ({'left'}, 'becken')
+    """
+    words = [word.casefold() for word in re.findall(WORD, unicodedata.normalize("NFC", name))]
     # "L5" is the fifth lumbar vertebra, no left-hand 5
     level = {at for at, (a, b) in enumerate(pairwise(words)) if a == "l" and b.isdigit()}
     side = {at for at, word in enumerate(words) if word in SIDES and at not in level}

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.core.labels import LabelMap, LabelScheme
+from condyle.core.labels import Label, LabelMap, LabelScheme
 from condyle.core.merge import structure_of
-from condyle.errors import DatasetError
+from condyle.errors import DatasetError, LabelError
 
-__all__ = ["by_name", "consecutive", "exchanged", "has_bare_numbers", "listed", "relabelled"]
+__all__ = [
+    "by_name",
+    "consecutive",
+    "exchanged",
+    "has_bare_numbers",
+    "listed",
+    "matched",
+    "numbers_in",
+    "relabelled",
+    "under_names_of",
+]
 
 
 def consecutive(scheme: LabelScheme) -> LabelScheme:
@@ -51,11 +63,18 @@ def relabelled(labels: LabelMap, new_of: Mapping[int, int], scheme: LabelScheme)
     return LabelMap(exchanged(labels.array, new_of, kind), labels.grid, scheme)
 
 
-def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap, list[str]]:
-    """The structures of a scheme, numbered from 1 on; and what is not in it, now background.
+def by_name(
+    labels: LabelMap, scheme: LabelScheme, case: str, rename: Mapping[str, str] | None = None
+) -> tuple[LabelMap, dict[str, str]]:
+    """The structures of a scheme, numbered from 1 on; and name -> structure of all that it held.
 
     A label map that names its structures is understood by the names, another by its numbers.
-    What nobody labelled stays so.
+    What is not in the scheme has the structure '', and is now background. What nobody labelled
+    stays so.
+
+    Parameters
+    ----------
+    rename : other names for its own; bare numbers are called 1 or label_1. '' leaves one out.
 
     Raises
     ------
@@ -63,8 +82,8 @@ def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap,
         If the map holds structures, but none of the scheme; or voxels marked 'ignore' where the
         scheme has no number for them.
     """
-    present, ignore = labels.present(), labels.scheme.ignore
-    numbers, new_of, left_out = consecutive(scheme).to_dict(), dict[int, int](), list[str]()
+    ignore, own = labels.scheme.ignore, labels.scheme
+    numbers, new_of, met = consecutive(scheme).to_dict(), dict[int, int](), dict[str, str]()
     if ignore is not None and scheme.ignore is not None:
         new_of[ignore] = numbers["ignore"]
     elif ignore is not None and (labels.array == ignore).any():
@@ -72,27 +91,139 @@ def by_name(labels: LabelMap, scheme: LabelScheme, case: str) -> tuple[LabelMap,
             f"{case}: some of its voxels are marked 'ignore', that is unlabelled: give 'ignore' "
             "a number in the scheme, too"
         )
-    for number in present:
-        structure = _structure(labels.scheme, number, scheme)
-        if structure is None:
-            bare = has_bare_numbers(labels.scheme)
-            left_out.append(str(number) if bare else labels.scheme[number].name)
-        else:
-            new_of[number] = numbers[structure]
-    if present and len(left_out) == len(present):
+    for number in labels.present():
+        name = str(number) if has_bare_numbers(own) else own[number].name
+        met[name] = _structure(own, number, scheme, rename or {})
+        if met[name]:
+            new_of[number] = numbers[met[name]]
+    if met and not any(met.values()):
         raise DatasetError(
-            f"{case}: its label map holds {listed(left_out)}, none of which is in the scheme "
-            f"{scheme.to_dict()}"
+            f"{case}: its label map holds {listed(list(met))}, none of which is in the scheme "
+            f"({_numbered(scheme)}): say which is which by `rename`"
         )
-    return relabelled(labels, new_of, consecutive(scheme)), left_out
+    return relabelled(labels, new_of, consecutive(scheme)), met
 
 
-def _structure(own: LabelScheme, number: int, scheme: LabelScheme) -> str | None:
-    """What a label map's number is in the scheme; None if it is not in it."""
-    if has_bare_numbers(own):
-        return {entry.id: entry.name for entry in scheme.entries}.get(number)
-    name = own[number].name
-    return name if name in scheme.names else structure_of(name, scheme)
+def _structure(
+    own: LabelScheme, number: int, scheme: LabelScheme, rename: Mapping[str, str]
+) -> str:
+    """What a label map's number is in the scheme; '' if it is not in it."""
+    called = own[number].name
+    meant = rename.get(called, rename.get(str(number)) if has_bare_numbers(own) else None)
+    if meant is None and has_bare_numbers(own):
+        return {entry.id: entry.name for entry in scheme.entries}.get(number, "")
+    meant = called if meant is None else meant
+    return meant if meant in scheme.names else (meant and structure_of(meant, scheme)) or ""
+
+
+def _numbered(scheme: LabelScheme) -> str:
+    """Numbers and names, for a sentence."""
+    return listed([f"{number} {name}" for name, number in scheme.to_dict().items()])
+
+
+def matched(own: LabelScheme, other: LabelScheme) -> dict[str, str]:
+    """Name -> the same structure's name in another scheme, for those that both have.
+
+    Upper and lower case, and the two ways in which Unicode writes a letter with a mark, make no
+    difference, unless a scheme tells structures apart by them.
+
+    Examples
+    --------
+    >>> names = LabelScheme.of({"Femur": 1, "patella": 2}), LabelScheme.of({"tibia": 1, "femur": 3})
+    >>> matched(*names)
+    {'Femur': 'femur'}
+    """
+    ours, theirs = ([entry.name for entry in scheme.entries] for scheme in (own, other))
+    found = {name: name for name in ours if name in theirs}
+    counts = [Counter(map(_key, names)) for names in (ours, theirs)]
+    for name in ours:
+        for known in theirs:
+            key = _key(name)
+            if key == _key(known) and counts[0][key] == counts[1][key] == 1:
+                found[name] = known
+    return found
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def numbers_in(
+    own: LabelScheme, present: Sequence[int], scheme: LabelScheme, what: str
+) -> dict[int, int]:
+    """Number in a file that names its structures -> number in a scheme that is given for it.
+
+    Names that both have decide. A structure that the scheme does not know by name keeps its
+    number, which the scheme may call otherwise.
+
+    Raises
+    ------
+    LabelError
+        If that number is another structure's in the scheme.
+    """
+    names, numbers = matched(own, scheme), scheme.to_dict()
+    known = {
+        entry.id: numbers[names[entry.name]]
+        for entry in own.entries
+        if entry.id in present and entry.name in names
+    }
+    others = [number for number in present if number not in known]
+    if clash := set(others) & set(known.values()):
+        raise LabelError(
+            f"{what} names its labels {_table(own)}, the scheme is {_table(scheme)}: what is label "
+            f"{min(clash)}? Give the structures the same names in both"
+        )
+    return known | {number: number for number in others}
+
+
+def under_names_of(labels: LabelMap, scheme: LabelScheme, what: str) -> LabelMap:
+    """A label map in a scheme's numbers: matched by name, by number where it has no names.
+
+    Structures that the scheme lacks are kept, under names and numbers of their own.
+
+    Raises
+    ------
+    LabelError
+        If both have names, and no name in common.
+
+    Examples
+    --------
+    >>> from condyle.core import Grid
+    >>> array, grid = np.array([[[0, 1, 2, 3]]], np.uint8), Grid.regular((1, 1, 4))
+    >>> own = LabelScheme.of({"tibia": 1, "Femur": 2, "patella": 3})
+    >>> found = under_names_of(LabelMap(array, grid, own), LabelScheme.of({"femur": 1}), "knee")
+    >>> found.array.tolist(), found.scheme.to_dict()
+    ([[[0, 2, 1, 3]]], {'femur': 1, 'tibia': 2, 'patella': 3})
+    """
+    own = labels.scheme.extended(labels.present())
+    bare = has_bare_numbers(labels.scheme) or has_bare_numbers(scheme)
+    names = {} if has_bare_numbers(labels.scheme) else matched(own, scheme)
+    if not names and not bare:
+        raise LabelError(
+            f"{what} names its labels {_table(own)}, the truth {_table(scheme)}: no name is in "
+            "both, so that it is not known which are the same"
+        )
+    numbers = scheme.to_dict()
+    if not names:  # numbers are all that both have
+        strangers = set(labels.present()) - set(numbers.values())
+        return labels.with_scheme(_union(scheme, [own[number] for number in sorted(strangers)]))
+    new_of = {own[name].id: numbers[known] for name, known in names.items() if name != "ignore"}
+    free = (n for n in range(1, 65536) if n not in numbers.values())
+    extra: list[Label] = []
+    for number in labels.present():
+        if number not in new_of:
+            new_of[number] = next(free)
+            extra.append(Label(new_of[number], own[number].name, own[number].colour))
+    return relabelled(labels, new_of, _union(scheme, extra))
+
+
+def _union(scheme: LabelScheme, extra: Sequence[Label]) -> LabelScheme:
+    return LabelScheme((*scheme.labels, *extra), scheme.ignore)
+
+
+def _table(scheme: LabelScheme) -> str:
+    """A scheme as it is written: 'femur 1, tibia 2'."""
+    return listed([f"{name} = {number}" for name, number in scheme.to_dict().items()])
 
 
 def has_bare_numbers(scheme: LabelScheme) -> bool:
@@ -100,6 +231,7 @@ def has_bare_numbers(scheme: LabelScheme) -> bool:
     return scheme.names == LabelScheme.numbered(scheme.ids).names
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Iterable[str]) -> str:
     """The first eight names, for a sentence."""
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    known = list(names)
+    return ", ".join(known[:8]) + (", ..." if len(known) > 8 else "")

@@ -28,6 +28,16 @@ class OnGrid:
             )
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along i, j and k."""
+        return self.grid.shape
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4): takes (i, j, k, 1) to RAS+ mm."""
+        return self.grid.affine
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance in mm between neighbouring voxels along i, j and k."""
         return self.grid.spacing

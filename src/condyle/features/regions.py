@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelMap, Volume
+from condyle.core.lattice import on_grid
 from condyle.errors import ConfigError, LabelError, UnknownName
 from condyle.features.maps import FeatureMaps
 from condyle.prepare.boxes import box_of
@@ -88,7 +89,7 @@ class Scene:
         LabelError
             If a structure is not in the mask, or too small.
         """
-        volume.grid.require_same(labels.grid, what)
+        labels = on_grid(labels, volume.grid, what)
         names = named(labels, regions, what)
         volume, labels = volume.reoriented(), labels.reoriented()
         grid = volume.grid

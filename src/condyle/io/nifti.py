@@ -13,13 +13,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.core import Grid
+from condyle.core import Grid, LabelScheme
 from condyle.errors import GeometryError, UnreadableFile
 from condyle.io.contents import not_a, unpacked
+from condyle.io.label_table import CODE, named_in, table
 from condyle.io.safety import HELD, rigid, voxel_bytes
 from condyle.jobs.job import warn
 
-__all__ = ["free_text", "load", "save"]
+__all__ = ["free_text", "load", "names_in", "save"]
 
 
 UNITS_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
@@ -41,14 +42,14 @@ class _Stored:
     voxels, start : the file that holds the voxels, and the byte where they begin.
     exact : whether nothing, not even zeros, may stand behind the voxels: what the header says of
         their place is doubtful.
-    extensions : the codes of the header's extensions.
+    extensions : the code and the bytes of each of the header's extensions.
     """
 
     header: Any
     voxels: Path
     start: int
     exact: bool = False
-    extensions: tuple[int, ...] = ()
+    extensions: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def is_analyze(self) -> bool:
@@ -65,24 +66,35 @@ def load(path: Path) -> tuple[NDArray[Any], Grid, str]:
     return array, Grid((i, j, k), _affine(stored, shape, path)), ""
 
 
+def names_in(path: Path) -> LabelScheme | None:
+    """The names that a header gives its labels, if it does; no voxel is read."""
+    return named_in((content for _, content in _stored(path).extensions), path)
+
+
 def free_text(path: Path) -> tuple[str, ...]:
     """The names (never the values) of header fields and extensions that hold free text, sorted."""
     stored = _stored(path)
     header = stored.header
     found = [name for name in BLANK if name in header and bytes(header[name]).strip(b"\0 ")]
-    return tuple(sorted([*found, *(f"extension {code}" for code in stored.extensions)]))
+    return tuple(sorted([*found, *(f"extension {code}" for code, _ in stored.extensions)]))
 
 
-def save(path: Path, array: NDArray[Any], grid: Grid) -> None:
-    """Write an array as it is: no scaling, sform and (where it can hold the affine) qform, mm."""
+def save(path: Path, array: NDArray[Any], grid: Grid, scheme: LabelScheme | None = None) -> None:
+    """Write an array as it is: no scaling, sform and (where it can hold the affine) qform, mm.
+
+    The names of labels go into an extension of the header.
+    """
     import nibabel as nib
     from isal import igzip
+    from nibabel.nifti1 import Nifti1Extension
 
     # the sides of NIfTI-1 are 16-bit numbers
     kind = nib.Nifti1Image if max(grid.shape) < 1 << 15 else nib.Nifti2Image
     image = kind(array, grid.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.header.set_slope_inter(1, 0)
+    if scheme is not None:
+        image.header.extensions.append(Nifti1Extension(CODE, table(scheme)))
     image.set_sform(grid.affine, code=1)
     image.set_qform(grid.affine if rigid(grid.affine) else None, code=int(rigid(grid.affine)))
     with path.open("wb") as stream:
@@ -195,24 +207,25 @@ def _trusted(file: Path, start: bytes, kind: Any) -> Any:
     return header
 
 
-def _extensions(stream: BinaryIO, header: Any) -> tuple[tuple[int, ...], int]:
-    """The codes of the extensions that follow a header, and the byte where they end."""
+def _extensions(stream: BinaryIO, header: Any) -> tuple[tuple[tuple[int, bytes], ...], int]:
+    """Code and bytes of the extensions that follow a header, and the byte where they end."""
     end = _end(header) + 4
     if "qform_code" not in header or stream.read(4)[:1] in (b"", b"\0"):
         return (), end
-    codes: list[int] = []
+    found: list[tuple[int, bytes]] = []
     order = "little" if header.endianness == "<" else "big"
     while True:
         start = stream.read(8)
         size, code = (int.from_bytes(part, order) for part in (start[:4], start[4:]))
         if len(start) < 8 or size < 16 or size % 16 or size > EXTENSIONS:
-            return tuple(codes), end
-        if len(stream.read(size - 8)) < size - 8:
-            return tuple(codes), end
-        codes.append(code)
+            return tuple(found), end
+        content = stream.read(size - 8)
+        if len(content) < size - 8:
+            return tuple(found), end
+        found.append((code, content))
         end += size
         if 0 < float(header["vox_offset"]) <= end:
-            return tuple(codes), end
+            return tuple(found), end
 
 
 def _require_numbers(stored: Any, path: Path) -> None:

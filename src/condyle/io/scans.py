@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,25 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
+from condyle.core.relabel import exchanged, has_bare_numbers, numbers_in
 from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
 from condyle.io import mgh, nifti
 from condyle.io import zip as archive
 from condyle.io.contents import kind_of
 from condyle.io.dicom import pixels as dicom
+from condyle.io.dicom import seg_reader
 from condyle.io.dicom import seg_writer as dicomseg
 from condyle.io.dicom.frames import Header
+from condyle.io.label_names import names_beside
+from condyle.io.label_table import storable
 from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
 from condyle.io.paths import ENDINGS, ending_of, is_dicom
 from condyle.io.safety import HELD, reading, sane
+from condyle.jobs.job import warn
 from condyle.jobs.outputs import atomic_write
 
-__all__ = ["read", "read_channels", "read_labels", "sources", "write"]
+__all__ = ["names_of", "read", "read_channels", "read_labels", "sources", "write"]
 
 Loaded = tuple[NDArray[Any], Grid, str]
 
@@ -112,40 +117,106 @@ def read_channels(paths: Sequence[str | Path], *, series: str = "") -> tuple[Vol
     return tuple(Volume(array[..., n], grid, modality) for n in range(array.shape[3]))
 
 
-def read_labels(path: str | Path, scheme: LabelScheme | None = None) -> LabelMap:
+def read_labels(
+    path: str | Path,
+    scheme: LabelScheme | Mapping[str, int] | str | None = None,
+    *,
+    scan: Grid | None = None,
+) -> LabelMap:
     """A label map, on its own grid: whole numbers, whatever type the file keeps them in.
 
-    Without a scheme, .seg.nrrd and DICOM-SEG (a file, or a folder or zip that holds one) name
-    their structures themselves; the numbers of other files become label_1, label_2, ... Segments
-    in several layers are joined where none overlap.
+    Without a scheme, the names are those in the file (.seg.nrrd, DICOM-SEG, or a folder or zip that
+    holds one, and NIfTI of Condyle or TotalSegmentator), or those that lie beside it in
+    labels.json or a data set's dataset.json; numbers without a name become label_1, label_2, ...
+    Segments in several layers are joined where none overlap.
+
+    Parameters
+    ----------
+    scheme : what the numbers stand for: a scheme, {"tibia": 1, "femur": 2}, or knee or lower-limb.
+        Where the file has names of its own that are in it, they decide.
+    scan : the grid of its scan, where that is known: a DICOM-SEG without its empty slices may not
+        say how far its slices lie apart. The label map itself stays on its own grid.
 
     Raises
     ------
     LabelError
         If a value is not a whole number from 0 to 65535, or segments overlap.
+    ConfigError
+        If the scheme is neither a scheme nor a table.
     """
-    path = Path(path)
+    path, scheme = Path(path), None if scheme is None else LabelScheme.given(scheme)
     with reading(path):
         kind = _format_of(path)
         if kind in ("dicom", "zip"):
-            numbers, grid, scheme = _load_dicomseg(path, kind, scheme)
+            numbers, grid, found = _load_dicomseg(path, kind, scheme, scan)
         elif kind == "itk":
-            numbers, grid, scheme = segments.load_labels(path, scheme)
+            numbers, grid, found = segments.load_labels(path, scheme)
         else:
-            array, grid, _ = LOADERS[kind](path, "")
-            if array.ndim != 3:
-                raise UnreadableFile(f"{path} holds {array.shape[3]} volumes; a label map is one")
-            numbers = whole_numbers(array, str(path))
-        return LabelMap.of(numbers, sane(grid, path), scheme)
+            numbers, grid, found = _load_numbers(path, kind, scheme)
+        if found is None:
+            bare = LabelMap.of(numbers, grid)
+            beside = names_beside(path)
+            found = bare.scheme if beside is None else _extended(beside, bare.present(), path)
+        return LabelMap(numbers, sane(grid, path), found)
+
+
+def names_of(path: Path) -> LabelScheme | None:
+    """The names of a label map, in its file or beside it; None where it has numbers alone.
+
+    Its numbers are read only where the format has its names among them.
+    """
+    with reading(path):
+        kind = _format_of(path)
+        if kind == "dicom":
+            return seg_reader.names_in(path)
+        own = nifti.names_in(path) if kind == "nifti" else None
+        if own is None and kind in ("itk", "zip"):
+            own = read_labels(path).scheme
+            own = None if has_bare_numbers(own) else own
+        return own or names_beside(path)
+
+
+def _load_numbers(
+    path: Path, kind: str, scheme: LabelScheme | None
+) -> tuple[NDArray[Any], Grid, LabelScheme | None]:
+    """The label numbers of a format that need not name them, and their scheme if it does."""
+    array, grid, _ = LOADERS[kind](path, "")
+    if array.ndim != 3:
+        raise UnreadableFile(f"{path} holds {array.shape[3]} volumes; a label map is one")
+    numbers = whole_numbers(array, str(path))
+    own = nifti.names_in(path) if kind == "nifti" else None
+    if own is None:
+        return numbers, grid, scheme
+    present = [int(number) for number in np.unique(numbers) if number]
+    if scheme is None:
+        beside = names_beside(path)  # may name structures that this one scan lacks
+        if beside is not None and own.to_dict().items() <= beside.to_dict().items():
+            own = beside
+        return numbers, grid, own.extended(present)
+    new_of = numbers_in(own, present, scheme, str(path))
+    if all(number == new for number, new in new_of.items()):
+        return numbers, grid, scheme
+    return whole_numbers(exchanged(numbers, new_of), str(path)), grid, scheme
+
+
+def _extended(names: LabelScheme, present: Sequence[int], path: Path) -> LabelScheme:
+    """Names that lie beside a file, with numbers that they lack, which is said."""
+    strangers = sorted(set(present) - set(names.to_dict().values()))
+    if strangers:
+        warn(
+            f"{path} holds labels {strangers[:8]} that the names beside it do not know: they are "
+            f"called label_{strangers[0]}, ..."
+        )
+    return names.extended(strangers)
 
 
 def _load_dicomseg(
-    path: Path, kind: str, scheme: LabelScheme | None
+    path: Path, kind: str, scheme: LabelScheme | None, scan: Grid | None
 ) -> tuple[NDArray[Any], Grid, LabelScheme]:
     if kind == "dicom":
-        return dicomseg.load(path, scheme)
+        return dicomseg.load(path, scheme, scan)
     with archive.unpacked(path) as folder:
-        return dicomseg.load(folder, scheme)
+        return dicomseg.load(folder, scheme, scan)
 
 
 def sources(path: str | Path, *, series: str = "") -> list[Header]:
@@ -179,7 +250,7 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
     Parameters
     ----------
     path : ends in .nii, .nii.gz, .nrrd, .mha, .mhd (with a .raw beside it), or, for label maps
-        with their names and colours, .seg.nrrd.
+        with their names and colours, .seg.nrrd. NIfTI and NRRD keep names and colours too.
 
     Raises
     ------
@@ -210,9 +281,11 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
 
 
 SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
-    ".nii.gz": lambda thing, to, _: nifti.save(to, thing.array, thing.grid),
-    ".nii": lambda thing, to, _: nifti.save(to, thing.array, thing.grid),
-    ".nrrd": lambda thing, to, _: itk.save(to, thing.array, thing.grid),
+    ".nii.gz": lambda thing, to, _: nifti.save(to, thing.array, thing.grid, _names_of(thing)),
+    ".nii": lambda thing, to, _: nifti.save(to, thing.array, thing.grid, _names_of(thing)),
+    ".nrrd": lambda thing, to, _: itk.save(
+        to, thing.array, thing.grid, segments.slicer_keys(thing) if _names_of(thing) else None
+    ),
     ".seg.nrrd": lambda thing, to, _: itk.save(
         to, thing.array, thing.grid, segments.slicer_keys(thing)
     ),
@@ -222,8 +295,15 @@ SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
 """Ending -> what writes a thing to the second path, which will become the third."""
 
 
+def _names_of(thing: Volume | LabelMap) -> LabelScheme | None:
+    """The names that go into a file: those of a label map that has more than numbers."""
+    if isinstance(thing, LabelMap) and not has_bare_numbers(thing.scheme):
+        return thing.scheme
+    return None
+
+
 def _require_equal(written: Path, thing: Volume | LabelMap) -> None:
-    """Raise unless a file just written holds the very same numbers on the same grid."""
+    """Raise unless a file just written holds the same numbers and names on the same grid."""
     with reading(written):
         array, grid, _ = LOADERS[_format_of(written)](written, "")
         may_be_nan = np.issubdtype(array.dtype, np.floating)
@@ -234,5 +314,7 @@ def _require_equal(written: Path, thing: Volume | LabelMap) -> None:
         )
         # NIfTI's header holds positions in single precision
         far = float(np.abs(thing.grid.corners()).max())
+        if _format_of(written) == "nifti" and (names := _names_of(thing)) is not None:
+            same = same and nifti.names_in(written) == storable(names)
         if not same or not grid.same_as(thing.grid, max(1e-3, 1e-6 * far)):
             raise OutputError(f"{written.name} did not read back as it was written")

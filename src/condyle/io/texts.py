@@ -13,6 +13,7 @@ from typing import Any
 
 from condyle.core.case import repeated
 from condyle.errors import DatasetError, UnreadableFile
+from condyle.jobs.tables import text_of_cell
 
 __all__ = ["read_json", "read_lines", "read_table", "read_text"]
 
@@ -80,6 +81,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     r"""The rows of a table, as its columns' names in lower case -> trimmed text; no empty rows.
 
     Columns are parted by commas, semicolons, tabs or bars, whichever gives those that are needed.
+    An apostrophe that keeps a spreadsheet from computing a text is no part of it.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         raise DatasetError(f"{path} has more than one column {twice[0]}")
     found: list[dict[str, str]] = []
     for number, row in enumerate(rows[1:], 2):
-        fields = [cell.strip() for cell in row]
+        fields = [text_of_cell(cell.strip()) for cell in row]
         if any(fields[len(header) :]):
             raise DatasetError(
                 f"{path}: row {number} has {len(fields)} fields, the header {len(header)}: put "

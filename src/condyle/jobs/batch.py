@@ -7,7 +7,7 @@ so that only these travel. Whoever does a task claims it, writes its outputs, th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from condyle.errors import Cancelled, CondyleError, OutputError, TrainingPaused,
 from condyle.jobs.executors import executor_for
 from condyle.jobs.job import Job, in_context
 from condyle.jobs.outputs import protected, require_free
-from condyle.jobs.records import Claim, OutputFolder, Record, content_hash
+from condyle.jobs.records import Claim, OutputFolder, Record, content_hash, done
 
 __all__ = ["Batch", "BatchRequest", "Done", "Task", "run_batch"]
 
@@ -51,6 +51,10 @@ class BatchRequest(Protocol):
         """All that decides the results, as JSON values."""
         ...
 
+    def inputs(self) -> list[Path]:
+        """The files that are named by it; none is written over."""
+        ...
+
     def model_dump_json(self) -> str:
         """All of it as JSON."""
         ...
@@ -65,6 +69,8 @@ class Task:
     key : its name, of its own in the batch.
     inputs : the files, or DICOM folders, that it reads; never overwritten.
     outputs : the files that it writes, where they are known.
+    beside : files that belong to its inputs, such as the label map of a scan, and that it does not
+        read; never overwritten either.
     given : what the verb needs to know to do it.
     """
 
@@ -72,6 +78,7 @@ class Task:
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
     given: Any = None
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class Batch(Generic[Q, R]):
     write : puts that into files; goes on while the next task is computed.
     gather : writes tables from all records, in the order of tasks, and says what the verb has done.
     made_of : what else than inputs and settings decides the outputs, such as weights' hashes.
+    tables : the files that `gather` writes.
     """
 
     home: str
@@ -108,6 +116,7 @@ class Batch(Generic[Q, R]):
     read: Callable[[Q, Task, Job], Any] = lambda request, task, job: None
     write: Callable[[Q, Task, Any, Job], Done] = lambda request, task, found, job: found
     made_of: Callable[[Q, Job], Any] = lambda request, job: None
+    tables: Callable[[Q], Iterable[Path]] = lambda request: ()
 
     def folder(self, request: Q) -> OutputFolder:
         """The folder of a request's results."""
@@ -133,12 +142,15 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
         If an output would overwrite an input, or the folder cannot be written.
     """
     tasks = batch.known(request, job)
-    inputs = [path for task in tasks.values() for path in task.inputs]
-    with protected(inputs), executor_for(request.on) as executor:
-        for task in tasks.values():
-            for output in task.outputs:
-                require_free(output)
+    with protected(_read_by(tasks)), executor_for(request.on) as executor:
+        for output in (*(path for task in tasks.values() for path in task.outputs),
+                       *batch.tables(request)):  # fmt: skip
+            require_free(output)
         folder = batch.folder(request)
+        if not request.resume and (words := folder.earlier(request.signature(), tasks)):
+            job.warn(words)
+        before = [folder.record(key) for key in tasks] if request.resume else []
+        before = done(filter(None, before))
         with folder.opened(request.signature(), resume=request.resume):
             found: dict[str, Record] = {}
             if executor is None:
@@ -153,7 +165,14 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
                         for sentence in record.warnings:
                             job.warn(sentence, record.key)
             _finish(batch, request, folder, job, found)
+            if [found[key] for key in tasks] == before:
+                job.progress(batch.stage, 1, 1, "nothing left to do")
             return batch.gather(request, [found[key] for key in tasks], folder, job)
+
+
+def _read_by(tasks: Mapping[str, Task]) -> list[Path]:
+    """The inputs of all tasks, and what lies beside them."""
+    return [path for task in tasks.values() for path in (*task.inputs, *task.beside)]
 
 
 def _finish(
@@ -337,8 +356,7 @@ def do_elsewhere(home: str, request: str, key: str) -> str:
     job = _WORKER.setdefault(f"{home} {request}", Job())
     with job.active():
         tasks = batch.known(asked, job)
-        inputs = [path for task in tasks.values() for path in task.inputs]
-        with protected(inputs):
+        with protected([*asked.inputs(), *_read_by(tasks)]):
             record = _do(batch, asked, tasks[key], batch.folder(asked), job)
     return record.model_dump_json() if record is not None else ""
 

@@ -6,22 +6,32 @@ import contextvars
 import logging
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from condyle.errors import Cancelled, OutputError
+from condyle.jobs.outputs import folder_for, protected
 
-__all__ = ["Job", "Progress", "Warned", "current", "note", "verb", "warn"]
+__all__ = ["Job", "Progress", "Warned", "count_of", "current", "note", "shown", "verb", "warn"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound="Named")
+
+
+class Named(Protocol):
+    """What a job must know of its request."""
+
+    def inputs(self) -> Iterable[Path]:
+        """The files that are named by it; none is written over."""
+        ...
+
 
 LIBRARY = logging.getLogger("condyle")
 """Where other programs hear what Condyle says; nothing in Condyle listens to it."""
@@ -36,12 +46,14 @@ class Progress:
     stage : what is being done: 'training', 'segmenting', ...
     done, total : of the stage; in scans, steps or parts of 1.
     words : more about it; may be ''.
+    place : where it would be interrupted now: 'epoch 3'; may be ''.
     """
 
     stage: str
     done: float
     total: float = 1.0
     words: str = ""
+    place: str = ""
 
     @property
     def part(self) -> float:
@@ -90,6 +102,8 @@ class Job:
     """The case that is being worked on."""
     tell: Callable[[float], None] = lambda part: None
     """Told how far the case is, from 0 to 1."""
+    on_news: Callable[[str], None] | None = None
+    """Told what is good to know and no warning."""
     _cancelled: threading.Event = field(default_factory=threading.Event)
     _logs: list[_Log] = field(default_factory=list["_Log"])
 
@@ -120,14 +134,20 @@ class Job:
         warned = Warned(sentence, about or self.about)
         self.warnings.append(warned)
         self._log("WARNING", sentence)
-        LIBRARY.warning("%s", sentence)
+        LIBRARY.warning("%s", shown(sentence))
         if self.on_warning is not None:
             self.on_warning(warned)
+
+    def inform(self, sentence: str) -> None:
+        """Write a sentence to the log file, and tell it to whoever listens: no warning."""
+        self.note(sentence)
+        if self.on_news is not None:
+            self.on_news(sentence)
 
     def note(self, sentence: str) -> None:
         """Write a sentence to the log file."""
         self._log("INFO", sentence)
-        LIBRARY.info("%s", sentence)
+        LIBRARY.info("%s", shown(sentence))
 
     def keep(self, name: str, make: Callable[[], T]) -> T:
         """What was made under this name earlier in this job, or now: a segmenter that is loaded."""
@@ -195,8 +215,6 @@ class _Log:
 
     @classmethod
     def opened(cls, path: Path) -> _Log:
-        from condyle.jobs.outputs import folder_for
-
         folder_for(path)
         log = cls(path)
         try:
@@ -226,7 +244,7 @@ def warn(sentence: str, about: str = "") -> None:
     if (job := current()) is not None:
         job.warn(sentence, about)
     else:
-        LIBRARY.warning("%s", sentence)
+        LIBRARY.warning("%s", shown(sentence))
 
 
 def note(sentence: str) -> None:
@@ -234,29 +252,40 @@ def note(sentence: str) -> None:
     if (job := current()) is not None:
         job.note(sentence)
     else:
-        LIBRARY.info("%s", sentence)
+        LIBRARY.info("%s", shown(sentence))
 
 
 def shown(text: str) -> str:
-    r"""A text whose control characters are escaped, so that it stays on its line.
+    r"""A text whose control characters are escaped, so that it stays on its line, as it is.
+
+    Those that turn the direction of writing round are escaped too, and bytes of file names that
+    are no UTF-8.
 
     Examples
     --------
     >>> shown("leg\nall is well")
     'leg\\nall is well'
     """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: repr(m[0])[1:-1], text)
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def verb(work: Callable[Concatenate[Q, Job, P], R]) -> Callable[..., R]:
-    """A verb, run within its job: `work(request, job)`; a job is made where none is given."""
+    """A verb, run within its job: `work(request, job)`; a job is made where none is given.
+
+    Meanwhile no output takes the place of a file that the request names.
+    """
 
     @wraps(work)
     def run(request: Q, job: Job | None = None, *args: P.args, **more: P.kwargs) -> R:
         job = job or Job()
         before, job.kept = job.kept, {}  # nothing that was made for another request
         try:
-            with job.active():
+            with job.active(), protected(request.inputs()):
                 return work(request, job, *args, **more)
         finally:
             job.kept = before
@@ -274,9 +303,12 @@ def in_context(work: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def counted(sentences: Iterable[str]) -> Mapping[str, int]:
-    """Each sentence once, in order, and how often it was said."""
-    found: dict[str, int] = {}
-    for sentence in sentences:
-        found[sentence] = found.get(sentence, 0) + 1
-    return found
+def count_of(number: int, thing: str, things: str = "") -> str:
+    """A number of things, in words.
+
+    Examples
+    --------
+    >>> count_of(1, "label map"), count_of(2, "error"), count_of(0, "copy", "copies")
+    ('1 label map', '2 errors', '0 copies')
+    """
+    return f"{number} {thing if number == 1 else things or thing + 's'}"

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from condyle.errors import Cancelled, CondyleError, OutOfMemory, OutputError
+from condyle.jobs.tables import table_text
 
 __all__ = [
     "atomic_folder",
@@ -33,8 +32,8 @@ __all__ = [
     "protected",
     "remove_temporaries",
     "require_free",
+    "require_new_folder",
     "sha256",
-    "table_text",
     "written_together",
     "write_bytes",
     "write_csv",
@@ -82,7 +81,8 @@ class _Inputs:
             if (found.st_dev, found.st_ino) in self.files or _folder(output) in self.folders:
                 return True
         with contextlib.suppress(OSError, ValueError):
-            return _is_scan(output) and (_folder(output), _stem(output)) in self.scans
+            folder, own = _folder(output), _is_scan(output)
+            return own and ((folder, _stem(output)) in self.scans or folder in self.folders)
         return False
 
 
@@ -131,7 +131,10 @@ def require_free(path: Path) -> None:
         raise OutputError(f"{path} is {what}: give the name of a file to write")
 
 
-SCANS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima")
+SCANS = (
+    ".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima", ".zip",
+    ".mgz", ".mgh", ".hdr", ".img",
+)  # fmt: skip
 
 
 def _is_scan(path: Path) -> bool:
@@ -281,10 +284,7 @@ def atomic_folder(path: Path) -> Generator[Path]:
         path = path.resolve()
     building = _temporary(path).with_suffix("")
     try:
-        if not path.name or path.is_symlink() or path.is_file():
-            raise OutputError(f"{path} is not a new folder: choose another")
-        if path.is_dir() and any(path.iterdir()):
-            raise OutputError(f"{path} is not empty: choose a new folder")
+        require_new_folder(path)
         building.mkdir(parents=True)
         yield building
         if path.is_dir():
@@ -298,6 +298,14 @@ def atomic_folder(path: Path) -> Generator[Path]:
         ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def require_new_folder(path: Path) -> None:
+    """Raise `OutputError` unless a path is free for a folder: nothing is there, or it is empty."""
+    if not path.resolve().name or path.is_symlink() or path.is_file():
+        raise OutputError(f"{path} is not a new folder: choose another")
+    if path.is_dir() and any(path.iterdir()):
+        raise OutputError(f"{path} is not empty: choose a new folder")
 
 
 def remove_temporaries(folder: Path) -> None:
@@ -333,9 +341,12 @@ def _flush(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file (UTF-8), whole or not at all; gives back its path."""
+    """Write a text file, whole or not at all; gives back its path.
+
+    It is UTF-8; bytes of file names that are not are written as backslash, u and four digits.
+    """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(path)
 
 
@@ -389,29 +400,3 @@ def sha256(path: Path) -> str:
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     """Write a table, as `table_text` has it; gives back the path."""
     return write_text(path, table_text(rows))
-
-
-def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Comma-separated text with a column for every key that any row has.
-
-    Texts that a spreadsheet would take for a formula get an apostrophe before them.
-    """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _no_formula(v) for k, v in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _no_formula(value: Any) -> Any:
-    """A cell that spreadsheets show as it is, and never compute."""
-    is_formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
-    return f"'{value}" if is_formula and not _is_number(value) else value
-
-
-def _is_number(text: str) -> bool:
-    with contextlib.suppress(ValueError):
-        float(text)
-        return True
-    return False

@@ -24,6 +24,7 @@ from pydantic import Field
 from condyle import errors
 from condyle.config.section import Section, read_json
 from condyle.errors import CondyleError, ConfigError, OutputError, UnknownName
+from condyle.jobs.job import count_of
 from condyle.jobs.outputs import (
     folder_for,
     remove_temporaries,
@@ -176,6 +177,18 @@ class OutputFolder:
             self._vanish(fresh)
             raise
         self._leave(mine)
+
+    def earlier(self, settings: Mapping[str, Any], keys: Iterable[str]) -> str:
+        """What a new batch replaces, as a sentence; '' if nothing, or others write here now."""
+        path, of_these = self.home / "batch.json", set(keys)
+        old = [record for record in done(self.records()) if record.key in of_these
+               and any((self.path / name).exists() for name in record.outputs)]  # fmt: skip
+        if not old or not path.is_file() or self._others():
+            return ""
+        new = _Begun(settings=json.loads(json.dumps(settings, default=str)))
+        other = read_json(path, _Begun).differences(new)
+        how = f", made with other settings ({', '.join(other)})," if other else ""
+        return f"{count_of(len(old), 'earlier result')} in {self.path}{how} will be replaced"
 
     def _door(self) -> FileLock:
         """Held for a moment by a process that enters or leaves."""

@@ -10,7 +10,10 @@ What an empty mask, or a mask of which a part is unknown, does, throughout:
   rest, and surfaces close where nobody labelled further;
 - a case without any prediction (`failed_case`) has the worst figures for each structure of the
   scheme, present or not, since the prediction is unknown;
-- in means all three count as the worst (`counted`): a failure never improves a mean.
+- in means all three count as the worst (`counted`): a failure never improves a mean. Figures with
+  a sign, volume similarity and volume error, count as they are, in rows and means alike: they say
+  which way a volume is wrong, not how well it was segmented;
+- volume errors are not averaged over structures: a small bone's cm³ are not a large one's.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 
 from condyle.core import Grid, LabelMap
+from condyle.core.lattice import together
 from condyle.errors import DatasetError
 from condyle.measure.overlap import Counts, count
 from condyle.measure.pairs import NOTES, pairs
@@ -40,7 +44,7 @@ class Metric:
 
     `better` is 'nearer' where the figure has a sign and the best lies between two bad ends; the
     worst is then as far on the other side. A worst value of inf stands for the diagonal of the
-    scan, in mm; None for its volume, in cm³.
+    scan, in mm; None for none: however small a structure is, missing it costs its own volume.
     """
 
     unit: str
@@ -69,11 +73,11 @@ FAILURES = ("missed", "invented", "failed")
 
 
 def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) -> list[Row]:
-    """All figures of one case, a row for each structure of the truth's scheme.
+    """All figures of one case: a row a structure of the truth's scheme, or that was invented.
 
     Parameters
     ----------
-    truth, predicted : label maps on one grid. Structures are matched by name.
+    truth, predicted : label maps on one lattice. Structures are matched by name.
     tolerance_mm : how far apart surfaces may lie to agree, for `nsd`.
 
     Returns
@@ -85,7 +89,7 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     Raises
     ------
     GridMismatch
-        If the grids differ.
+        If the voxels of the one are none of the other's.
     LabelError
         If the prediction's scheme lacks a structure of the truth's.
 
@@ -98,6 +102,7 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     >>> row["structure"], row["dice"], row["hd95_mm"]
     ('label_1', 1.0, 0.0)
     """
+    truth, predicted = together(truth, predicted, "truth and prediction")
     known = truth.known()
     labelled = truth.array.size if known is None else int(np.count_nonzero(known))
     return [
@@ -128,19 +133,22 @@ def counted(row: Mapping[str, Any], side: Literal[-1, 1]) -> dict[str, float]:
     Parameters
     ----------
     row : of `score_case`, `failed_case` or `score_slices`; figures that it lacks are left out.
-    side : on which the worst value of a figure with a sign lies. A mean over cases takes the side
-        that takes it further from the best, so that failures never make up for other errors.
+    side : on which the worst value of a figure with a sign lies. A comparison of models takes the
+        side that is further from the best, so that failures never make up for other errors.
     """
     if row["note"] not in FAILURES:
         return {name: row[name] for name in METRICS if name in row}
-    spans: dict[float | None, Any] = {math.inf: row.get("diagonal_mm"), None: row.get("scan_cm3")}
     figures: dict[str, float] = {}
     for name, metric in METRICS.items():
         if name not in row:
             continue
-        worst = spans.get(metric.worst, metric.worst)
-        figures[name] = metric.best + side * abs(worst - metric.best) if (
-            metric.better == "nearer") else float(worst)  # fmt: skip
+        worst = row.get("diagonal_mm") if metric.worst == math.inf else metric.worst
+        if worst is None:
+            figures[name] = row[name]
+        elif metric.better == "nearer":
+            figures[name] = metric.best + side * abs(worst - metric.best)
+        else:
+            figures[name] = float(worst)
     return figures
 
 
@@ -155,9 +163,10 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     -------
     Rows with the keys structure, n (cases in the figures), n_absent (left out: nothing there,
     nothing predicted), n_failed (missed, invented or failed; in the figures as the worst, see
-    `counted`), and for each metric its name with _mean, _sd (of a sample; nan for one case) and
-    _median. The row 'mean' is over the cases' own means over structures; its n counts cases, its
-    n_absent and n_failed count rows.
+    `counted`; figures with a sign as they are), and for each metric its name with _mean, _sd (of a
+    sample; nan for one case) and _median. The row 'mean' is over the cases' own means over
+    structures; its n counts cases, its n_absent and n_failed count rows; volume errors, in cm³,
+    are nan there.
 
     Raises
     ------
@@ -177,7 +186,9 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         structures.setdefault(structure, []).append(row)
         cases.setdefault(case, []).append(row)
     summary = [_summary(name, [[row] for row in group]) for name, group in structures.items()]
-    return [*summary, _summary("mean", list(cases.values()))]
+    mean = _summary("mean", list(cases.values()))
+    mean |= {f"volume_error_cm3_{word}": math.nan for word in ("mean", "sd", "median")}
+    return [*summary, mean]
 
 
 def _row(
@@ -230,15 +241,15 @@ def _summary(name: str, groups: Sequence[Sequence[Mapping[str, Any]]]) -> Row:
         "n_absent": sum(row["note"] == "absent in both" for row in rows),
         "n_failed": sum(row["note"] in FAILURES for row in rows),
     }
-    sides = [[[counted(row, side) for row in group] for group in groups] for side in (-1, 1)]
-    for metric, meaning in METRICS.items():
-        known = [
-            [value for group in side if not math.isnan(value := _mean([r[metric] for r in group]))]
-            for side in sides
-        ]
-        further = max(known, key=lambda values: abs(_mean(values) - meaning.best))
-        medians = [float(np.median(values)) if values else math.nan for values in known]
-        summary[f"{metric}_mean"] = _mean(further)
-        summary[f"{metric}_sd"] = float(np.std(further, ddof=1)) if further[1:] else math.nan
-        summary[f"{metric}_median"] = max(medians, key=lambda value: abs(value - meaning.best))
+    signed = {name for name, metric in METRICS.items() if metric.better == "nearer"}
+    counts = [
+        [counted(row, -1) | {name: row[name] for name in signed} for row in group]
+        for group in groups
+    ]
+    for metric in METRICS:
+        means = (_mean([row[metric] for row in group]) for group in counts)
+        known = [value for value in means if not math.isnan(value)]
+        summary[f"{metric}_mean"] = _mean(known)
+        summary[f"{metric}_sd"] = float(np.std(known, ddof=1)) if known[1:] else math.nan
+        summary[f"{metric}_median"] = float(np.median(known)) if known else math.nan
     return summary

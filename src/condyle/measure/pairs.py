@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.core import LabelMap
+from condyle.core.lattice import together
 from condyle.errors import LabelError
 from condyle.prepare.boxes import Box, boxes
 
@@ -33,19 +34,21 @@ class Pair(NamedTuple):
 
 
 def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
-    """Both masks of each structure of the truth's scheme, matched by name.
+    """Both masks of each structure of the truth's scheme, then of others that were predicted.
 
-    Voxels that the truth marks as unlabelled are in neither. Where a structure is in
-    neither map, its masks have no voxels.
+    Structures are matched by name; a number that the prediction's scheme does not know is called
+    label_N. A label map that lies on the other's lattice is put in its place. Voxels that the
+    truth marks as unlabelled are in neither. Where a structure is in neither map, its masks have
+    no voxels.
 
     Raises
     ------
     GridMismatch
-        If the grids differ.
+        If the voxels of the one are none of the other's.
     LabelError
         If the prediction's scheme lacks a structure of the truth's.
     """
-    truth.grid.require_same(predicted.grid, "truth and prediction")
+    truth, predicted = together(truth, predicted, "truth and prediction")
     known = truth.known()
     truth, predicted = truth.within(known), predicted.within(known)
     lacking = [name for name in truth.scheme.names if name not in predicted.scheme.names]
@@ -57,8 +60,13 @@ def pairs(truth: LabelMap, predicted: LabelMap) -> Iterator[Pair]:
     mine, others = boxes(truth.array), boxes(predicted.array)
     for label in truth.scheme.labels:
         number = predicted.scheme[label.name].id
-        box = _union(mine.get(label.id), others.get(number))
+        box = _union(mine.get(label.id), others.pop(number, None))
         yield Pair(label.name, truth.array[box] == label.id, predicted.array[box] == number, box)
+    others.pop(predicted.scheme.ignore or 0, None)
+    found = predicted.scheme.extended(others)
+    for number, box in others.items():
+        there = predicted.array[box] == number
+        yield Pair(found[number].name, np.zeros_like(there), there, box)
 
 
 def _union(a: Box | None, b: Box | None) -> Box:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from condyle.core import LabelScheme, Volume
 from condyle.errors import ConfigError
+from condyle.jobs.job import count_of, warn
 from condyle.networks import PredictionNetwork
 from condyle.predict.options import InferenceOptions
 from condyle.predict.preprocessor import Preprocessor
+from condyle.predict.scan_differences import differences
+from condyle.predict.training_record import TrainingRecord
 from condyle.predict.views import Mirroring, View, common_mirroring
+from condyle.prepare.slices import planes_of
 
 __all__ = ["Ensemble", "Member"]
 
@@ -31,6 +35,7 @@ class Member:
     ends_mm : how much of each end of a bone it was trained on; 0: all slices alike.
     weights : the SHA-256 of the file of its weights; '' where there is none.
     folder : of that file, where its exported networks are; None where there is none.
+    training : what it was trained on.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Member:
     ends_mm: float = 0.0
     weights: str = ""
     folder: Path | None = None
+    training: TrainingRecord = field(default_factory=TrainingRecord)
 
     def passes(
         self, options: InferenceOptions, *, each: bool = False
@@ -77,8 +83,8 @@ class Ensemble:
             if (other.scheme.names, other.channels) != (first.scheme.names, first.channels):
                 raise ConfigError(
                     "networks of an ensemble must have the same structures and channels: "
-                    f"{first.name} finds "
-                    f"{', '.join(first.scheme.names)} in {first.channels} channel(s), {other.name} "
+                    f"{first.name} finds {', '.join(first.scheme.names)} in "
+                    f"{count_of(first.channels, 'channel')}, {other.name} "
                     f"{', '.join(other.scheme.names)} in {other.channels}"
                 )
 
@@ -116,7 +122,10 @@ class Ensemble:
         }
 
     def require(self, options: InferenceOptions) -> None:
-        """Raise `ConfigError` where planes are chosen that no member can be given."""
+        """Raise `ConfigError` where planes are chosen that no member can be given.
+
+        A member that can, but never learnt slices of such a plane, is warned of.
+        """
         if options.planes is None:
             return
         reasons = [member.preprocessor.without_planes for member in self.members]
@@ -124,13 +133,30 @@ class Ensemble:
             raise ConfigError(
                 f"{self.members[0].name} {reasons[0]}: leave out `planes`", setting="planes"
             )
+        for member, reason in zip(self.members, reasons, strict=True):
+            learnt = planes_of(member.preprocessor.plane)
+            new = [plane for plane in planes_of(options.planes) if plane not in learnt]
+            if new and not reason:
+                warn(
+                    f"{member.name} was trained on {' and '.join(learnt)} slices alone: in "
+                    f"{' and '.join(new)} ones it can be far worse, and make the result worse; "
+                    "leave out `planes`, or train with `plane` = all"
+                )
+
+    def warn_of_differences(self, scan: Volume) -> None:
+        """Warn where a scan (its first channel) is unlike those that the members learnt from."""
+        found = [(one.name, words) for one in self.all for words in differences(one.training, scan)]
+        for words in dict.fromkeys(words for _, words in found):
+            name = next(name for name, said in found if said == words)
+            warn(f"this scan is unlike those that {name} was trained on: {words}; look at the "
+                 "result before you trust it")  # fmt: skip
 
     def require_channels(self, scan: Volume | tuple[Volume, ...]) -> tuple[Volume, ...]:
         """The scan's channels, which must be as many as the networks were trained on."""
         channels = (scan,) if isinstance(scan, Volume) else scan
         if len(channels) != self.channels:
             raise ConfigError(
-                f"this segmenter was trained on {self.channels} channel(s), "
-                f"the scan has {len(channels)}"
+                f"this segmenter was trained on {count_of(self.channels, 'channel')}, the scan has "
+                f"{len(channels)}"
             )
         return channels

@@ -15,7 +15,7 @@ from condyle.jobs.job import warn
 from condyle.networks.nnunet import NnunetNetwork, architecture_of, read_checkpoint
 from condyle.predict.nnunet import NORMALIZATIONS, NnunetPlan, NnunetPreprocessing
 from condyle.predict.segmenter import Segmenter
-from condyle.predict.training_record import TrainingRecord
+from condyle.predict.training_record import Three, TrainingRecord, modality_of
 
 __all__ = ["holds_nnunet", "import_nnunet", "segmenter_of"]
 
@@ -85,8 +85,22 @@ def segmenter_of(
             weights=f"nnU-Net: {home.name}, {file.parent.name}, {file.name}",
             trainer=content["trainer_name"],
             dataset=plans.get("dataset_name", ""),
+            modality=modality_of(_first_channel(facts)),
+            hounsfield=plan.normalization[:1] == ("CTNormalization",) or None,
+            spacing=_spacings(plan),
         ),
     )
+
+
+def _spacings(plan: NnunetPlan) -> tuple[Three, Three]:
+    """The plan's smallest and largest spacing in mm, for each axis: it names no RAS axes."""
+    least, most = min(plan.spacing), max(plan.spacing)
+    return (least, least, least), (most, most, most)
+
+
+def _first_channel(facts: Json) -> str:
+    """What dataset.json calls the first channel of a scan."""
+    return str(next(iter((facts.get("channel_names") or facts["modality"]).values()), ""))
 
 
 def plan_of(plans: Json, name: str, mirror: Any, home: Path) -> NnunetPlan:

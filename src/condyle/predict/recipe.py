@@ -51,7 +51,7 @@ class RecipePreprocessing(Section):
     @property
     def plane(self) -> Planes:
         """The plane of the slices that the network was trained on."""
-        return self.settings.plane
+        return self.recipe.plane
 
     @property
     def without_planes(self) -> str:
@@ -63,7 +63,7 @@ class RecipePreprocessing(Section):
     ) -> tuple[tuple[View, ...], ...]:
         """The views of a scan to predict, a pass a plane; with `each`, a pass a view."""
         flat = self.spatial == 2
-        chosen = planes_of(planes or self.settings.plane) if flat else (None,)
+        chosen = planes_of(planes or self.plane) if flat else (None,)
         grouped = tuple(views(plane, mirroring) for plane in chosen)
         return tuple((view,) for group in grouped for view in group) if each else grouped
 
@@ -81,7 +81,7 @@ class RecipePreprocessing(Section):
         """Class probabilities (classes, i, j, k) of an array (C, i, j, k) on the working grid."""
         if self.spatial == 3:
             return by_windows(runtime, image, self.window)
-        first, *more = planes_of(self.settings.plane)
+        first, *more = planes_of(self.plane)
         total = by_slices(runtime, image, first)
         for plane in more:
             total += by_slices(runtime, image, plane)

@@ -11,10 +11,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as tensors_as_bytes
 
-from condyle.config import Inflation, Planes, Section
+from condyle.config import Experiment, Inflation, Planes, Section
 from condyle.config.section import json_of, parsed
-from condyle.core import Label, LabelMap, LabelScheme, Volume
+from condyle.core import Grid, Label, LabelMap, LabelScheme
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
+from condyle.io.exchange import channels_of
 from condyle.jobs.outputs import sha256, write_bytes, write_text
 from condyle.networks import NetworkName, PredictionNetwork, SegmentationNetwork, build, inflated
 from condyle.networks.nnunet import NnunetNetwork
@@ -137,7 +138,17 @@ class Segmenter:
         return Member(
             self.name, self.network, preprocessor, self.scheme, self.channels,
             self.training.mirroring, self.training.ends_mm, self.weights, self.folder,
+            self._known_of_training,
         )  # fmt: skip
+
+    @property
+    def _known_of_training(self) -> TrainingRecord:
+        """What it was trained on; of earlier files, what its preprocessing says of that."""
+        is_ct = isinstance(self.preprocessor, RecipePreprocessing) and (
+            self.preprocessor.settings.intensity == "ct"
+        )
+        known = self.training
+        return known.changed(hounsfield=True) if is_ct and known.hounsfield is None else known
 
     def predictor(
         self,
@@ -158,10 +169,11 @@ class Segmenter:
 
     def segment(
         self,
-        scan: Volume | tuple[Volume, ...],
+        scan: Any,
         device: str = "auto",
         area: Box | None = None,
         *,
+        grid: Grid | None = None,
         planes: Planes | None = None,
         mirroring: Mirroring = "none",
         runtime: str = "auto",
@@ -172,7 +184,8 @@ class Segmenter:
 
         Parameters
         ----------
-        scan : the scan, or its channels, all on one grid.
+        scan : a `Volume`; a path; an image of nibabel or SimpleITK; an array (i, j, k) with `grid`;
+            or several of these, one a channel, all on one grid.
         device : auto, cpu, cuda or mps.
         area : the box of voxels that is predicted; outside it all is background. The slices of a
             long scan that matter are given by `condyle.prepare.crop.slab` and `near_slice`.
@@ -181,16 +194,25 @@ class Segmenter:
         mirroring : none, left-right or all: mirror images are predicted too, of those that it was
             trained on.
         runtime : torch, openvino, or auto: the fastest whose labels are PyTorch's in float32.
+        grid : where the voxels of an array lie.
 
         Raises
         ------
         ConfigError
-            If the scan has another number of channels than the network was trained on.
+            If the scan is nothing of these, or has another number of channels than the network
+            was trained on.
         """
+        channels = channels_of(scan, grid)
         predictor = self.predictor(
             planes=planes, mirroring=mirroring, device=device, runtime=runtime
         )
-        return predictor.predict(scan, area=area).labels
+        predictor.ensemble.warn_of_differences(channels[0])
+        return predictor.predict(channels, area=area).labels
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.scheme.names)
+        channels = f", {self.channels} channels" if self.channels > 1 else ""
+        return f"Segmenter({self.name}: {names}{channels})"
 
     @property
     def by_recipe(self) -> RecipePreprocessing:
@@ -228,9 +250,7 @@ class Segmenter:
         if self.network.spatial == 3:
             raise ConfigError(f"{self.name} is 3D already: inflate a 2D segmenter")
         flat = self.by_recipe
-        across = (inflation or Inflation()).changed(
-            axis=2 + AXIS[planes_of(flat.settings.plane)[-1]]
-        )
+        across = (inflation or Inflation()).changed(axis=2 + AXIS[planes_of(flat.plane)[-1]])
         return replace(
             self,
             name=f"3d:{self.name}",
@@ -276,6 +296,16 @@ class Segmenter:
             If there is none, or its weights are not those that `segmenter.json` names.
         """
         home = home_of(folder)
+        if not (home / FILE).is_file() and (Path(folder) / "fold_0").is_dir():
+            raise MissingFile(
+                f"{folder} holds a run a fold: give one of them, such as {Path(folder) / 'fold_0'} "
+                "(condyle segment takes them all together)"
+            )
+        if not (home / FILE).is_file() and (Path(folder) / Experiment.FILE).is_file():
+            raise MissingFile(
+                f"the training in {folder} is not finished: go on with it, condyle train --out "
+                f"{folder} --resume"
+            )
         if not (home / FILE).is_file():
             raise MissingFile(f"{folder} holds no segmenter: give the run folder of condyle train")
         found = SegmenterFile.read(home / FILE)

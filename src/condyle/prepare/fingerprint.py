@@ -13,7 +13,7 @@ from condyle.config import Planes, Preparation
 from condyle.core import Case, Volume
 from condyle.errors import DatasetError
 from condyle.prepare.intensity import finite, sample
-from condyle.prepare.slices import axis_of
+from condyle.prepare.slices import axis_of, plane_across
 
 __all__ = ["CaseFacts", "Fingerprint", "fingerprint", "looks_like_ct", "settings_for"]
 
@@ -43,6 +43,7 @@ class CaseFacts:
     foreground : the same inside the structures; None if no voxel is labelled.
     foreground_mean, foreground_std : inside the structures; None if no voxel is labelled.
     volumes : cm³ of each structure; 0 where it is absent.
+    modality : of its first channel, by its file; '' where that does not say.
     """
 
     id: str
@@ -55,6 +56,7 @@ class CaseFacts:
     foreground_mean: float | None
     foreground_std: float | None
     volumes: dict[str, float]
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def _facts(case: Case) -> tuple[CaseFacts, NDArray[np.float64]]:
         spacing=grid.spacing,
         orientation=first.grid.orientation,
         is_ct=all(looks_like_ct(channel) for channel in channels),
+        modality=first.modality,
         intensities=_percentiles(sample(array)),
         foreground=_percentiles(foreground) if known else None,
         foreground_mean=float(foreground.mean()) if known else None,
@@ -185,10 +188,12 @@ def settings_for(
     Parameters
     ----------
     spatial : 2 for slices, 3 for volumes.
-    plane : of the slices; axial if None. For all three, pixels are square in each of them.
+    plane : of the slices; None: the one in which the scans were acquired. For all three, pixels
+        are square in each of them.
     """
-    plane = plane or "axial"
-    through = axis_of(plane) if plane != "all" else None
+    if spatial == 2:
+        plane = plane or plane_across(seen.spacing)
+    through = axis_of(plane) if plane and plane != "all" else None
     spacing, extent = np.array(seen.spacing), np.array(seen.extent)
     if spatial == 2:
         flat = [axis for axis in range(3) if axis != through]

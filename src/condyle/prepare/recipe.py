@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from condyle.config import Plane, Preparation
+from condyle.config import Plane, Planes, Preparation
 from condyle.core import Grid, LabelMap, Volume
 from condyle.errors import GeometryError
 from condyle.prepare.intensity import finite, scaled
@@ -83,6 +83,11 @@ class Recipe:
 
     settings: Preparation
 
+    @property
+    def plane(self) -> Planes:
+        """The plane of the slices; axial where none was chosen, as for networks of volumes."""
+        return self.settings.plane or "axial"
+
     def working_grid(self, source: Grid) -> Grid:
         """The grid that a scan on `source` is resampled to."""
         ras = source.turned(source.turn_to("RAS"))
@@ -91,7 +96,7 @@ class Recipe:
             pairs = zip(self.settings.spacing, ras.spacing, strict=True)
             spacing = [wanted or own for wanted, own in pairs]
         elif self.settings.size is not None:
-            seen = planes_of(self.settings.plane)
+            seen = planes_of(self.plane)
             flat = [axis for axis in range(3) if any(axis != AXIS[plane] for plane in seen)]
             longest = max(ras.shape[axis] * ras.spacing[axis] for axis in flat)
             for axis in flat:
@@ -105,9 +110,9 @@ class Recipe:
         size, and the slices the scan's own distance where it is not less than that.
         """
         grid = self.working_grid(source)
-        if self.settings.plane == plane:
+        if self.plane == plane:
             return grid
-        trained = AXIS[planes_of(self.settings.plane)[0]]
+        trained = AXIS[planes_of(self.plane)[0]]
         pixel = float(np.delete(grid.spacing, trained).mean())
         ras = source.turned(source.turn_to("RAS"))
         through = AXIS[plane]

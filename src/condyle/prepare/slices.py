@@ -12,10 +12,21 @@ from condyle.config import Plane, Planes
 from condyle.core import LabelMap
 from condyle.errors import ConfigError, UnknownName
 
-__all__ = ["AXIS", "axis_of", "ends", "hard_slices", "planes_of", "slices"]
+__all__ = [
+    "AXIS",
+    "NEARLY_CUBIC",
+    "axis_of",
+    "ends",
+    "hard_slices",
+    "plane_across",
+    "planes_of",
+    "slices",
+]
 
 AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 """The array axis, in RAS order, that a plane's slices follow one another along."""
+NEARLY_CUBIC = 1.25
+"""How many times longer voxels are along an axis than along another before that counts."""
 
 
 def axis_of(plane: Plane) -> int:
@@ -37,6 +48,27 @@ def planes_of(planes: Planes) -> tuple[Plane, ...]:
         return tuple(AXIS)
     axis_of(planes)
     return (planes,)
+
+
+def plane_across(spacing: tuple[float, float, float]) -> Plane:
+    """The plane whose slices lie furthest apart: the one in which a scan was acquired.
+
+    Axial where voxels are nearly as long from feet to head as along their longest side: no plane
+    has finer pixels than axial slices then, or not by much.
+
+    Parameters
+    ----------
+    spacing : mm along the RAS axes.
+
+    Examples
+    --------
+    >>> plane_across((3.0, 0.4, 0.4)), plane_across((1.0, 1.0, 1.0))
+    ('sagittal', 'axial')
+    """
+    longest = max(spacing)
+    if longest <= NEARLY_CUBIC * spacing[AXIS["axial"]]:
+        return "axial"
+    return next(plane for plane, axis in AXIS.items() if spacing[axis] == longest)
 
 
 def slices(array: NDArray[Any], plane: Plane) -> Iterator[NDArray[Any]]:

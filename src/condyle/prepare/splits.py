@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
 from condyle.core import Case, Dataset, Fold
 from condyle.errors import DatasetError, SplitError
+from condyle.jobs.job import count_of
 
 __all__ = [
     "by_counts",
+    "count_of_folds",
     "default_folds",
+    "described",
     "fold_of",
     "k_fold",
     "leave_one_out",
@@ -20,6 +24,10 @@ __all__ = [
     "held_out",
     "with_validation_cases",
 ]
+
+
+FEW_JUDGES = 3
+"""Test cases below which their scores say little of other scans."""
 
 
 def _by_patient(cases: Iterable[Case]) -> dict[str, tuple[str, ...]]:
@@ -56,7 +64,7 @@ def k_fold(
     groups = _by_patient(cases)
     if not 2 <= k <= len(groups):
         raise SplitError(
-            f"{len(groups)} patient(s) cannot be split into {k} folds: "
+            f"{count_of(len(groups), 'patient')} cannot be split into {k} folds: "
             "it takes two folds or more, and a patient for each"
         )
     ungrouped = sorted(set(groups) - set(strata)) if strata else []
@@ -86,7 +94,8 @@ def by_counts(cases: Iterable[Case], train: int, validation: int, test: int, see
     groups = _by_patient(cases)
     if min(train, validation, test) < 0 or train < 1 or train + validation + test > len(groups):
         raise SplitError(
-            f"{len(groups)} patients cannot be split into {train} + {validation} + {test}"
+            f"{count_of(len(groups), 'patient')} cannot be split into "
+            f"{train} + {validation} + {test}"
         )
     order = _shuffled(list(groups), seed)
     ends = np.cumsum([train, validation, test])
@@ -158,10 +167,10 @@ def with_validation_cases(cases: Iterable[Case], fold: Fold, seed: int = 0) -> F
     )
 
 
-def fold_of(dataset: Dataset, number: int, seed: int = 0) -> Fold:
+def fold_of(dataset: Dataset, number: int | Literal["all"], seed: int = 0) -> Fold:
     """A fold of a data set, with validation cases taken out of its training cases if it has none.
 
-    A data set without folds gets `default_folds`.
+    A data set without folds gets `default_folds`. In the fold 'all' every labelled case trains.
 
     Raises
     ------
@@ -171,7 +180,35 @@ def fold_of(dataset: Dataset, number: int, seed: int = 0) -> Fold:
     labelled = dataset.labelled()
     if not labelled:
         raise DatasetError(f"{dataset.root} holds no labelled case: there is nothing to learn from")
+    if number == "all":
+        return Fold(tuple(sorted(case.id for case in labelled)), ())
     return with_validation_cases(labelled, _with_folds(dataset).fold(number), seed)
+
+
+def described(fold: Fold) -> str:
+    """How many scans train, choose the best weights and judge; and how much so few judges tell.
+
+    Examples
+    --------
+    >>> described(Fold(("a", "b", "c"), ("d",), ("e", "f", "g")))
+    '7 labelled scans: 3 train, 1 chooses, 3 judge'
+    """
+    train, choose, judge = (len(part) for part in (fold.train, fold.validation, fold.test))
+    parts = (
+        f"{train} train{'s' * (train == 1)}",
+        f"{choose or 'none'} choose{'s' * (choose <= 1)}",
+        f"{judge or 'none'} judge{'s' * (judge <= 1)}",
+    )
+    total = train + choose + judge
+    said = f"{total} labelled scan{'s' * (total != 1)}: {', '.join(parts)}"
+    if 0 < judge < FEW_JUDGES:
+        said += f"; scores of {judge} tell little: on other scans they may be far better or worse"
+    return said
+
+
+def count_of_folds(dataset: Dataset) -> int:
+    """How many folds a data set has, its own or those of `default_folds`."""
+    return len(_with_folds(dataset).folds)
 
 
 def held_out(dataset: Dataset, number: int) -> tuple[Case, ...]:

@@ -101,7 +101,7 @@ def embed(segmenter: Segmenter, channels: tuple[Volume, ...], device: str = "aut
 def _parts(by_recipe: RecipePreprocessing, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Slices (C, height, width), or windows (C, i, j, k), spread evenly over a prepared scan."""
     if by_recipe.spatial == 2:
-        plane = by_recipe.settings.plane
+        plane = by_recipe.plane
         axis = AXIS["axial" if plane == "all" else plane]
         stack = np.moveaxis(image, axis + 1, 0)
         return [stack[n] for n in _spread(len(stack), SLICES)]

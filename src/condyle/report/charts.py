@@ -5,62 +5,56 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image
 
 from condyle.jobs.process import without_python_warnings
 from condyle.report import tables
+from condyle.report.colours import (
+    ACCENT,
+    DASHES,
+    FAINT,
+    INK,
+    QUIET,
+    Colour,
+    Style,
+    on_white,
+    styles,
+)
 
 __all__ = [
-    "ACCENT",
     "DPI",
-    "FAINT",
-    "INK",
     "NARROW",
-    "QUIET",
     "WIDTH",
-    "Style",
     "as_written",
     "box_plot",
-    "colour_of",
     "column",
     "curves",
+    "drawn",
     "encoded",
     "narrow",
     "plain",
-    "style",
+    "png",
 ]
 
 DPI = 100
 WIDTH = 1200
 """Pixels across, at the most; a phone shows a third of them, a page in print all."""
-INK, QUIET, FAINT = "#3d4450", "#8a919c", "#e4e7eb"
-ACCENT = "#0072b2"
-
+COMPRESSION = 4
+"""zlib's level: half the time of the usual 6, for files a tenth larger."""
 NARROW = 720
 """Pixels across a chart that a phone shows whole, letters and all: 5 in at 144 a inch."""
-
-COLOURS = (ACCENT, "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
-"""Okabe and Ito's, which colour-blind readers tell apart; their yellow fades on white."""
-DASHES = ("-", "--", ":", "-.")
-
-
-class Style(NamedTuple):
-    """How lines differ: by its colour, then by its dashes."""
-
-    color: str
-    linestyle: str
-
-
-def style(n: int) -> Style:
-    """The style of the n-th line of a chart; 28 differ."""
-    return Style(COLOURS[n % len(COLOURS)], DASHES[n // len(COLOURS) % len(DASHES)])
 
 
 def narrow(height_in: float) -> Figure:
@@ -74,38 +68,40 @@ def as_written(text: Text, name: str, letters: int = 40) -> None:
     text.set_text(name if len(name) <= letters else name[: letters - 1] + "…")
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """A PNG of loss and scores over epochs, with minutes along the top.
+def curves(
+    history: Sequence[Mapping[str, Any]], colours: Mapping[str, Colour] | None = None
+) -> bytes:
+    """A PNG of loss and scores over epochs, with the time that all took in the title.
 
     Parameters
     ----------
     history : a row an epoch. Columns with 'loss' in their name go left; those with other scores
         between 0 and 1 (validation_dice, validation_femur, ...) go right. Gaps are allowed.
+    colours : structure -> its colour in the label scheme. A structure of the scheme without a
+        score is in the legend, as that.
     """
-    figure = Figure(figsize=(WIDTH / DPI, 4.4), dpi=DPI, facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = column(history, "epoch", range(len(history)))
     keys = list(dict.fromkeys(key for row in history for key in row))
-    keys = [k for k in keys if k not in ("epoch", "seconds", "rate", "step")]
+    keys = [k for k in keys if k not in ("epoch", "seconds", "rate", "step", "validation_error")]
     losses = [k for k in keys if "loss" in k]
     scores = [k for k in keys if "loss" not in k and _is_score(column(history, k))]
     scores.sort(key=lambda k: k != "validation_dice")
+    lost = [n for n in colours or () if f"validation_{n}" not in scores] if scores else []
+    rows = max(len(losses), math.ceil((len(scores) + len(lost)) / 2))
+    size = (WIDTH / DPI, 4.0 + 0.22 * rows)
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = column(history, "epoch", range(len(history)))
     for axes, names, title in (
         (left, losses, "Loss"),
         (right, scores, "Scores on validation cases"),
     ):
         plain(axes, title)
-        for n, key in enumerate(names):
-            values = column(history, key)
-            kept = np.isfinite(values)
-            few = np.count_nonzero(kept) < 60
-            axes.plot(epochs[kept], values[kept], **style(n)._asdict(),
-                      linewidth=2.2 if n == 0 else 1.2, marker="o" if few else "",
-                      markersize=4 if n == 0 else 2.5, alpha=1 if n == 0 else 0.8,
-                      zorder=3 if n == 0 else 2)  # fmt: skip
-        lines = list(zip(axes.get_lines(), names, strict=True))
-        if len(names) > 1:
-            _key(axes, lines[:8])
+        lines = styles_of_columns(names, colours or {})
+        for key in names:
+            _plot(axes, epochs, column(history, key), lines[key], main=key == names[0])
+        marks = dict(zip(names, axes.get_lines(), strict=True)) if len(names) > 1 else {}
+        missing = lost if names is scores else []
+        _key(axes, [*marks.items(), *((f"{name} (in none of them)", None) for name in missing)])
         axes.set_xlabel("epoch", color=QUIET)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if not names:
@@ -115,6 +111,36 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         _mark_best(right, epochs, column(history, scores[0]))
     _minutes(left, epochs, column(history, "seconds"))
     return encoded(figure)
+
+
+def styles_of_columns(names: Sequence[str], colours: Mapping[str, Colour]) -> dict[str, Style]:
+    """The line of each column of a history: grey what is of no structure, by dashes."""
+    structures = {name: name.removeprefix("validation_") for name in names}
+    own = styles([s for s in structures.values() if s in colours], colours)
+    others = [name for name, structure in structures.items() if structure not in colours]
+    grey = {
+        name: Style(INK if n == 0 else QUIET, DASHES[n % len(DASHES)])
+        for n, name in enumerate(others)
+        if name in KEYS
+    }
+    rest = styles([name for name in others if name not in grey], {})
+    return grey | rest | {n: own[s] for n, s in structures.items() if s in own}
+
+
+def _plot(
+    axes: Axes,
+    epochs: NDArray[np.float64],
+    values: NDArray[np.float64],
+    line: Style,
+    *,
+    main: bool,
+) -> None:
+    """Draw a column, the main one thicker; dots where it has few values."""
+    kept = np.isfinite(values)
+    few = np.count_nonzero(kept) < 60
+    axes.plot(epochs[kept], values[kept], **line._asdict(), linewidth=2.2 if main else 1.4,
+              marker="o" if few else "", markersize=4 if main else 2.5,
+              zorder=3 if main else 2)  # fmt: skip
 
 
 def column(
@@ -159,21 +185,27 @@ KEYS = {
 """Column of a history -> what it is called beside its line."""
 
 
-def _key(axes: Axes, lines: Sequence[tuple[Any, str]]) -> None:
-    legend = axes.legend([line for line, _ in lines], ["name"] * len(lines), frameon=False,
-                         fontsize=9, labelcolor=INK, loc="best")  # fmt: skip
-    for text, (_, name) in zip(legend.get_texts(), lines, strict=True):
-        text.set_parse_math(False)
-        name = KEYS.get(name, name.removeprefix("validation_"))
-        text.set_text(tables.words(name)[:28])
+def _key(axes: Axes, lines: Sequence[tuple[str, Line2D | None]]) -> None:
+    """Below the panel, the name of every line; of what has none, the name alone."""
+    if not lines:
+        return
+    handles = [line or Line2D([], [], linestyle="") for _, line in lines]
+    legend = axes.legend(handles, ["name"] * len(lines), frameon=False, fontsize=9.5, ncol=2,
+                         labelcolor=INK, loc="upper left", bbox_to_anchor=(-0.01, -0.15),
+                         handlelength=2.4, borderaxespad=0)  # fmt: skip
+    for text, (name, _) in zip(legend.get_texts(), lines, strict=True):
+        name = KEYS.get(name, tables.words(name.removeprefix("validation_")))
+        as_written(text, name, 44)
 
 
 def _mark_best(axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     best = int(np.nanargmax(values))
-    axes.plot(epochs[best], values[best], "o", color=ACCENT, markersize=9, zorder=4,
+    axes.plot(epochs[best], values[best], "o", color=INK, markersize=8, zorder=4,
               markeredgecolor="white", markeredgewidth=1.5)  # fmt: skip
-    axes.annotate(f"best {values[best]:.3f}", (epochs[best], values[best]), (4, 12),
-                  textcoords="offset points", ha="right", fontsize=10, color=ACCENT)  # fmt: skip
+    words = axes.annotate(f"best {values[best]:.3f}", (epochs[best], values[best]), (4, 12),
+                          textcoords="offset points", ha="right", fontsize=10, color=INK,
+                          zorder=5)  # fmt: skip
+    words.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
 def _minutes(axes: Axes, epochs: NDArray[np.float64], seconds: NDArray[np.float64]) -> None:
@@ -185,8 +217,19 @@ def _minutes(axes: Axes, epochs: NDArray[np.float64], seconds: NDArray[np.float6
         )
 
 
-def box_plot(rows: Sequence[Mapping[str, Any]], metric: str = "dice") -> bytes:
-    """A PNG with a box and all its cases for each structure; what is not finite is counted."""
+def box_plot(
+    rows: Sequence[Mapping[str, Any]],
+    metric: str = "dice",
+    colours: Mapping[str, Colour] | None = None,
+) -> bytes:
+    """A PNG with a box and all its cases for each structure; what is not finite is counted.
+
+    Parameters
+    ----------
+    rows : a row a case and structure.
+    metric : which of its figures.
+    colours : structure -> its colour in the label scheme.
+    """
     names = list(dict.fromkeys(str(row["structure"]) for row in rows))
     figure = Figure(figsize=(WIDTH / DPI, 1.3 + 0.55 * max(1, len(names))), dpi=DPI,
                     facecolor="white", layout="constrained")  # fmt: skip
@@ -196,16 +239,15 @@ def box_plot(rows: Sequence[Mapping[str, Any]], metric: str = "dice") -> bytes:
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     for at, name in enumerate(names):
         values = column([row for row in rows if str(row["structure"]) == name], metric)
+        colour = on_white(colours[name]) if colours and name in colours else ACCENT
         finite = values[np.isfinite(values)]
         if finite.size:
             quiet: dict[str, Any] = {"color": QUIET, "linewidth": 1.1}
             axes.boxplot(finite, positions=[at], orientation="horizontal", widths=0.5,
                          showfliers=False, whiskerprops=quiet, capprops=quiet, boxprops=quiet,
-                         medianprops={"color": ACCENT, "linewidth": 2.2})  # fmt: skip
+                         medianprops={"color": colour, "linewidth": 2.2})  # fmt: skip
             spread = at + 0.18 * np.sin(2.4 * np.arange(finite.size))
-            axes.plot(
-                finite, spread, "o", color=ACCENT, alpha=0.45, markersize=5, markeredgewidth=0
-            )
+            axes.plot(finite, spread, "o", color=colour, alpha=0.5, markersize=5, markeredgewidth=0)
         lost = values.size - finite.size
         if lost:
             axes.text(1.01, at, f"{lost} not finite", transform=axes.get_yaxis_transform(),
@@ -228,16 +270,23 @@ def _naming(names: Sequence[str]) -> Callable[[float, float], str]:
     return name_at
 
 
-def encoded(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG."""
-    stream = io.BytesIO()
+def drawn(figure: Figure) -> NDArray[np.uint8]:
+    """A figure's pixels: (rows, columns, 3) red, green, blue; 4 with alpha if it has no ground."""
+    canvas = FigureCanvasAgg(figure)
     # a name in a script that the font lacks shows as boxes here; the page writes it in full
     with without_python_warnings("Glyph .* missing from"):
-        figure.savefig(stream, format="png", dpi=figure.dpi, metadata={"Software": None})
+        canvas.draw()
+    opaque = to_rgba(figure.get_facecolor())[3] == 1
+    return np.asarray(canvas.buffer_rgba())[..., : 3 if opaque else 4]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels as the bytes of a PNG."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", compress_level=COMPRESSION)
     return stream.getvalue()
 
 
-def colour_of(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    """Red, green and blue of 0 to 1, from those of 0 to 255."""
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
+def encoded(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
+    return png(drawn(figure))

@@ -9,11 +9,28 @@ from typing import Any
 
 from condyle.io import read_labels
 from condyle.jobs.outputs import write_text
-from condyle.measure.statistics import FEWEST
 from condyle.mesh import surfaces
 from condyle.report import figures, models, probability, tables
-from condyle.report.comparison_tables import VIEWS, Compared, Model, Place, compared, p_text
-from condyle.report.html import document, image, links, section, settings, tile, warnings_list, wide
+from condyle.report.comparison_tables import (
+    VIEWS,
+    Compared,
+    Model,
+    Place,
+    compared,
+    interval,
+    p_text,
+)
+from condyle.report.html import (
+    document,
+    folded_table,
+    image,
+    links,
+    section,
+    settings,
+    tile,
+    warnings_list,
+    wide,
+)
 
 __all__ = ["write_comparison"]
 
@@ -21,23 +38,22 @@ Row = dict[str, Any]
 
 NOTES = {
     "3d": "Over whole volumes. Mean ± standard deviation over patients, a patient's structures, "
-    "scans and seeds averaged first. The interval holds the mean with 95 % confidence, the "
-    "bracket the rank, both from 10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice "
-    "against the best model on the same patients, adjusted by Holm for all pairs. What was "
-    "missed, invented or without a prediction counts as the worst, and is counted under Failed. "
-    "A volume "
-    "similarity above 1 is too large.",
+    "scans and seeds averaged first. What was missed, invented or without a prediction counts as "
+    "the worst, and is counted under Failed. A volume similarity above 1 is too large.",
     "2d": "Every axial slice in which the structure is or was predicted is scored by itself; a "
     "patient's slices are averaged first.",
     "3d_ends": "Only the first and last {ends} axial slices that hold a structure, as one volume.",
     "2d_ends": "The first and last {ends} axial slices that hold a structure, each by itself.",
 }
+TESTS = """The interval holds the mean with 95 % confidence, the bracket the rank, both from
+10,000 draws of patients. p: Wilcoxon's signed-rank test of Dice against the best model on the same
+patients, adjusted by Holm for all pairs."""
 PAIRS = """The mean difference in Dice over the same patients, with its 95 % interval; on how many
 patients each of the two is better; Wilcoxon's p, and the same adjusted by Holm for all pairs."""
 
 
-def write_comparison(some: Sequence[Model], place: Place, out: Path) -> list[Row]:
-    """Write the tables (CSV, Markdown, LaTeX) and report.html; gives back the main table's rows.
+def write_comparison(some: Sequence[Model], place: Place, out: Path) -> Compared:
+    """Write the tables (CSV, Markdown, LaTeX) and report.html; gives back all figures.
 
     Raises
     ------
@@ -49,7 +65,7 @@ def write_comparison(some: Sequence[Model], place: Place, out: Path) -> list[Row
     for name, text in files.items():
         write_text(out / name, text)
     write_text(out / "report.html", _page(found, place, list(files)))
-    return found.views["3d"]
+    return found
 
 
 def _files(found: Compared) -> Iterator[tuple[str, str]]:
@@ -68,11 +84,15 @@ def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
     patients = found.standing()[0]["patients"]
     views = {view: _view(found, view, place.ends) for view in found.views}
     parts = [
-        section("Result", f"<p>{escape(_said(found, patients))}</p>", views["3d"]),
+        section("Result", f"<p>{escape(_said(found))}</p>", views["3d"]),
         section("Spread over patients", *_charts(found)),
         *(section(VIEWS[view][0], views[view]) for view in views if view != "3d"),
         section("Structures", _wide(_structures(found))),
-        section("Every pair of models", _wide(_pairs(found)), _note(PAIRS) if found.pairs else ""),
+        section(
+            "Every pair of models",
+            _wide(_pairs(found)),
+            _note_of_pairs(found),
+        ),
         section("Probabilities", *_probabilities(found)),
         section("Cases", *_overlays(found, place)),
         section("Training", *_curves(found)),
@@ -97,20 +117,18 @@ def _headline(found: Compared, patients: int) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>'
 
 
-def _said(found: Compared, patients: int) -> str:
+def _said(found: Compared) -> str:
     """The result in sentences."""
     standing = found.standing()
     best = standing[0]
-    said = (
-        f"{best['model']} has the highest mean Dice, {best['mean']:.3f} "
-        f"({best['low']:.3f} to {best['high']:.3f})."
-    )
-    if len(standing) > 1:
+    between = interval(best["low"], best["high"], " ({:.3f} to {:.3f})") or ""
+    said = f"{best['model']} has the highest mean Dice, {best['mean']:.3f}{between}."
+    if found.too_few:
+        said += f" {found.too_few}"
+    elif len(standing) > 1:
         others = [row for row in found.between() if best["model"] in (row["model"], row["other"])]
         sure = sum(row["significant"] for row in others)
-        if patients < FEWEST:
-            said += f" {patients} patients are too few for a test: {FEWEST} are the least."
-        elif sure == len(others):
+        if sure == len(others):
             said += " The difference is significant against every other."
         else:
             said += (
@@ -121,8 +139,14 @@ def _said(found: Compared, patients: int) -> str:
     return said + (f" Not on this machine (see Warnings): {absent}." if absent else "")
 
 
+FIRST = ("Model", "Dice", "95 % CI", "Rank", "p to the best", "Failed", "HD95 (mm)", "ASSD (mm)",
+         "Precision", "Recall", "Training")  # fmt: skip
+"""The columns that stand first; the others are folded away below them."""
+
+
 def _view(found: Compared, view: str, ends: int) -> str:
-    return _wide(found.views[view]) + _note(NOTES[view].format(ends=ends))
+    note = NOTES[view].format(ends=ends)
+    return folded_table(found.views[view], FIRST) + _note(f"{note} {found.too_few or TESTS}")
 
 
 def _wide(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -133,11 +157,15 @@ def _note(text: str) -> str:
     return f'<p class="note">{escape(text)}</p>'
 
 
+def _note_of_pairs(found: Compared) -> str:
+    return _note(found.too_few or PAIRS) if found.pairs else ""
+
+
 def _charts(found: Compared) -> Iterator[str]:
     standing = found.standing()
     yield _pair(
-        image(models.intervals(standing), "Mean Dice and its 95 % interval", "chart"),
-        image(models.ranks(standing), "Ranks and their 95 % intervals", "chart"),
+        image(models.intervals(standing), "Mean Dice", "chart"),
+        image(models.ranks(standing), "Ranks", "chart"),
     )
     yield _pair(
         *(
@@ -172,7 +200,7 @@ def _pairs(found: Compared) -> list[Row]:
             "Model": row["model"],
             "Other": row["other"],
             "Difference in Dice": f"{row['mean']:+.4f}",
-            "95 % CI": f"{row['low']:+.4f} to {row['high']:+.4f}",
+            "95 % CI": interval(row["low"], row["high"], "{:+.4f} to {:+.4f}"),
             "Better on": f"{row['wins']} : {row['losses']}",
             "p": p_text(row["p"]),
             "p (Holm)": p_text(row["holm"]),

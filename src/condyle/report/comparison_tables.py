@@ -14,6 +14,7 @@ from condyle.measure.evaluate import FAILURES, METRICS
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import at_ends, pooled
 from condyle.measure.statistics import (
+    FEWEST,
     Difference,
     Standing,
     differences,
@@ -95,6 +96,11 @@ class Compared:
     standings: list[Row]
     pairs: list[Row]
 
+    @property
+    def too_few(self) -> str:
+        """Why there are no intervals and tests; '' if there are."""
+        return too_few(self.standing()[0]["patients"])
+
     def standing(self, metric: str = "dice", view: str = "3d") -> list[Row]:
         """The standings by a metric over all structures, the best first."""
         return [row for row in self.standings if _is(row, view, metric)]
@@ -150,14 +156,29 @@ def compared(models: Sequence[Model], ends: int) -> Compared:
             for metric in figures:
                 key = {"view": view, "metric": metric, "structure": structure}
                 found, tested = _tested(chosen, metric)
-                ranked += [key | asdict(one) for one in found]
-                pairs += [key | asdict(one) | {"significant": one.significant} for one in tested]
+                ranked += [key | _standing(one) for one in found]
+                patients = min((one.patients for one in found), default=0)
+                pairs += [key | _difference(one, patients) for one in tested]
                 if (view, metric, structure) == ("3d", "dice", "all"):
                     order = [one.model for one in found]
         shown[view] = [_line(here[name], view, ranked, pairs) for name in order]
         shown[view] += [{"Model": m.name, "Dice": "not here"} for m in models if m.absent]
     absent = [model for model in models if model.absent]
     return Compared([here[name] for name in order], absent, shown, ranked, pairs)
+
+
+def _standing(one: Standing) -> Row:
+    """A standing as a row; without intervals where there are too few patients for them."""
+    few = one.patients < FEWEST
+    none = dict.fromkeys(("low", "high", "rank_low", "rank_high")) if few else {}
+    return asdict(one) | none
+
+
+def _difference(one: Difference, patients: int) -> Row:
+    """A difference as a row; without interval and test where there are too few patients."""
+    row = asdict(one) | {"significant": one.significant}
+    few = patients < FEWEST
+    return row | (dict.fromkeys(("low", "high", "p", "holm", "significant")) if few else {})
 
 
 def _rows_of(model: Model, view: str, ends: int) -> list[Row]:
@@ -192,7 +213,8 @@ def _tested(
         return standings(scores, meaning.better), differences(scores, meaning.better)
     found: dict[str, Standing] = {}
     for side in (-1, 1):
-        for one in standings(of_patients(rows, metric, side), "higher"):
+        scores = of_patients(rows, metric, side)
+        for one in standings(scores, "higher") if any(scores.values()) else ():
             before = found.get(one.model)
             if before is None or abs(one.mean - meaning.best) > abs(before.mean - meaning.best):
                 found[one.model] = one
@@ -211,9 +233,10 @@ def _line(model: Model, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) 
         figure, digits = mine[metric], tables.METRICS[metric][2]
         line[tables.heading(metric)] = tables.mean_sd(figure["mean"], figure["sd"], digits)
         if metric == "dice":
-            line["95 % CI"] = f"{dice['low']:.3f}–{dice['high']:.3f}"
+            line["95 % CI"] = interval(dice["low"], dice["high"], "{:.3f}–{:.3f}")
             line["Median"] = tables.shown(dice["median"])
-    line["Rank"] = f"{dice['rank']:g} ({dice['rank_low']:g}–{dice['rank_high']:g})"
+    ranks = interval(dice["rank_low"], dice["rank_high"], " ({:g}–{:g})")
+    line["Rank"] = f"{dice['rank']:g}{ranks or ''}"
     line["p to the best"] = _p_to_best(model.name, view, ranked, pairs)
     if view == "3d":
         line["Failed"] = sum(row["note"] in FAILURES for row in model.rows)
@@ -221,25 +244,44 @@ def _line(model: Model, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) 
     return line
 
 
-def _p_to_best(name: str, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) -> str:
-    """Holm's p of a model against the best one of a view; '–' for the best itself."""
+def interval(low: float | None, high: float | None, words: str) -> str | None:
+    """The ends of an interval in words; None where there is none."""
+    return None if low is None or high is None else words.format(low, high)
+
+
+def _p_to_best(name: str, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) -> str | None:
+    """Holm's p of a model against the best of a view; None for the best, and without a test."""
     best = next(row["model"] for row in ranked if _is(row, view, "dice"))
     for row in pairs:
         if _is(row, view, "dice") and {row["model"], row["other"]} == {name, best}:
             return p_text(row["holm"])
-    return "–"
+    return None
 
 
-def p_text(p: float) -> str:
-    """A p value as papers print it.
+def too_few(patients: int) -> str:
+    """The sentence that stands in the place of intervals and tests; '' where there are enough.
+
+    Examples
+    --------
+    >>> too_few(2)
+    '2 patients are too few for a confidence interval or a test: at least 6 are needed.'
+    """
+    if patients >= FEWEST:
+        return ""
+    count = f"{patients} patients are" if patients != 1 else "1 patient is"
+    return f"{count} too few for a confidence interval or a test: at least {FEWEST} are needed."
+
+
+def p_text(p: float | None) -> str | None:
+    """A p value as papers print it; None where there was no test.
 
     Examples
     --------
     >>> p_text(0.0312), p_text(0.00001), p_text(float("nan"))
-    ('0.031', '< 0.001', 'too few')
+    ('0.031', '< 0.001', None)
     """
-    if math.isnan(p):
-        return "too few"
+    if p is None or math.isnan(p):
+        return None
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -60,11 +60,9 @@ def case_picture(volume: Volume, labels: LabelMap | None) -> bytes:
     """A small JPEG of three planes through the labels, which are outlined."""
     from PIL import Image
 
-    with Image.open(BytesIO(figures.overlay(volume, labels, None))) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((WIDE, WIDE))
-        out = BytesIO()
-        small.save(out, "JPEG", quality=QUALITY)
+    out = BytesIO()
+    pixels = figures.overlay_pixels(volume, labels, None, width=WIDE)
+    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY)
     return out.getvalue()
 
 

@@ -11,7 +11,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from condyle.report import tables
-from condyle.report.charts import DPI, INK, QUIET, encoded
+from condyle.report.charts import DPI, encoded
+from condyle.report.colours import INK, QUIET
 
 __all__ = ["heatmap"]
 
@@ -19,6 +20,10 @@ Pair = tuple[str, str]
 Cosines = Mapping[Pair, Mapping[str, float]]
 Ranges = Mapping[Pair, Mapping[str, Mapping[str, float]]]
 
+WIDE_IN = 10.4
+"""Width at the most, at 100 pixels an inch: a page shows it as large as it is."""
+EDGE_IN = 2.0
+"""Of it, for names and the scale of colours."""
 MOST = 10
 """Regions up to which each square shows its number."""
 
@@ -39,23 +44,29 @@ def heatmap(cosines: Sequence[Cosines], random: Sequence[Ranges] = ()) -> bytes:
     ranges = {layer: _ranges(layer, random) for layer in layers}
     lowest = min(float(np.nanmin(square)) for square in squares.values())
     floor = min(np.floor(lowest * 20) / 20, 0.95)
-    side = np.clip(1.15 * len(names), 2.6, 9)
+    side = float(np.clip(1.15 * len(names), 2.6, WIDE_IN - EDGE_IN))
+    columns = max(1, min(len(layers), int((WIDE_IN - EDGE_IN) / side)))
+    rows = -(-len(layers) // columns)
     figure = Figure(
-        figsize=(len(layers) * (side + 0.25) + 1.8, side + 1.3), dpi=DPI, facecolor="white",
+        figsize=(columns * side + EDGE_IN, rows * (side + 0.9) + 0.5), dpi=DPI, facecolor="white",
         layout="constrained",
     )  # fmt: skip
-    row = figure.subplots(1, len(layers), squeeze=False)[0]
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.ravel()[len(layers) :]:
+        axes.set_axis_off()
     image: AxesImage | None = None
-    for axes, (layer, square) in zip(row, squares.items(), strict=True):
+    for axes, (layer, square) in zip(panels.ravel(), squares.items(), strict=False):
         image = axes.imshow(square, cmap="viridis", vmin=floor, vmax=1)
         axes.set_title(f"{layer} convolution", loc="left", fontsize=12, color=INK, pad=10)
-        axes.set_yticks(range(len(names)), names if axes is row[0] else [""] * len(names))
+        axes.set_yticks(range(len(names)), names if axes in panels[:, 0] else [""] * len(names))
         axes.set_xticks(range(len(names)), names, rotation=35 if len(names) > 3 else 0)
         _named(axes)
         if len(names) <= MOST:
             _numbers(axes, names, square, ranges[layer], floor)
     if image is not None:
-        bar = figure.colorbar(image, ax=list(row), shrink=0.8, pad=0.02)
+        bar = figure.colorbar(
+            image, ax=list(panels.ravel()), shrink=0.8, pad=0.02, aspect=25 * rows
+        )
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]  a patch, says matplotlib
         bar.ax.tick_params(colors=QUIET, length=0)
         bar.set_label("cosine", color=QUIET)
@@ -117,7 +128,7 @@ def _numbers(
             if range_:
                 axes.text(
                     m, n + 0.2, f"{range_[0]:.3f}–{range_[1]:.3f}", color=colour,
-                    ha="center", va="center", fontsize=7.5,
+                    ha="center", va="center", fontsize=8.5,
                 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -17,6 +18,8 @@ from condyle.config import flattened
 from condyle.jobs.outputs import write_text
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import charts, figures, tables
+from condyle.report.colours import Colour
+from condyle.report.setting_words import words_of
 
 __all__ = ["Picture", "Report", "write_report"]
 
@@ -47,14 +50,17 @@ class Report:
     ----------
     title, subtitle : plain text.
     settings, data, environment : names and values, nested as deep as wanted.
+    colours : structure -> its colour in the label scheme, the same in all charts.
     rows : a row a held-out case and structure, with `case`, `structure`, `dice` and other metrics.
     summary : rows of `condyle.measure.evaluate.summarise`.
     history : a row an epoch.
+    curves : their picture, of `condyle.report.figures.curves`; drawn if it is not given.
     histograms : structure (or model) -> voxels of held-out cases by probability.
     refined : structure, or step for all of them -> how labels are cleaned after the network, as
         `condyle.refine.Refinement.to_dict` gives it.
     pictures : overlays and surfaces.
     warnings : everything the run warned of.
+    advice : what to do next, of `condyle.report.advice`.
     files : name -> path relative to the page.
     """
 
@@ -62,9 +68,11 @@ class Report:
     subtitle: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    colours: Mapping[str, Colour] = field(default_factory=dict[str, Colour])
     rows: Rows = field(default_factory=Rows)
     summary: Rows = field(default_factory=Rows)
     history: Sequence[Mapping[str, Any]] = ()
+    curves: bytes = b""
     histograms: Mapping[str, ProbabilityHistogram] = field(
         default_factory=dict[str, ProbabilityHistogram]
     )
@@ -72,6 +80,7 @@ class Report:
     pictures: Sequence[Picture] = ()
     environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: Sequence[str] = ()
+    advice: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -89,11 +98,12 @@ def write_report(report: Report, path: Path) -> Path:
 def page(report: Report) -> str:
     """The page's HTML; it asks nothing of the network, and reads well without its script."""
     sections = [
+        section("Advice", advice_list(report.advice)),
         section("Best and worst cases", _pictures(report, "cases")),
-        section("Scores", _summary(report.summary), _box_plots(report.rows)),
+        section("Scores", _summary(report.summary), _box_plots(report)),
         section("Every case, the worst first", _cases(report.rows)),
-        section("Training", _curves(report.history)),
-        section("Probabilities", _probabilities(report.histograms)),
+        section("Training", _curves(report)),
+        section("Probabilities", _probabilities(report.histograms, report.colours)),
         section("Surfaces", _pictures(report, "surfaces")),
         section("Refined labels", _refined(report.refined)),
         section("Settings", settings(report.settings)),
@@ -186,22 +196,32 @@ def _pictures(report: Report, group: str) -> str:
 SCORES_NOTE = """Mean ± standard deviation over held-out cases. Dice, IoU, NSD and volume
 similarity are best at 1, the others at 0; a volume similarity above 1 is too large. Absent: not
 there and not predicted, so left out. Failed: missed, invented or without a prediction; these are
-in the means with the worst figures."""
+in the means with the worst figures, and with their own volume similarity and volume error."""
+
+
+FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)", "Cases",
+         "Absent", "Failed")  # fmt: skip
+"""The columns that stand first; the others are folded away below them."""
 
 
 def _summary(summary: Rows) -> str:
     if not summary:
         return ""
-    table = tables.html(tables.metrics_table(summary), "summary")
-    return f'{wide(table)}<p class="note">{SCORES_NOTE}</p>'
+    table = folded_table(tables.metrics_table(summary), FIRST, "summary")
+    return f'{table}<p class="note">{SCORES_NOTE}</p>'
 
 
-def _box_plots(rows: Rows) -> str:
+def _box_plots(report: Report) -> str:
     metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure"}
     asked = {
-        m: t for m, t in metrics.items() if any(math.isfinite(_number(r.get(m))) for r in rows)
+        m: t
+        for m, t in metrics.items()
+        if any(math.isfinite(_number(r.get(m))) for r in report.rows)
     }
-    return "\n".join(image(figures.box_plot(rows, m), t, "chart") for m, t in asked.items())
+    return "\n".join(
+        image(figures.box_plot(report.rows, m, report.colours), t, "chart")
+        for m, t in asked.items()
+    )
 
 
 def _cases(rows: Rows) -> str:
@@ -210,10 +230,11 @@ def _cases(rows: Rows) -> str:
     return f'<div class="wide tall">{tables.html(tables.cases_table(rows), "sortable")}</div>'
 
 
-def _curves(history: Sequence[Mapping[str, Any]]) -> str:
-    if not history:
+def _curves(report: Report) -> str:
+    if not report.history:
         return ""
-    return image(figures.curves(history), "Loss and validation scores over epochs", "chart")
+    drawn = report.curves or figures.curves(report.history, report.colours)
+    return image(drawn, "Loss and validation scores over epochs", "chart")
 
 
 PROBABILITY_NOTE = """Of all voxels of the held-out cases (of at most 8 of them), as the network saw
@@ -222,13 +243,15 @@ probabilities above 0.01 lie from observed frequencies, best at 0; larger dots s
 voxels."""
 
 
-def _probabilities(counts: Mapping[str, ProbabilityHistogram]) -> str:
+def _probabilities(
+    counts: Mapping[str, ProbabilityHistogram], colours: Mapping[str, Colour]
+) -> str:
     """Precision-recall curves and calibration, beside each other where the page is wide."""
     if not any(count.voxels for count in counts.values()):
         return ""
     pictures = (
-        image(figures.precision_recall(counts), "Precision over recall", "chart"),
-        image(figures.calibration(counts), "Observed over expected frequency", "chart"),
+        image(figures.precision_recall(counts, colours), "Precision over recall", "chart"),
+        image(figures.calibration(counts, colours), "Observed over expected frequency", "chart"),
     )
     return f'<div class="pair">{"".join(pictures)}</div><p class="note">{PROBABILITY_NOTE}</p>'
 
@@ -265,22 +288,42 @@ def wide(table: str) -> str:
     return f'<div class="wide">{table}</div>' if table else ""
 
 
+def folded_table(rows: Sequence[Mapping[str, Any]], first: Sequence[str], name: str = "") -> str:
+    """A table of the columns `first` and, folded away below it, one of all others.
+
+    Both begin with the column that names the row, the first of `first`.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    front = [c for c in first if c in columns]
+    rest = [c for c in columns if c not in front]
+    parts = [wide(tables.html([{c: row.get(c) for c in front} for row in rows], name))]
+    if rest:
+        folded = tables.html([{c: row.get(c) for c in (front[0], *rest)} for row in rows], name)
+        summary = escape(", ".join(rest))
+        parts.append(f"<details><summary>{summary}</summary>{wide(folded)}</details>")
+    return "\n".join(parts)
+
+
 def settings(tree: Mapping[str, Any]) -> str:
     """Names and values; a group of them becomes a block with its own heading."""
     plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
     nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
     blocks = [_block("", plain)] if plain else []
-    blocks += [_block(name, flattened(values, " ")) for name, values in nested.items()]
+    blocks += [_block(name, flattened(values)) for name, values in nested.items()]
     return f'<div class="blocks">{"".join(blocks)}</div>' if blocks else ""
 
 
 def _block(name: str, values: Mapping[str, Any]) -> str:
     heading = f"<h3>{escape(tables.words(name))}</h3>" if name else ""
-    lines = "".join(
-        f"<dt>{escape(tables.words(str(key)))}</dt><dd>{_value(value)}</dd>"
-        for key, value in values.items()
-    )
+    before = f"{name}." if name else ""
+    lines = "".join(_line(f"{before}{key}", name, value) for key, value in values.items())
     return f'<div class="block">{heading}<dl>{lines}</dl></div>'
+
+
+def _line(key: str, group: str, value: Any) -> str:
+    """A setting in words; its name in the settings' file shows when one points at it."""
+    words = escape(words_of(key, group))
+    return f'<dt title="{escape(key)}">{words}</dt><dd>{_value(value)}</dd>'
 
 
 MOST_SHOWN = 8
@@ -301,6 +344,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.6g}"
     return tables.shown(value)
+
+
+def advice_list(sentences: Sequence[str]) -> str:
+    """Sentences as a list, settings between backticks set apart; nothing for none."""
+    marked = (re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)) for text in sentences)
+    lines = "".join(f"<li>{text}</li>" for text in marked)
+    return f'<ul class="advice">{lines}</ul>' if lines else ""
 
 
 def warnings_list(warnings: Sequence[str]) -> str:

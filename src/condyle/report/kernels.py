@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from condyle.report.charts import DPI, QUIET, encoded
+from condyle.report.charts import DPI, encoded
+from condyle.report.colours import QUIET
 
 __all__ = ["kernels"]
 

@@ -14,18 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from condyle.report import tables
-from condyle.report.charts import (
-    ACCENT,
-    FAINT,
-    INK,
-    QUIET,
-    as_written,
-    column,
-    encoded,
-    narrow,
-    plain,
-    style,
-)
+from condyle.report.charts import as_written, column, encoded, narrow, plain
+from condyle.report.colours import ACCENT, FAINT, INK, QUIET, style
 
 __all__ = ["box_plot_of_models", "curves_of_runs", "intervals", "ranks"]
 
@@ -145,7 +135,7 @@ def intervals(rows: Sequence[Row], metric: str = "dice") -> bytes:
         finite is shown as a word, without a mark.
     metric : whose means they are, for the title: see `condyle.report.tables.METRICS`.
     """
-    title = f"{tables.heading(metric)}, mean and 95 % interval"
+    title = f"{tables.heading(metric)}, mean"
     digits = tables.METRICS.get(metric, ("", "", 3))[2]
     return _forest(rows, ("mean", "low", "high"), title, digits)
 
@@ -158,12 +148,13 @@ def ranks(rows: Sequence[Row]) -> bytes:
     rows : model, rank, rank_low, rank_high; in the order in which they are shown.
     """
     keys = ("rank", "rank_low", "rank_high")
-    return _forest(rows, keys, "Rank (1 is the best) and 95 % interval", 1)
+    return _forest(rows, keys, "Rank (1 is the best)", 1)
 
 
 def _forest(rows: Sequence[Row], keys: tuple[str, str, str], title: str, digits: int) -> bytes:
     """A dot and the line of its interval for each row."""
-    figure, axes = _rows(title, len(rows))
+    known = any(math.isfinite(_number(row.get(keys[1]))) for row in rows)
+    figure, axes = _rows(title + (" and 95 % interval" if known else ""), len(rows))
     for at, row in enumerate(rows):
         value, low, high = (_number(row.get(key)) for key in keys)
         words = tables.shown(None if row.get(keys[0]) in (None, "") else value, digits)

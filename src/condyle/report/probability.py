@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.report import tables
-from condyle.report.charts import FAINT, INK, QUIET, as_written, encoded, narrow, plain, style
+from condyle.report.charts import as_written, encoded, narrow, plain
+from condyle.report.colours import FAINT, INK, QUIET, Colour, styles
 
 __all__ = ["calibration", "precision_recall"]
 
@@ -22,30 +24,40 @@ ROW_IN = 0.21
 """Height of a name in the key."""
 
 
-def precision_recall(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
+def precision_recall(
+    counts: Mapping[str, ProbabilityHistogram], colours: Mapping[str, Colour] | None = None
+) -> bytes:
     """A PNG of precision over recall, a line a name, with the average precision of each.
 
     Parameters
     ----------
     counts : name (of a structure, or of a model) -> its voxels by probability. Where there is
         nothing to find no line is drawn. The axes begin where the curves differ.
+    colours : structure -> its colour in the label scheme.
     """
     figure, axes = _square("Precision and recall", len(counts))
     shown = {name: c for name, c in counts.items() if c.inside.any()}
-    corners: list[float] = [] if shown else [0.0]
-    for n, (name, count) in enumerate(shown.items()):
+    lines, corners = styles(counts, colours or {}), [] if shown else [0.0]
+    for name, count in shown.items():
         _, precision, recall = count.precision_recall
-        axes.step(recall, precision, where="pre", linewidth=2, label=name, **style(n)._asdict())
+        axes.step(recall, precision, where="pre", linewidth=2, label=name, **lines[name]._asdict())
         corners.append(float(np.minimum(precision, recall).max()))
     low = max(0.0, math.floor(min(corners) * 10 - 1e-9) / 10 - 0.2)  # where curves bend, and more
     axes.set(xlim=(low, 1 + 0.02 * (1 - low)), ylim=(low, 1 + 0.02 * (1 - low)))
+    if low:
+        axes.set_title(f"axes from {low:.1f}", loc="right", fontsize=10, color=QUIET, pad=10)
+    axes.yaxis.set_major_locator(
+        MaxNLocator(6, steps=[1, 2, 5], prune="lower")
+    )  # two numbers meet in the corner
     axes.set_xlabel("recall: part of the truth that is predicted", color=QUIET)
     axes.set_ylabel("precision: part of the prediction that is true", color=QUIET)
     _key(figure, axes, {n: f"AP {c.average_precision:.3f}" for n, c in shown.items()})
     return encoded(figure)
 
 
-def calibration(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
+def calibration(
+    counts: Mapping[str, ProbabilityHistogram], colours: Mapping[str, Colour] | None = None
+) -> bytes:
     """A PNG of how often a structure is there over how often it is expected, a line a name.
 
     Parameters
@@ -53,6 +65,7 @@ def calibration(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     counts : name (of a structure, or of a model) -> its voxels by probability. On the diagonal
         probabilities are what they say; a dot is the larger the more voxels it stands for. The
         key gives the expected calibration error (ECE).
+    colours : structure -> its colour in the label scheme.
     """
     figure, axes = _square("Calibration", len(counts))
     axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, zorder=1)
@@ -60,12 +73,14 @@ def calibration(counts: Mapping[str, ProbabilityHistogram]) -> bytes:
     axes.text(0.03, 0.95, "too shy", va="top", **quiet)
     axes.text(0.97, 0.05, "too sure", ha="right", **quiet)
     shown = {name: c for name, c in counts.items() if c.voxels}
-    for n, (name, count) in enumerate(shown.items()):
+    lines = styles(counts, colours or {})
+    for name, count in shown.items():
         expected, observed, voxels = count.reliability()
-        colour = style(n).color
-        axes.plot(expected, observed, linewidth=1.6, label=name, **style(n)._asdict())
+        axes.plot(expected, observed, linewidth=1.6, label=name, **lines[name]._asdict())
         size = 8 + 10 * np.log10(voxels)
-        axes.scatter(expected, observed, s=size, color=colour, zorder=3, edgecolors="white")
+        axes.scatter(
+            expected, observed, s=size, color=lines[name].color, zorder=3, edgecolors="white"
+        )
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_xlabel("expected: the predicted probability", color=QUIET)
     axes.set_ylabel("observed: the structure's frequency", color=QUIET)

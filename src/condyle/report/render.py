@@ -106,62 +106,75 @@ def draw(
     corners = view.of(box)
     low, high = corners.min(axis=0), corners.max(axis=0)
     columns, rows = (FINER * max(1, round(s)) for s in (high - low)[:2] * scale)
-    depth = np.full(rows * columns, -np.inf, np.float32)
-    normals = np.zeros((rows * columns, 3), np.float32)
-    colours = np.zeros((rows * columns, 3), np.float32)
+    canvas = _Canvas.of(rows, columns)
     for surface in surfaces:
         vertices, faces = simpler(surface.vertices, surface.faces)
         paint = surface.colours if isinstance(surface, Painted) else [surface.colour]
-        paint = np.broadcast_to(np.asarray(paint, float), vertices.shape)
-        points = _points(vertices, faces, paint, view, low, scale * FINER)
-        column = np.clip(points[:, 0].astype(np.int32), 0, columns - 1)
-        row = np.clip(rows - 1 - points[:, 1].astype(np.int32), 0, rows - 1)
-        order = np.argsort(points[:, 2])
-        nearest = np.full(rows * columns, -1)
-        nearest[(row * columns + column)[order]] = order  # the last, nearest one, stays
-        places = np.flatnonzero(nearest >= 0)
-        places = places[points[nearest[places], 2] > depth[places]]
-        seen = points[nearest[places]]
-        depth[places], normals[places], colours[places] = seen[:, 2], seen[:, 3:6], seen[:, 6:]
-    hit = np.isfinite(depth)
-    image = np.zeros((rows * columns, 4))
-    light = _light(normals[hit], colours[hit])
-    hollows = _hollows(depth.reshape(rows, columns)).ravel()[hit]
+        paint = np.broadcast_to(np.asarray(paint, np.float32) / np.float32(255), vertices.shape)
+        if len(faces):
+            _fill(canvas, (view.of(vertices) - low) * scale * FINER, faces, paint)
+    hit = np.isfinite(canvas.depth)
+    image = np.zeros((rows * columns, 4), np.float32)
+    light = _light(canvas.normals[hit], canvas.colours[hit])
+    hollows = _hollows(canvas.depth.reshape(rows, columns)).ravel()[hit]
     image[hit, :3] = np.clip(light * hollows[:, None], 0, 1)
     image[hit, 3] = 1
     return _coarser(image.reshape(rows, columns, 4))
 
 
-def _points(
-    vertices: NDArray[np.float64],
+class _Canvas(NamedTuple):
+    """What is nearest to the viewer at each pixel, row after row."""
+
+    size: tuple[int, int]
+    depth: NDArray[np.float32]
+    normals: NDArray[np.float32]
+    colours: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: int, columns: int) -> _Canvas:
+        """An empty one: infinitely far away."""
+        depth = np.full(rows * columns, -np.inf, np.float32)
+        normals, colours = np.zeros((2, rows * columns, 3), np.float32)
+        return cls((rows, columns), depth, normals, colours)
+
+
+def _fill(
+    canvas: _Canvas,
+    seen: NDArray[np.float64],
     faces: NDArray[np.int64],
-    paint: NDArray[np.float64],
-    view: View,
-    low: NDArray[np.float64],
-    scale: float,
-) -> NDArray[np.float32]:
-    """Points that fill every triangle, (n, 9): place in pixels, smooth normal, colour to 1."""
-    if not len(faces):
-        return np.zeros((0, 9), np.float32)
-    seen = (view.of(vertices) - low) * scale
+    paint: NDArray[np.floating],
+) -> None:
+    """Put points that fill every triangle on a canvas, where nothing nearer is.
+
+    Parameters
+    ----------
+    seen : (n, 3) vertices as (right, up, towards the viewer), in pixels.
+    paint : (n, 3) colours of 0 to 1.
+    """
+    rows, columns = canvas.size
     triangle = seen[faces]
     across = np.cross(triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0])
-    normal = np.zeros_like(seen)
-    for corner in range(3):
-        np.add.at(normal, faces[:, corner], across)
+    at, size = faces.ravel(order="F"), len(seen)
+    normal = np.stack([np.bincount(at, np.tile(part, 3), size) for part in across.T], axis=1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
-    corners = np.hstack([seen, normal, paint / 255]).astype(np.float32)
+    looks = np.hstack([normal, paint]).astype(np.float32)
     edges = np.linalg.norm(triangle[:, :, :2] - np.roll(triangle[:, :, :2], 1, axis=1), axis=2)
     steps = np.maximum(1, np.ceil(edges.max(axis=1) * 1.25)).astype(int)
-    found: list[NDArray[np.float32]] = []
     for step in np.unique(steps):
         a, b = np.meshgrid(np.arange(step + 1), np.arange(step + 1), indexing="ij")
         inside = a + b <= step
         weights = np.stack([a[inside], b[inside], step - (a + b)[inside]], axis=1) / step
-        chosen = corners[faces[steps == step]]
-        filled = weights.astype(np.float32) @ chosen.transpose(1, 0, 2).reshape(3, -1)
-        found.append(filled.reshape(-1, 9))
-    return np.concatenate(found)
+        weights, mine = weights.astype(np.float32), np.flatnonzero(steps == step)
+        places = triangle[mine].astype(np.float32).transpose(2, 0, 1) @ weights.T
+        column = np.clip(places[0].astype(np.int32), 0, columns - 1)
+        row = np.clip(rows - 1 - places[1].astype(np.int32), 0, rows - 1)
+        pixel, near = (row * columns + column).ravel(), places[2].ravel()
+        np.maximum.at(canvas.depth, pixel, near)
+        nearest = np.flatnonzero(near == canvas.depth[pixel])
+        face, point = np.divmod(nearest, len(weights))
+        found = np.einsum("nc,ncx->nx", weights[point], looks[faces[mine[face]]])
+        canvas.normals[pixel[nearest]] = found[:, :3]
+        canvas.colours[pixel[nearest]] = found[:, 3:]
 
 
 def _light(normals: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.floating]:
@@ -189,7 +202,7 @@ def _hollows(depth: NDArray[np.float32]) -> NDArray[np.floating]:
     return 1 - 0.45 * behind
 
 
-def _coarser(image: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _coarser(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The picture with `FINER` x `FINER` points averaged into one pixel."""
     rows, columns = image.shape[0] // FINER, image.shape[1] // FINER
     mean = image.reshape(rows, FINER, columns, FINER, 4).mean(axis=(1, 3))

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-import matplotlib.image
 import numpy as np
-from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from condyle.report.charts import DPI, WIDTH, encoded
+from condyle.report.charts import WIDTH, png
 
-__all__ = ["samples"]
+__all__ = ["COLUMNS", "TILE", "samples"]
 
 COLUMNS = 2
+TILE = WIDTH // COLUMNS
+"""Pixels across a picture, at most."""
 
 
-def samples(pictures: Sequence[tuple[str, bytes]]) -> bytes:
-    """A PNG of PNGs, two a row, each under its caption, on black.
+def samples(pictures: Sequence[NDArray[np.uint8]]) -> bytes:
+    """A PNG of pictures, two a row, on black.
 
     Parameters
     ----------
-    pictures : captions and PNGs, one or more.
+    pictures : one or more, (rows, columns up to `TILE`, 3) red, green, blue.
     """
-    images = [matplotlib.image.imread(io.BytesIO(png), format="png") for _, png in pictures]
-    rows = [images[n : n + COLUMNS] for n in range(0, len(images), COLUMNS)]
-    wide = WIDTH / COLUMNS
-    heights = [max(i.shape[0] / i.shape[1] for i in row) * wide + 30 for row in rows]
-    heights = [min(height, wide * 1.2) for height in heights]
-    size = (WIDTH / DPI, sum(heights) / DPI)
-    figure = Figure(figsize=size, dpi=DPI, facecolor="black", layout="constrained")
-    panels = figure.subplots(len(rows), COLUMNS, squeeze=False, height_ratios=heights)
-    for axes in panels.ravel():
-        axes.set_axis_off()
-    for axes, image, (caption, _) in zip(panels.ravel(), images, pictures, strict=False):
-        axes.imshow(np.asarray(image))
-        axes.set_title(caption, color="white", fontsize=12, parse_math=False)
-    return encoded(figure)
+    rows = [pictures[n : n + COLUMNS] for n in range(0, len(pictures), COLUMNS)]
+    sheets: list[NDArray[np.uint8]] = []
+    for row in rows:
+        sheet = np.zeros((max(len(one) for one in row), WIDTH, 3), np.uint8)
+        for at, one in enumerate(row):
+            left = at * TILE + (TILE - one.shape[1]) // 2
+            sheet[: len(one), left : left + one.shape[1]] = one
+        sheets.append(sheet)
+    return png(np.concatenate(sheets))

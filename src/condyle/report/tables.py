@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import html as markup
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from condyle.jobs.job import shown as escaped
+from condyle.jobs.tables import table_text
 
 __all__ = [
     "METRICS",
@@ -46,7 +47,8 @@ Row = Mapping[str, Any]
 def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
     """A row a structure: mean ± standard deviation of each metric, units in the headings.
 
-    Of the volume error the median: in its mean one lost structure outweighs all others.
+    Of the volume error the median: in its mean one lost structure outweighs all others. It is
+    not averaged over structures.
 
     Parameters
     ----------
@@ -64,7 +66,9 @@ def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
         line = {"Structure": words(str(row["structure"]))}
         for metric, (_, _, digits) in METRICS.items():
             if metric == "volume_error_cm3" and f"{metric}_median" in found:
-                line["Median volume error (cm³)"] = shown(row.get(f"{metric}_median"), digits)
+                of_one = row["structure"] != "mean"  # cm³ are not averaged over structures
+                median = row.get(f"{metric}_median") if of_one else None
+                line["Median volume error (cm³)"] = shown(median, digits)
             elif f"{metric}_mean" in found:
                 mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
                 line[heading(metric)] = mean_sd(mean, sd, digits)
@@ -216,25 +220,26 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return " ".join(markup.escape(text, quote=False).replace("|", "\\|").split())
+    return markup.escape(escaped(" ".join(text.split())), quote=False).replace("|", "\\|")
 
 
 def csv_text(rows: Sequence[Row], exact: bool = False) -> str:
-    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are."""
-    columns = _columns(rows)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    cells = [[row.get(c) for c in columns] for row in rows] if exact else _cells(rows, columns)
-    writer.writerows(cells)
-    return stream.getvalue()
+    """Comma-separated text with a line of headings; numbers as shown, or exactly as they are.
+
+    What is not known is empty.
+    """
+    if exact:
+        return table_text(rows)
+    return table_text(
+        [{name: "" if cell is None else shown(cell) for name, cell in row.items()} for row in rows]
+    )
 
 
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     "±": r"$\pm$", "³": r"\textsuperscript{3}", "–": "--", "<": r"\textless{}",
-    ">": r"\textgreater{}", "\n": " ",
+    ">": r"\textgreater{}",
 }  # fmt: skip
 
 
@@ -256,7 +261,11 @@ def latex(rows: Sequence[Row]) -> str:
     columns = _columns(rows)
     cells = _cells(rows, columns)
     kinds = "".join("r" if numeric else "l" for numeric in _numeric(cells, columns))
-    lines = [" & ".join("".join(LATEX.get(c, c) for c in cell) for cell in line) + r" \\"
-             for line in [columns, *cells]]  # fmt: skip
+    lines = [" & ".join(map(_tex, line)) + r" \\" for line in [columns, *cells]]
     body = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
     return "\n".join([rf"\begin{{tabular}}{{{kinds}}}", *body, r"\end{tabular}", ""])
+
+
+def _tex(text: str) -> str:
+    """Text that LaTeX shows as it is."""
+    return "".join(LATEX.get(c, c) for c in escaped(" ".join(text.split())))

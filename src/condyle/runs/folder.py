@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,12 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The experiment, with nothing left open."""
-        return self.path / "config.toml"
+        return self.path / Experiment.FILE
+
+    @property
+    def dataset(self) -> Path:
+        """Where the data set is, and what tells that it is the same."""
+        return self.path / "dataset.json"
 
     @property
     def environment(self) -> Path:
@@ -166,6 +172,12 @@ class RunFolder:
         return self.config.is_file()
 
     @property
+    def can_segment(self) -> bool:
+        """Whether it holds a segmenter of ours or an engine's, or is a segmenter's own folder."""
+        files = ("segmenter/segmenter.json", "segmenter.json", "engine.json")
+        return any((self.path / file).is_file() for file in files)
+
+    @property
     def is_finished(self) -> bool:
         """Whether the run was trained and scored to the end, and its last file is as it was."""
         return self._records.finished(RUN, self._made_of()) is not None
@@ -182,6 +194,12 @@ class RunFolder:
         folder = self._records
         written = write_json(self.cost, dict(cost))
         folder.keep(Record(key=RUN, made_of=self._made_of(), outputs=folder.hashes([written])))
+
+    def advice(self) -> list[str]:
+        """What to do next, as its report says it; none before it is finished."""
+        if not self.cost.is_file():
+            return []
+        return list(json.loads(self.cost.read_text(encoding="utf-8")).get("advice", []))
 
     def experiment(self) -> Experiment:
         """The experiment of the run."""

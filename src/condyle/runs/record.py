@@ -17,6 +17,7 @@ from condyle._version import __version__
 from condyle.errors import UnreadableFile
 from condyle.jobs.job import warn
 from condyle.jobs.outputs import write_json
+from condyle.jobs.tables import text_of_cell
 
 if TYPE_CHECKING:
     import torch
@@ -99,9 +100,11 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     """
     try:
         with Path(path).open(newline="", encoding="utf-8") as stream:
-            rows = csv.DictReader(stream)
+            lines = [[text_of_cell(text) for text in line] for line in csv.reader(stream)]
+            columns = lines[0] if lines else []
+            rows = [dict(zip(columns, line, strict=True)) for line in lines[1:] if line]
             return [{k: v if k in NAMES else _value(v) for k, v in row.items()} for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UnreadableFile(f"{path} cannot be read as a table ({error})") from error
 
 

@@ -189,7 +189,7 @@ class Track:
             f"test_{metric}_{row['structure']}": float(row[f"{metric}_mean"])
             for row in summary
             for metric in METRICS
-            if math.isfinite(row.get(f"{metric}_mean", math.nan))
+            if (mean := row.get(f"{metric}_mean")) is not None and math.isfinite(mean)
         }
         self._log("scores", int(epoch), scores)
         if (self.out / "slices.png").is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import AbstractContextManager
 
@@ -15,6 +16,9 @@ from condyle.networks.device import pick_device
 from condyle.networks.precision import autocast, bf16_pays
 
 __all__ = ["alone", "fabric_for"]
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+# it prints each choice of its own on the terminal ("Using bfloat16 Automatic Mixed Precision")
 
 
 def fabric_for(device: str = "auto") -> Fabric:

@@ -9,15 +9,18 @@ import numpy as np
 
 from condyle.audit.check import Finding
 from condyle.audit.check import check as find
-from condyle.audit.repair import repair
+from condyle.audit.repair import changes, repair
 from condyle.config.requests import CheckRequest
 from condyle.core import Case, Dataset
+from condyle.core.lattice import on_grid
 from condyle.errors import CondyleError, OutputError
 from condyle.io import open_dataset
-from condyle.jobs.job import Job, verb
+from condyle.jobs.job import Job, count_of, verb
+from condyle.jobs.outputs import require_free, require_new_folder
 
 __all__ = ["check"]
 
+PAGE = "check.html"
 SHOWN = 200
 """Cases of which a page shows all; of more, those with findings and a sample of the others."""
 SAMPLE = 20
@@ -29,21 +32,27 @@ def check(request: CheckRequest, job: Job) -> list[Finding]:
 
     With `out`, a folder gets `check.html`: the findings and a picture of each case. With `fix`, a
     new folder gets a repaired copy (nnU-Net raw); each finding then says whether it was repaired,
-    left out or left. The data set itself is never touched.
+    left out or left. Where nothing is to be repaired or left out, no copy is made. The data set
+    itself is never touched.
     """
     opened = open_dataset(request.dataset)
     for folder in filter(None, (request.out, request.fix)):
         _require_apart(folder, opened.root)
+    if request.fix is not None:
+        require_new_folder(request.fix)
+    if request.out is not None:
+        require_free(request.out / PAGE)
 
     def on_case(done: int, total: int) -> None:
         job.progress("checking", done, total, f"{done}/{total}")
 
     found = find(opened, on_case=on_case)
-    found = sorted(found, key=lambda finding: (finding.severity != "error", finding.case))
-    if request.fix is not None:
+    order = ("error", "warning", "note")
+    found = sorted(found, key=lambda finding: (order.index(finding.severity), finding.case))
+    if request.fix is not None and any(map(changes, found)):
         found = repair(opened, found, request.fix, job)
     if request.out is not None:
-        _write_page(opened, found, request.out / "check.html", job)
+        _write_page(opened, found, request.out / PAGE, job)
     return found
 
 
@@ -83,7 +92,7 @@ def _write_page(dataset: Dataset, found: Sequence[Finding], path: Path, job: Job
         | ({"In the copy": f.outcome} if any(g.outcome for g in found) else {})
         for f in found
     ]
-    subtitle = f"{len(dataset)} cases with {', '.join(dataset.scheme.names[:12])}"
+    subtitle = f"{count_of(len(dataset), 'case')} with {', '.join(dataset.scheme.names[:12])}"
     page = FindingsPage(f"Check of {dataset.name}", subtitle, rows, pictures, note)
     write_findings(page, path)
 
@@ -101,8 +110,7 @@ def _picture(case: Case) -> bytes:
     except CondyleError:
         return b""
     try:
-        labels = case.labels()
-        volume.grid.require_same(labels.grid, "scan and labels")
+        labels = on_grid(case.labels(), volume.grid, "scan and labels")
     except CondyleError:
         labels = None
     return case_picture(volume, labels)

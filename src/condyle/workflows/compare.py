@@ -86,9 +86,10 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Compared:
-    """The main table of a comparison: a row a model."""
+    """The main table of a comparison, a row a model; and why it has no intervals and tests."""
 
     rows: list[Row]
+    too_few: str = ""
 
 
 @verb
@@ -175,7 +176,7 @@ def _gather(
     ]
     for sentence in dict.fromkeys(warnings):
         warn(sentence)
-    rows = write_comparison(
+    found = write_comparison(
         models,
         Place(
             title=f"{len(models)} models on {open_dataset(Path(comparison.dataset)).name}",
@@ -187,7 +188,7 @@ def _gather(
         ),
         folder.path,
     )
-    return Compared(rows)
+    return Compared(found.views["3d"], found.too_few)
 
 
 BATCH = Batch(

@@ -13,12 +13,12 @@ from condyle.config.requests import DoctorRequest, NetworksRequest, PresetsReque
 from condyle.engines import EngineName
 from condyle.engines import names as engines
 from condyle.engines.process import python, versions
-from condyle.errors import ConfigError
+from condyle.errors import ConfigError, UnknownName
 from condyle.jobs.job import Job, verb
 from condyle.networks import names
 from condyle.networks.cost import cost
 from condyle.networks.device import pick_device
-from condyle.networks.encoders import SCRATCH, weights_of
+from condyle.networks.encoders import ATROUS, ENCODERS, SCRATCH, weights_of
 from condyle.networks.factory import NetworkName
 from condyle.networks.precision import PRECISION, bf16_pays, precision
 from condyle.networks.weights.locate import torch_home, weights_row
@@ -30,8 +30,11 @@ __all__ = ["doctor", "doctor_rows", "list_networks", "list_presets", "network_ro
 
 @verb
 def list_networks(request: NetworksRequest, job: Job) -> list[dict[str, Any]]:
-    """A row a network; see `network_rows`."""
-    return network_rows(request.cost)
+    """A row a network whose name holds a part, those to start with first; see `network_rows`."""
+    rows = network_rows(request.cost, request.part)
+    if not rows:
+        raise UnknownName("network", request.part, names())
+    return rows
 
 
 @verb
@@ -50,29 +53,43 @@ def doctor(request: DoctorRequest, job: Job) -> list[dict[str, Any]]:
     return doctor_rows()
 
 
-def network_rows(costs: bool = False) -> list[dict[str, Any]]:
+def network_rows(costs: bool = False, part: str = "") -> list[dict[str, Any]]:
     """A row a network: its name, 2D or 3D, its pretrained weights and whose they are, its cost.
 
     Parameters
     ----------
+    part : of the names of those that are listed.
     costs : add millions of parameters and the GFLOP of a slice of 256 x 256 pixels or a block of
         96 x 96 x 96 voxels; it takes half a minute.
     """
     rows: list[dict[str, Any]] = []
     known = {name: {"where": "none needed", "source": "", "licence": ""} for name in SCRATCH}
-    for name in names():
+    for name in sorted(names(), key=_order):
+        if part not in name:
+            continue
         parts = NetworkName.parse(name)
         encoder = weights_of(parts.encoder)
         if encoder not in known:
             known[encoder] = weights_row(encoder)
         found = known[encoder]
         row = {"network": name, "sees": f"{parts.spatial}D", "weights": found["where"]}
+        row["note"] = START.get(name, "")
         row |= {"from": found["source"], "licence": found["licence"]}
         if costs:
             price = cost(name)
             row |= {"parameters (M)": f"{price.parameters:.1f}", "GFLOP": f"{price.gflop:.1f}"}
         rows.append(row)
-    return [*rows, *engine_rows()]
+    return [*rows, *(row for row in engine_rows() if part in row["network"])]
+
+
+START = {"unet-efficientnet_lite0": "start with this one", "3d:unet-plain": "for volumes"}
+"""The networks that `plan` chooses."""
+
+
+def _order(name: str) -> tuple[bool, int, bool]:
+    """Where a network stands in the list: those to start with, then encoder by encoder."""
+    parts, encoders = NetworkName.parse(name), [*ENCODERS, *ATROUS, *SCRATCH]
+    return name not in START, encoders.index(parts.encoder), parts.spatial == 3
 
 
 def engine_rows() -> list[dict[str, Any]]:
@@ -85,7 +102,8 @@ def engine_rows() -> list[dict[str, Any]]:
         learns = engine.engine == "nnunet"
         where = where or ("none needed" if learns else "fetched at the first use")
         sees = "2D" if name == "nnunet:2d" else "3D"
-        rows.append({"network": name, "sees": sees, "weights": where, "from": "", "licence": ""})
+        row = {"network": name, "sees": sees, "weights": where, "note": ""}
+        rows.append(row | {"from": "", "licence": ""})
     return rows
 
 
@@ -112,6 +130,8 @@ def doctor_rows() -> list[dict[str, Any]]:
         "weights cache": torch_home(),
         "free disk here": f"{free:.0f} GiB",
     }
+    memory = f"{found.pop('memory_gib'):.0f} GiB"
+    found = {"time": found.pop("time"), "memory": memory} | found
     return [{"what": key, "here": value} for key, value in found.items()]
 
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from condyle._version import __version__
-from condyle.config import Experiment, Plane
+from condyle.config import Plane
 from condyle.config.requests import ExportRequest
 from condyle.core import Case
 from condyle.errors import ConfigError, MissingExtra, MissingFile
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, verb
-from condyle.jobs.outputs import atomic_write, sha256, write_text
+from condyle.jobs.outputs import atomic_write, protected, require_free, sha256, write_text
 from condyle.jobs.process import without_python_warnings
 from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
@@ -35,6 +35,7 @@ from condyle.predict.runtimes.selection import EXPORTED
 from condyle.predict.segmenter import home_of
 from condyle.predict.windows import filled
 from condyle.prepare.slices import AXIS, planes_of
+from condyle.runs.dataset import folders_of
 from condyle.runs.folder import RunFolder
 
 __all__ = ["Exported", "export", "quantised"]
@@ -77,6 +78,9 @@ def export(request: ExportRequest, job: Job) -> Exported:
     by_recipe = segmenter.by_recipe
     home = home_of(run)
     folder = request.out or home / EXPORTED / f"{request.to}-{request.precision}"
+    with protected(path for path in home.iterdir() if path.is_file()):
+        for name in ("model.xml", "model.bin", "model.onnx", CARD):
+            require_free(folder / name)
     card = _card(segmenter, by_recipe, sha256(home / "model.safetensors"))
     if request.to == "onnx":
         return Exported(_to_onnx(segmenter, folder, card))
@@ -156,12 +160,13 @@ def _quiet() -> Generator[None]:
 def _calibration_cases(run: Path, segmenter: Segmenter, dataset: Path | None) -> list[Case]:
     """Some of the cases that the segmenter was trained on; of another data set, some of all."""
     if dataset is None:
-        settings = next(
-            (c for x in (run, run.parent) if (c := RunFolder(x).config).is_file()), None
-        )
-        if settings is None:
-            raise MissingFile(f"{run} has no config.toml that names its scans: give `calibrate`")
-        dataset = Path(Experiment.read(settings).dataset)
+        known = [*folders_of(RunFolder(run)), *folders_of(RunFolder(run.parent))]
+        if not known:
+            raise MissingFile(
+                f"{run} does not say where its scans are, or they are there no more: give "
+                "`calibrate`"
+            )
+        dataset = known[0]
     cases = open_dataset(dataset).cases
     trained = set(segmenter.training.train)
     cases = [case for case in cases if case.id in trained] or list(cases)
@@ -183,7 +188,7 @@ def _spread(by_recipe: RecipePreprocessing, case: Case, count: int) -> Iterator[
     """So many samples of a case: slices of each plane, or windows along the body."""
     channels, recipe = case.channels(), by_recipe.recipe
     if by_recipe.spatial == 2:
-        planes: tuple[Plane, ...] = planes_of(recipe.settings.plane)
+        planes: tuple[Plane, ...] = planes_of(recipe.plane)
         for plane in planes:
             stack = np.moveaxis(recipe.apply(channels, plane).array, AXIS[plane] + 1, 0)
             for place in _places(len(stack), -(-count // len(planes))):

@@ -16,7 +16,7 @@ import numpy as np
 from condyle._version import __version__
 from condyle.config.requests import FeaturesRequest
 from condyle.core import Case, LabelMap, Volume
-from condyle.errors import ConfigError
+from condyle.errors import ConfigError, DamagedWeights, WeightsError
 from condyle.features.maps import LAYERS, FeatureMaps, RuntimeName
 from condyle.features.regions import BACKGROUND, Features, Mode, Pool, Scene, region_features
 from condyle.features.similarity import Pair, scattered, similarities, standing
@@ -141,6 +141,18 @@ class Compared:
             {"Pair": "-".join(pair), **{column: f"{found[column]:.6f}" for column in LAYERS}}
             for pair, found in self.similarities.items()
         ]
+
+    def short_rows(self, most: int) -> list[dict[str, str]]:
+        """The same of at most so many pairs, the most and the least alike in the last layer.
+
+        With random regions, a column more has the p of the last layer.
+        """
+        rows = self.rows()
+        for row, pair in zip(rows, self.similarities, strict=True):
+            if pair in self.standings:
+                row["p (Last)"] = f"{self.standings[pair]['Last']['p']:.2g}"
+        rows.sort(key=lambda row: -float(row["Last"]))
+        return rows if len(rows) <= most else [*rows[: most // 2], *rows[-(most - most // 2) :]]
 
     def standing_rows(self) -> list[dict[str, str]]:
         """A row a pair and layer: the cosine beside those of random regions."""
@@ -301,14 +313,47 @@ def _compute(request: FeaturesRequest, task: Task, found: Scanned, job: Job) -> 
     how = _how(request)
     what = task.key if _is_many(request) else str(request.labelmap)
     scene = how.scene(*found, what)
-    maps = job.keep(
-        "feature maps",
-        lambda: FeatureMaps.of(
-            request.encoder, request.inflation, request.weights, request.device, request.runtime
-        ),
-    )
+    maps = job.keep("feature maps", lambda: _maps(request, job))
     made = compare(maps, scene, how, job)
     return Done(data={**made.to_dict(), "card": _card(maps, how)})
+
+
+STUDYS, SHIPPED = "densenet121", "efficientnet_lite0"
+"""The encoder of the femur study, and one whose weights come with Condyle."""
+
+
+def _maps(request: FeaturesRequest, job: Job) -> FeatureMaps:
+    """The encoder that is asked for; of `auto` the first whose weights can be had."""
+
+    def made(encoder: str) -> FeatureMaps:
+        return FeatureMaps.of(
+            encoder, request.inflation, request.weights, request.device, request.runtime
+        )
+
+    if request.encoder != "auto":
+        return made(request.encoder)
+    try:
+        return made(STUDYS)
+    except DamagedWeights:
+        raise
+    except WeightsError:
+        if request.weights != "imagenet":
+            raise
+        job.warn(
+            f"the weights of {STUDYS} cannot be had on this machine: compared by {SHIPPED}; name "
+            "an `encoder` to choose"
+        )
+        return made(SHIPPED)
+
+
+def _require_one_encoder(cards: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to put features of different encoders into one table."""
+    encoders = sorted({card["encoder"] for card in cards})
+    if len(encoders) > 1:
+        raise ConfigError(
+            f"some scans were compared by {encoders[0]} and some by {encoders[1]}, whose weights "
+            "could not be had everywhere: name one `encoder` and another `out`"
+        )
 
 
 def _gather(
@@ -319,6 +364,7 @@ def _gather(
         records[0].raise_failure()
     found = {record.key: Compared.from_dict(record.data) for record in done(records)}
     if found:
+        _require_one_encoder([record.data["card"] for record in done(records)])
         with written_together():
             _write(request.out, found, many, done(records)[0].data["card"])
     return FeatureTables(found, failures(records))
@@ -327,6 +373,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.features:BATCH", stage="comparing", request=FeaturesRequest,
     tasks=_tasks, read=lambda request, task, job: task.given(), compute=_compute, gather=_gather,
+    tables=lambda request: [request.out, *(_beside(request.out, ending) for ending in BESIDE)],
 )  # fmt: skip
 
 
@@ -366,40 +413,56 @@ def _card(maps: FeatureMaps, how: Comparison) -> dict[str, Any]:
 Rows = list[dict[str, str]]
 
 
+BESIDE = (".json", ".npz", ".parquet", ".png", "_random.csv", ".html")
+"""How the files end that are written beside the table."""
+
+
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(out.stem + ending)
+
+
 def _write(out: Path, done: Mapping[str, Compared], many: bool, card: Mapping[str, Any]) -> None:
     """Write all files; the table, which says that all is done, comes last."""
     from condyle.report.heatmap import heatmap
 
-    def beside(ending: str) -> Path:
-        return out.with_name(out.stem + ending)
-
-    write_json(beside(".json"), {**card, "images": {n: one.facts for n, one in done.items()}})
-    _write_features(beside(".npz"), done)
+    write_json(_beside(out, ".json"), {**card, "images": {n: one.facts for n, one in done.items()}})
+    _write_features(_beside(out, ".npz"), done)
     picture = heatmap(
         [one.similarities for one in done.values()],
         [one.standings for one in done.values() if one.standings],
     )
-    write_bytes(beside(".png"), picture)
+    write_bytes(_beside(out, ".png"), picture)
     named = [({"Image": name} if many else {}, one) for name, one in done.items()]
     rows = [image | row for image, one in named for row in one.rows()]
     random = [image | row for image, one in named for row in one.standing_rows()]
     if random:
-        write_text(beside("_random.csv"), csv_text(random))
-    write_text(beside(".html"), _page(rows, random, picture, card))
+        write_text(_beside(out, "_random.csv"), csv_text(random))
+    write_text(_beside(out, ".html"), _page(list(done), rows, random, picture, card))
     write_text(out, csv_text(rows))
 
 
-def _page(rows: Rows, random: Rows, picture: bytes, card: Mapping[str, Any]) -> str:
+MEANING = """A cosine says how alike the network finds two regions: 1, the same; the lower, the
+more unlike. Most regions of a scan look alike, so that 0.98 is unremarkable: compare pairs of one
+layer with each other, or with random regions of the same size and shape: a small p says that
+these two regions are more alike, or less, than regions at random places."""
+
+
+def _page(
+    names: Sequence[str], rows: Rows, random: Rows, picture: bytes, card: Mapping[str, Any]
+) -> str:
     """One page of all that was found, with what the figures are worth."""
     from condyle.report import html, tables
 
+    scans = names[0] if len(names) == 1 else f"{len(names)} scans"
+    said = f"encoder {card['encoder']}, weights: {card['weights']['origin']}"
+    cosines = html.image(picture, "cosine of each two regions", "surfaces")
     sections = [
-        html.section("Cosines", html.image(picture, "cosine of each two regions", "surfaces")),
+        html.section("Cosines", f"<p>{html.escape(MEANING)}</p>", cosines),
         html.section("Pairs", html.wide(tables.html(rows))),
         html.section("Beside random regions", html.wide(tables.html(random)) if random else ""),
         html.section("How", html.settings(card)),
     ]
-    return html.document("Regions compared by their features", "", "", sections)
+    return html.document(f"{scans}: regions compared by their features", said, "", sections)
 
 
 def _write_features(path: Path, done: Mapping[str, Compared]) -> None:

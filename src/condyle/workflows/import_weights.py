@@ -16,7 +16,7 @@ from torch import Tensor
 
 from condyle.config.requests import ImportWeightsRequest
 from condyle.errors import ConfigError, WeightsError
-from condyle.jobs.job import Job, verb
+from condyle.jobs.job import Job, count_of, verb
 from condyle.jobs.outputs import protected, require_free, sha256, write_bytes, write_csv
 from condyle.networks import build
 from condyle.networks.encoders import TimmEncoder
@@ -101,7 +101,8 @@ def _imported(request: ImportWeightsRequest) -> Imported | ImportedModel:
     for file in files:
         if not file.is_file():
             raise WeightsError(f"the weight file {file} is not there")
-    require_free(out)
+    for path in (out, out.with_suffix(".csv")):
+        require_free(path)
     with tempfile.TemporaryDirectory(prefix="condyle-") as scratch:
         file = _joined(files, Path(scratch))
         digest = sha256(file)
@@ -111,7 +112,9 @@ def _imported(request: ImportWeightsRequest) -> Imported | ImportedModel:
     rows = [dict(row) for row in report.rows()] if report else _listed(state)
     write_csv(out.with_suffix(".csv"), rows)
     values = sum(tensor.numel() for tensor in state.values())
-    summary = f"{len(state)} tensors, {values / 1e6:.1f} million values, written to {out}"
+    summary = (
+        f"{count_of(len(state), 'tensor')}, {values / 1e6:.1f} million values, written to {out}"
+    )
     return Imported(
         out, digest, rows, f"{summary}; in {request.network}: {report}" if report else summary
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from condyle.mesh import write as write_mesh
 
 __all__ = ["BATCH", "Surfaces", "mesh"]
 
+TABLE = "surfaces.csv"
 MUCH = 0.02
 """A change of volume that is worth a warning."""
 
@@ -47,7 +49,11 @@ def mesh(request: MeshRequest, job: Job) -> Surfaces:
 
 
 def _tasks(request: MeshRequest, job: Job) -> list[Task]:
-    return [Task(name, (path,)) for name, path in label_files(request.labelmaps).items()]
+    """A task a label map; of its surfaces, those are known that were made before."""
+    return [
+        Task(name, (path,), tuple(request.out.glob(f"{escape(name)}_*.{request.format}")))
+        for name, path in label_files(request.labelmaps).items()
+    ]
 
 
 def _compute(request: MeshRequest, task: Task, labels: LabelMap, job: Job) -> list[Mesh]:
@@ -90,7 +96,7 @@ def _gather(
     if not rows and not failed:
         paths = ", ".join(map(str, request.labelmaps))
         raise LabelError(f"there is no structure in {paths}: no surface to make")
-    tables = [write_csv(folder.path / "surfaces.csv", rows)] if rows else []
+    tables = [write_csv(folder.path / TABLE, rows)] if rows else []
     folder.write_manifest(whole, tables)
     ending = f".{request.format}"
     return Surfaces([folder.path / name for name in files if name.endswith(ending)], failed)
@@ -99,7 +105,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.mesh:BATCH", stage="making surfaces", request=MeshRequest,
     tasks=_tasks, read=lambda request, task, job: read_named(task.inputs[0]), compute=_compute,
-    write=_write, gather=_gather,
+    write=_write, gather=_gather, tables=lambda request: [request.out / TABLE],
 )  # fmt: skip
 
 

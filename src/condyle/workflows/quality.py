@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from condyle.config import read_toml
 from condyle.config.requests import QualityRequest
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError, DatasetError
@@ -30,6 +29,7 @@ from condyle.quality.calibration import FEWEST, LEVEL, Calibration, Observation,
 from condyle.quality.degrade import DEGRADATIONS, degraded
 from condyle.quality.embedding import TrainingEmbeddings, embed
 from condyle.refine import refined
+from condyle.runs.dataset import known_folders
 from condyle.runs.folder import RunFolder
 
 __all__ = ["CalibrationSummary", "observed", "quality", "trained_on", "variants"]
@@ -127,8 +127,7 @@ def observed(
 
 def _home(run: Path, segmenter: Segmenter, given: Path | None) -> Dataset:
     """The data set that holds the cases trained on."""
-    settings = RunFolder(Path(run)).config
-    named = [Path(str(read_toml(settings)["dataset"]))] if settings.is_file() else []
+    named = known_folders(RunFolder(Path(run)))
     trained = set(segmenter.training.train)
     for path in [*named, *([given] if given is not None else [])]:
         if path.is_dir():

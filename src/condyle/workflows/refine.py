@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,14 @@ from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import write_csv
 from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.measure.overlap import Counts, count
-from condyle.predict import Segmenter
-from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import bounding_box
 from condyle.refine import Refinement
 from condyle.refine import refine as cleaned
 from condyle.refine.selection import FEWEST_CASES, chosen_steps, options
 from condyle.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from condyle.predict import Segmenter
 
 __all__ = ["BATCH", "Chosen", "Refined", "choose", "refine", "refine_or_choose"]
 
@@ -57,12 +58,16 @@ def refine(request: RefineRequest, job: Job) -> Refined:
     Raises
     ------
     ConfigError
-        If `out` is missing, or steps are given both in a file and by themselves.
+        If `out` is missing, no step is given, or steps are given both in a file and by themselves.
     """
     if request.out is None:
         raise ConfigError("give `out`, a folder for the cleaned label maps", setting="out")
     request.refuse({"device": "it is where scans are segmented, with `choose`"})
-    _steps(request, job)
+    if not _steps(request, job).to_dict():
+        raise ConfigError(
+            f"no step is given: give {', '.join(f'`{name}`' for name in STEPS)}, or a file of them "
+            "by `steps`"
+        )
     return run_batch(BATCH, request, job)
 
 
@@ -210,6 +215,9 @@ def choose(request: RefineRequest, job: Job) -> Chosen:
             "`choose` cannot be combined with other options; use: condyle refine --choose RUN "
             "DATASET", setting="choose",
         )  # fmt: skip
+    from condyle.predict import Segmenter  # brings torch in, which refining does without
+    from condyle.predict.segmenter import home_of
+
     segmenter = Segmenter.load(run)
     names = segmenter.scheme.names
     cases = _validation_cases(segmenter, open_dataset(request.labelmaps[0]), run)

@@ -17,12 +17,11 @@ from condyle.config.section import json_of
 from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFile
 from condyle.io import write_text
 from condyle.jobs.job import Job, verb, warn
-from condyle.jobs.outputs import require_free, write_csv, write_json
+from condyle.jobs.outputs import protected, require_free, write_csv, write_json
 from condyle.measure import METRICS
 from condyle.report import tables
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import read_csv
-from condyle.train.checkpoint import LAST
 
 __all__ = ["Listed", "differences", "list_runs", "runs", "write_runs"]
 
@@ -45,7 +44,7 @@ class Listed:
 def runs(request: RunsRequest, job: Job) -> Listed:
     """The runs below folders, or their differences; written to `out`, if that is given."""
     if request.out is not None:
-        require_free(request.out)
+        _require_table(request.out, request.folders)
     rows = (
         differences(request.folders)
         if request.differences
@@ -118,7 +117,19 @@ def write_runs(rows: Sequence[Row], out: Path) -> Path:
         return write_json(out, list(rows))
     if kind == ".md":
         return write_text(out, tables.markdown(rows))
-    raise ConfigError(f"`out` = {out} is not a table: end its name with .csv, .md or .json")
+    raise _no_table(out)
+
+
+def _require_table(out: Path, folders: Sequence[Path]) -> None:
+    """Raise unless `out` is a table's name, and none of a run's own files."""
+    with protected(file for run in _found(folders) for file in run.iterdir() if file.is_file()):
+        require_free(out)
+    if out.suffix.lower() not in (".csv", ".json", ".md"):
+        raise _no_table(out)
+
+
+def _no_table(out: Path) -> ConfigError:
+    return ConfigError(f"`out` = {out} is not a table: end its name with .csv, .md or .json")
 
 
 def _found(folders: Sequence[Path]) -> Iterator[Path]:
@@ -201,6 +212,8 @@ def _progress(folder: Path) -> tuple[int | None, float | None]:
     if (RunFolder(folder).history).is_file():
         rows = read_csv(RunFolder(folder).history)
         return len(rows), rows[-1].get("seconds") if rows else None
+    from condyle.train.checkpoint import LAST  # brings torch in, which finished runs do without
+
     last = RunFolder(folder).checkpoints / LAST
     if not last.is_file():
         return None, None

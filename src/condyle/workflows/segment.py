@@ -42,11 +42,15 @@ from condyle.quality.assess import (
     sentence,
 )
 from condyle.refine.refinement import refined
+from condyle.runs.folds import members_of
 from condyle.workflows import segment_engine
 
 __all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
 
-ENDINGS = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom-seg": ".dcm"}
+ENDINGS = {
+    "nifti": ".nii.gz", "nrrd": ".nrrd", "seg.nrrd": ".seg.nrrd", "mha": ".mha",
+    "dicom-seg": ".dcm",
+}  # fmt: skip
 """Format of a label map -> the ending of its file."""
 
 Area = Callable[[Grid], Box]
@@ -62,11 +66,13 @@ class Scan:
     files : that it is read from.
     read : its channels.
     sources : the headers of the DICOM images that it is made of.
+    label : its label map in the data set, which is not read.
     """
 
     files: tuple[Path, ...]
     read: Callable[[], tuple[Volume, ...]]
     sources: Callable[[], list[Header]]
+    label: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -222,18 +228,28 @@ def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
     engine = segment_engine.card_of(request.run)
     channels = 1 if engine else _way(request, job).first.channels
     return [
-        Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan)
+        Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan,
+             tuple(filter(None, (scan.label,))))
         for name, scan in _batch(request, channels, job).items()
-    ]
+    ]  # fmt: skip
 
 
 def _way(request: SegmentRequest, job: Job) -> _Way:
     """How the scans are segmented, with the weights loaded; once a process."""
 
     def loaded() -> _Way:
-        first = Segmenter.load(request.run)
+        own, *folds = members_of(request.run)
+        first = Segmenter.load(own)
+        if folds and request.quality:
+            raise ConfigError(
+                f"`quality` is calibrated for one run: give {own}, and the others by `also`",
+                setting="quality",
+            )
         special = Segmenter.load(request.specialist).member if request.specialist else None
-        members = (first.member, *(Segmenter.load(other).member for other in request.also))
+        members = (
+            first.member,
+            *(Segmenter.load(other).member for other in (*folds, *request.also)),
+        )
         if isinstance(first.preprocessor, NnunetPreprocessing):
             request.refuse(NNUNET)
         if all(isinstance(each.preprocessor, NnunetPreprocessing) for each in members):
@@ -261,7 +277,7 @@ def _made_of(request: SegmentRequest, job: Job) -> list[str]:
     if segment_engine.card_of(request.run) is not None:
         return [sha256(request.run / segment_engine.CARD)]
     special = [request.specialist] if request.specialist else []
-    homes = [home_of(run) for run in (request.run, *request.also, *special)]
+    homes = [home_of(run) for run in (*members_of(request.run), *request.also, *special)]
     files = [home / name for home in homes for name in ("segmenter.json", "model.safetensors")]
     files += [homes[0] / QUALITY] if request.quality else []
     return [sha256(file) for file in files if file.is_file()]
@@ -277,9 +293,11 @@ def _compute(
 ) -> tuple[LabelMap, list[Header], list[Row], list[str]]:
     channels, images = found
     if (card := segment_engine.card_of(request.run)) is not None:
+        segment_engine.warn_of_differences(card, channels[0])
         labels = segment_engine.predict(card, task.key, channels, request.device, job)
         return labels, images, [], [card.task]
     way = _way(request, job)
+    way.predictor.ensemble.warn_of_differences(channels[0])
     labels, rows = way.labels(channels, job.tell)
     return labels, images, rows, list(way.predictor.backends.used)
 
@@ -320,6 +338,7 @@ def _gather(
 BATCH = Batch(
     home="condyle.workflows.segment:BATCH", stage="segmenting", request=SegmentRequest,
     tasks=_tasks, read=_read, compute=_compute, write=_write, gather=_gather, made_of=_made_of,
+    tables=lambda request: [request.out / "quality.csv"] if request.quality else [],
 )  # fmt: skip
 
 
@@ -337,7 +356,9 @@ def _found(request: SegmentRequest, channels: int) -> dict[str, Scan]:
         if request.volume is not None or request.series:
             raise ConfigError("`volume` and `series` choose in a scan, not in a data set")
         return {
-            case.id: Scan(case.images, case.channels, lambda c=case: sources(c.images[0]))
+            case.id: Scan(
+                case.images, case.channels, lambda c=case: sources(c.images[0]), case.label
+            )
             for case in cases
         }
     if request.fold is not None:

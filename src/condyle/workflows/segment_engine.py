@@ -10,8 +10,10 @@ from condyle.core import LabelMap, LabelScheme, Volume
 from condyle.engines import totalsegmentator
 from condyle.errors import EngineFailed
 from condyle.io import read_labels, write
-from condyle.jobs.job import Job
+from condyle.jobs.job import Job, warn
 from condyle.jobs.outputs import write_json
+from condyle.predict.scan_differences import differences
+from condyle.predict.training_record import TrainingRecord
 
 __all__ = ["CARD", "REFUSED", "Card", "card_of", "predict"]
 
@@ -50,6 +52,15 @@ def card_of(run: Path) -> Card | None:
     """The card of a run folder; None where our own segmenter predicts."""
     file = Path(run) / CARD
     return read_json(file, Card) if file.is_file() else None
+
+
+def warn_of_differences(card: Card, scan: Volume) -> None:
+    """Warn where a scan is of another modality than the task is for, as the task's name says."""
+    is_mr = "mr" in card.task.split("_")
+    known = TrainingRecord(modality="MR" if is_mr else "CT", hounsfield=not is_mr)
+    for words in differences(known, scan):
+        warn(f"this scan is unlike those that TotalSegmentator's task {card.task} is for: {words}; "
+             "look at the result before you trust it")  # fmt: skip
 
 
 def predict(card: Card, name: str, channels: tuple[Volume, ...], device: str, job: Job) -> LabelMap:

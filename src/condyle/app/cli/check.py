@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from condyle.app.cli.command import command_of
 from condyle.app.cli.show import say, show_table
 from condyle.config.requests import CheckRequest
+from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
     from condyle.audit.check import Finding
@@ -28,12 +29,22 @@ def show(request: CheckRequest, findings: Sequence[Finding]) -> int:
     if not findings:
         say(f"{request.dataset}: no problems found")
     else:
-        warnings = len(findings) - len(errors)
-        say(f"{request.dataset}: {len(errors)} errors, {warnings} warnings")
+        warnings = sum(finding.severity == "warning" for finding in findings)
+        counts = count_of(len(errors), "error"), count_of(warnings, "warning")
+        say(f"{request.dataset}: {', '.join(counts)}")
     for outcome in ("repaired", "left out", "left"):
         count = sum(finding.outcome == outcome for finding in findings)
         if count:
             say(f"{outcome}: {count}")
+    if request.fix is not None:
+        copied = any(finding.outcome for finding in findings)
+        say(
+            f"repaired copy: {request.fix}"
+            if copied
+            else "nothing to repair or leave out: no copy was written"
+        )
+    if request.out is not None:
+        say(f"page: {request.out / 'check.html'}")
     return 2 if any(finding.outcome in ("", "left") for finding in errors) else 0
 
 

@@ -7,9 +7,12 @@ import json as json_text
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import reduce
 from importlib import import_module
+from operator import or_
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,15 +20,23 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, hushed
-from condyle.config.requests import Request
-from condyle.errors import CondyleError, ConfigError
-from condyle.jobs.job import Job
+from condyle.app.cli.show import bars, complain, hushed, say_json
+from condyle.config.experiment import Experiment
+from condyle.config.request import BatchRequest
+from condyle.config.requests import Request, TrainRequest
+from condyle.errors import Cancelled, CondyleError, ConfigError
+from condyle.jobs.job import Job, Progress
+from condyle.runs.folds import FILE as FOLDS
 
 __all__ = ["as_flags", "command_of", "flags_of", "plain"]
 
 JSON = Annotated[
-    bool, Parameter(negative=(), help="Print the result as JSON on stdout, and nothing else there.")
+    bool,
+    Parameter(
+        negative=(),
+        show_default=False,
+        help="Print the result as JSON on stdout, and nothing else there.",
+    ),
 ]
 
 
@@ -52,16 +63,23 @@ def command_of(
             made = prepare(request.model_validate(asked))
         except ValidationError as error:
             raise ConfigError(as_flags(str(request.complaint(error)), names)) from error
+        from condyle.workflows.preflight import preflight
+
         module, _, name = work.partition(":")
+        seen = _Seen()
         try:
             with bars() as (on_progress, on_warning):
                 job = Job(
-                    on_progress=on_progress,
+                    on_progress=seen.through(on_progress),
+                    on_news=lambda sentence: complain(as_flags(sentence, names)),
                     on_warning=lambda w: on_warning(
                         replace(w, sentence=as_flags(w.sentence, names))
                     ),
                 )
+                preflight(made)
                 done = getattr(import_module(module), name)(made, job)
+        except KeyboardInterrupt as error:
+            raise Cancelled(seen.stopped(made)) from error
         except CondyleError as error:
             error.args = (as_flags(str(error), names),)
             raise
@@ -69,7 +87,7 @@ def command_of(
             return show(made, done) or 0
         with hushed():  # what `show` prints is for people: only its exit code counts
             code = show(made, done) or 0
-        print(json_text.dumps(plain(done), allow_nan=False))  # noqa: T201
+        say_json(json_text.dumps(plain(done), allow_nan=False))
         return code
 
     names = flags_of(request)
@@ -80,6 +98,46 @@ def command_of(
     run.__doc__ = request.__doc__
     run.__name__ = run.__qualname__ = work.rpartition(":")[2]
     return run
+
+
+@dataclass
+class _Seen:
+    """How far a job was, for the sentence of Ctrl-C."""
+
+    last: Progress | None = None
+
+    def through(self, listener: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """A listener that also keeps what it hears."""
+
+        def hear(progress: Progress) -> None:
+            self.last = progress
+            listener(progress)
+
+        return hear
+
+    def stopped(self, request: Request) -> str:
+        """Where the work was stopped, and how to go on."""
+        last = self.last
+        if last is None:
+            where = "stopped before anything was done"
+        elif last.place:
+            where = f"stopped in {last.place}"
+        elif isinstance(request, BatchRequest) and last.total > 1:
+            where = f"stopped with {int(last.done)} of {last.total:.0f} done"
+        else:
+            where = f"stopped while {last.stage}"
+        return f"{where}{_way_on(request)}"
+
+
+def _way_on(request: Request) -> str:
+    """How to go on with a verb that was stopped; '' where it can only be started again."""
+    if isinstance(request, TrainRequest):
+        begun = any((request.out / name).is_file() for name in (Experiment.FILE, FOLDS))
+        data = "" if begun or request.dataset is None else f"{quote(str(request.dataset))} "
+        return f"; go on: condyle train {data}--out {quote(str(request.out))} --resume"
+    if "resume" in request.NO_FLAG:
+        return "; go on with the same command: what is finished is not done again"
+    return "; go on with the same command and --resume" if hasattr(request, "resume") else ""
 
 
 def _signature(request: type[Request]) -> inspect.Signature:
@@ -129,7 +187,7 @@ def _listed(kind: Any) -> Any:
         return list[inside[0]]
     if inside and type(None) in inside:
         others = [_listed(each) for each in inside if each is not type(None)]
-        return others[0] | None
+        return reduce(or_, others) | None
     return kind
 
 

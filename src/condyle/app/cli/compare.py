@@ -21,8 +21,11 @@ def show(request: CompareRequest, done: Compared) -> None:
     """Print the main table."""
     from condyle.report.tables import shown
 
-    rows = [{key: shown(row.get(key)) for key in SHOWN} for row in done.rows]
+    known = [key for key in SHOWN if any(row.get(key) is not None for row in done.rows)]
+    rows = [{key: shown(row.get(key)) for key in known} for row in done.rows]
     show_table("the same patients, mean ± standard deviation", rows)
+    if done.too_few:
+        say(done.too_few)
     say(f"more in {request.out / 'report.html'}")
 
 

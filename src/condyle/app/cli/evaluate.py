@@ -15,11 +15,12 @@ __all__ = ["command"]
 
 
 def show(request: EvaluateRequest, done: Evaluated) -> int:
-    """Print the scores; 2 if a case could not be scored."""
-    show_summary(done.summary, request.out / "metrics.csv")
+    """Print the scores; 2 if a case could not be compared, or has no prediction."""
+    cases = f"{done.cases} case{'s' * (done.cases != 1)}"
+    show_summary(done.summary, request.out / "metrics.csv", cases)
     for name, reason in done.failed.items():
-        complain(f"{name} failed: {reason}")
-    return 2 if done.failed else 0
+        complain(f"{name} was not compared: {reason}")
+    return 2 if done.failed or done.missing else 0
 
 
 command = command_of(EvaluateRequest, "condyle.workflows.evaluate:evaluate", show)

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 from condyle.app.cli.command import command_of
 from condyle.app.cli.show import complain, say, show_table
 from condyle.config.requests import FeaturesRequest
+from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
     from condyle.workflows.features import FeatureTables
 
 __all__ = ["command"]
+
+
+MOST = 10
+"""Pairs that the terminal shows."""
 
 
 def show(request: FeaturesRequest, found: FeatureTables) -> int:
@@ -21,11 +26,12 @@ def show(request: FeaturesRequest, found: FeatureTables) -> int:
         complain(f"{name}: {reason}")
     if len(done) == 1:
         one = next(iter(done.values()))
-        show_table("cosines of pooled features", one.rows())
-        if one.standings:
-            show_table("beside random regions of the same size and shape", one.standing_rows())
+        rows, pairs = one.short_rows(MOST), len(one.similarities)
+        some = f", the most and the least alike of {pairs} pairs" if len(rows) < pairs else ""
+        show_table(f"cosines of features (1: the same){some}", rows)
     if done:
-        say(f"{len(done)} scan{'s' * (len(done) > 1)} compared; the table is {request.out}")
+        page = request.out.with_suffix(".html")
+        say(f"{count_of(len(done), 'scan')} compared; all is in {page} and {request.out}")
     return 2 if found.failed else 0
 
 

@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 def show(request: ImportRequest, done: ImportedDataset) -> None:
     """Print what was done."""
-    say(done.text)
+    say(*done.said)
 
 
 command = command_of(ImportRequest, "condyle.workflows.importing.import_scans:import_scans", show)

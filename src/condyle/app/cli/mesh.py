@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import complain, say
+from condyle.app.cli.show import complain, say, written
 from condyle.config.requests import MeshRequest
+from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
     from condyle.workflows.mesh import Surfaces
@@ -16,7 +17,7 @@ __all__ = ["command"]
 
 def show(request: MeshRequest, done: Surfaces) -> int:
     """Print how many surfaces were written; 2 if a label map failed."""
-    say(f"{len(done.written)} surfaces written into {request.out}")
+    say(f"{count_of(len(done.written), 'surface')} {written(request)} {request.out}")
     if done.written:
         say(f"volumes, areas, extents and axes in {request.out / 'surfaces.csv'}")
     for name, reason in done.failed.items():

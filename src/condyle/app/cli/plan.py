@@ -18,7 +18,7 @@ def show(request: PlanRequest, made: TrainingPlan) -> None:
     """Print the plan as TOML."""
     from condyle.workflows.training.plan import toml_of
 
-    say(toml_of(made))
+    say(*toml_of(made).removesuffix("\n").split("\n"))
 
 
 command = command_of(PlanRequest, "condyle.workflows.training.plan:plan", show)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import complain, say, show_table
+from condyle.app.cli.show import complain, say, show_table, written
 from condyle.config.requests import RefineRequest
+from condyle.jobs.job import count_of
 from condyle.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def show(request: RefineRequest, done: Refined | Chosen) -> int:
     if isinstance(done, Chosen):
         _show_chosen(request, done)
         return 0
-    say(f"{len(done.written)} label maps refined into {request.out}")
+    say(f"{count_of(len(done.written), 'label map')} {written(request, 'refined')} {request.out}")
     for name, reason in done.failed.items():
         complain(f"{name} failed: {reason}")
     return 2 if done.failed else 0

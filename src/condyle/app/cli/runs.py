@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from condyle.app.cli.command import command_of
 from condyle.app.cli.show import say, show_table
 from condyle.config.requests import RunsRequest
+from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
     from condyle.workflows.runs import Listed
@@ -25,7 +26,7 @@ def show(request: RunsRequest, done: Listed) -> None:
         show_table("where the runs differ, and their scores", done.rows)
     else:
         shown, alike = _short(done.rows)
-        say(f"{len(done.rows)} runs{alike}; --out FILE.csv holds more of each")
+        say(f"{count_of(len(done.rows), 'run')}{alike}; --out FILE.csv holds more of each")
         show_table("", shown)
 
 

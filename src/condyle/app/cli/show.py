@@ -3,32 +3,64 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from condyle.config.request import BatchRequest
 from condyle.jobs.job import Progress, Warned, shown
 
 __all__ = [
     "bars",
     "complain",
     "hushed",
+    "is_read_by_people",
+    "replace_missing_letters",
     "say",
+    "say_json",
     "show_summary",
     "show_table",
+    "written",
 ]
 
-ERRORS = Console(stderr=True, highlight=False)
-RESULTS = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+class _Output(Console):
+    """Where text goes that is shown as it is. It may lack letters, or be closed by its reader."""
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more (`condyle runs . | head`): the work goes on, unheard."""
+        self.quiet = True
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.file.fileno())
+            os.close(nowhere)
+
+    def put(self, text: str) -> None:
+        """Print a line, however long, in which nothing is taken for markup."""
+        self.print(Text(text), soft_wrap=True)
+
+
+ERRORS = _Output(stderr=True, highlight=False)
+RESULTS = _Output(highlight=False)
+
+
+def replace_missing_letters() -> None:
+    """From now on, a letter that the console does not have is shown as '?'."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
 
 COLUMNS = {
     "dice": "Dice",
@@ -40,13 +72,24 @@ COLUMNS = {
 
 
 def complain(sentence: str) -> None:
-    """Print why a command failed, on stderr."""
-    print(f"condyle: {shown(sentence)}", file=sys.stderr)  # noqa: T201  not wrapped, for grep and logs
+    """Print why a command failed, on stderr, in one line: for grep and logs."""
+    ERRORS.put(f"condyle: {shown(sentence)}")
 
 
-def say(text: str) -> None:
-    """Print a result."""
-    RESULTS.print(text, markup=False, soft_wrap=True)
+def say(*lines: str) -> None:
+    """Print results, a line each."""
+    for line in lines:
+        RESULTS.put(shown(line))
+
+
+def written(request: BatchRequest, done: str = "written") -> str:
+    """How a count of results goes on: with --resume, some were there before."""
+    return "in" if request.resume else f"{done} into"
+
+
+def say_json(text: str) -> None:
+    """Print JSON."""
+    RESULTS.put(text)
 
 
 @contextmanager
@@ -78,9 +121,9 @@ def bars() -> Generator[Listeners]:
         yield _plain(), on_warning
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         TimeElapsedColumn(),
     )
     with Bars(*columns, console=ERRORS) as drawn:
@@ -88,8 +131,8 @@ def bars() -> Generator[Listeners]:
 
         def on_progress(progress: Progress) -> None:
             if progress.stage not in tasks:
-                tasks[progress.stage] = drawn.add_task(escape(progress.stage), total=1.0, words="")
-            words = escape(shown(progress.words))
+                tasks[progress.stage] = drawn.add_task(shown(progress.stage), total=1.0, words="")
+            words = shown(progress.words)
             drawn.update(tasks[progress.stage], completed=progress.part, words=words)
 
         yield on_progress, on_warning
@@ -97,26 +140,47 @@ def bars() -> Generator[Listeners]:
 
 def _plain() -> Callable[[Progress], None]:
     """Plain lines, at each tenth of a stage."""
-    before: dict[str, int] = {}
+    before: dict[str, tuple[int, str]] = {}
 
     def on_progress(progress: Progress) -> None:
         tenth = int(progress.part * 10)
-        if before.get(progress.stage) != tenth:
-            before[progress.stage] = tenth
+        now = tenth, progress.words if tenth == 10 else ""
+        if before.get(progress.stage) != now:
+            before[progress.stage] = now
             complain(f"{progress.stage}: {progress.part:.0%} {progress.words}".rstrip())
 
     return on_progress
 
 
+def is_read_by_people() -> bool:
+    """Whether results go to a terminal, and not into a file or another program."""
+    return RESULTS.is_terminal
+
+
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a table."""
+    """Print rows as a table: names are never broken; off a terminal, a row is one line."""
     table = Table(title=Text(shown(title)), title_justify="left")
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    for column in columns:
-        table.add_column(Text(shown(column)), overflow="fold")
+    for number, column in enumerate(columns):
+        cells = [shown(column), *(shown(_cell(row.get(column, ""))) for row in rows)]
+        table.add_column(
+            Text(shown(column)), overflow="fold", min_width=_least_width(cells, number == 0)
+        )
     for row in rows:
         table.add_row(*(Text(shown(_cell(row.get(column, "")))) for column in columns))
-    RESULTS.print(table)
+    RESULTS.print(table, crop=False)
+
+
+LONGEST_WORD = 40
+"""Longer words of a sentence, such as paths, may be broken on a terminal."""
+
+
+def _least_width(cells: Sequence[str], are_names: bool) -> int:
+    """Columns of the terminal that these cells take at least."""
+    if are_names or not RESULTS.is_terminal:
+        return max(map(cell_len, cells), default=0)
+    words = [cell_len(word) for cell in cells for word in cell.split()]
+    return min(max(words, default=0), LONGEST_WORD)
 
 
 def _cell(value: Any) -> str:
@@ -125,8 +189,10 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
-    """Print mean ± standard deviation a structure, and where the rest is."""
+def show_summary(
+    summary: Sequence[dict[str, Any]], where: Path, cases: str = "held-out cases"
+) -> None:
+    """Print mean ± standard deviation a structure over such cases, and where the rest is."""
     rows: list[dict[str, Any]] = []
     for row in summary:
         shown: dict[str, Any] = {"structure": row["structure"]}
@@ -137,10 +203,11 @@ def show_summary(summary: Sequence[dict[str, Any]], where: Path) -> None:
                     "" if sd is None or math.isnan(sd) else f" ± {sd:.3f}"
                 )
         error = row.get("volume_error_cm3_median")
-        shown["median ΔV cm³"] = "" if error is None else f"{error:.3f}"
+        shown["median ΔV cm³"] = "" if error is None else _cell(float(error))
         shown["cases"] = row.get("n", "")
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)
     if rows:
-        show_table("test cases, mean ± standard deviation", rows)
+        show_table(f"{cases}, mean ± standard deviation", rows)
+        say("VS (volume similarity): 1 is best; below 1 too little was segmented, above too much")
     say(f"more in {where}")

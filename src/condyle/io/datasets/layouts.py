@@ -9,14 +9,14 @@ from typing import Any, cast
 
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
 from condyle.core.merge import Policy, merge, scheme_of_names
-from condyle.errors import CondyleError, DatasetError, MissingFile, UnreadableFile
+from condyle.errors import DatasetError, MissingFile
 from condyle.io.datasets.channels import channels_in, files_by_case
 from condyle.io.datasets.nnunet import write_nnunet, write_splits
 from condyle.io.datasets.patients import patients_beside
+from condyle.io.label_names import json_tree, scheme_of_table
 from condyle.io.listing import Listing, list_scans, name_scans
 from condyle.io.paths import is_hidden, spelled
 from condyle.io.scans import read_channels, read_labels
-from condyle.io.texts import read_json
 from condyle.jobs.job import warn
 
 __all__ = ["is_dataset", "open_dataset", "write_nnunet", "write_splits"]
@@ -82,8 +82,8 @@ def _opener(root: Path) -> Callable[[Path, Policy], Dataset] | None:
 
 def _described(root: Path, _: Policy) -> Dataset:
     """A data set with a dataset.json: nnU-Net v2 and v1, Decathlon."""
-    facts = _json(root / "dataset.json", dict)
-    scheme = _scheme(root / "dataset.json", facts.get("labels"))
+    facts = json_tree(root / "dataset.json", dict)
+    scheme = scheme_of_table(root / "dataset.json", facts.get("labels"))
     named = facts.get("channel_names") or facts.get("modality") or {"0": "image"}
     if not isinstance(named, dict):
         raise DatasetError(f'{root / "dataset.json"}: write "channel_names": {{"0": "CT"}}')
@@ -154,7 +154,7 @@ def _paired(root: Path, _: Policy) -> Dataset:
     if not cases:
         raise DatasetError(f"{images} holds no scans; the known layouts are {LAYOUTS}")
     if (root / "labels.json").is_file():
-        scheme = _scheme(root / "labels.json", _json(root / "labels.json", dict))
+        scheme = scheme_of_table(root / "labels.json", json_tree(root / "labels.json", dict))
     else:
         scheme = _scheme_found(root, [file for name, file in maps.items() if name in cases])
     names = tuple(f"image_{n}" for n in range(channels)) if channels > 1 else ("image",)
@@ -296,46 +296,13 @@ def _scans(folder: Path, labels: bool = False, ending: str = "") -> dict[str, Pa
     return name_scans([scan for scan in found.scans if scan not in passed], labels)
 
 
-def _scheme(path: Path, labels: object) -> LabelScheme:
-    """The scheme of a table name -> number, or (nnU-Net v1, Decathlon) number -> name."""
-    try:
-        table = cast(dict[str, Any], labels).items()
-        regions = [str(name) for name, number in table if isinstance(number, list)]
-        if regions:
-            raise DatasetError(
-                f"{path}: {regions[0]} is a region of several labels, and Condyle trains on labels "
-                "alone: give each structure a number of its own"
-            )
-        if all(str(key).isdigit() for key, _ in table):
-            return LabelScheme.of({str(name): int(number) for number, name in table})
-        return LabelScheme.of({name: int(number) for name, number in table})
-    except DatasetError:
-        raise
-    except (AttributeError, TypeError, ValueError) as error:
-        reason = f" ({error})" if isinstance(error, CondyleError) else ""
-        raise DatasetError(
-            f'{path}: its labels are not a table like {{"background": 0, "femur": 1}}{reason}'
-        ) from error
-
-
-def _json(path: Path, kind: type) -> Any:
-    """What a JSON file holds, which must be of this kind."""
-    try:
-        found = read_json(path)
-    except (ValueError, UnreadableFile) as error:
-        raise DatasetError(f"{path} is not a JSON file ({error})") from error
-    if not isinstance(found, kind):
-        raise DatasetError(f"{path} holds no {kind.__name__}")
-    return found
-
-
 def _folds(root: Path) -> tuple[Fold, ...]:
     """The folds of splits_final.json; () where there is none."""
     path = root / "splits_final.json"
     if not path.is_file():
         return ()
     try:
-        rows = [(row["train"], row["val"], row.get("test", ())) for row in _json(path, list)]
+        rows = [(row["train"], row["val"], row.get("test", ())) for row in json_tree(path, list)]
         return tuple(Fold(*(tuple(map(spelled, part)) for part in parts)) for parts in rows)
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f'{path} is not a list of {{"train": [...], "val": [...]}}') from error

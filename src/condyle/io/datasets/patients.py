@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from condyle.errors import ConfigError, DatasetError, MissingFile
 from condyle.io.paths import case_of, ending_of, spelled
 from condyle.io.texts import read_table
 from condyle.jobs.job import warn
+from condyle.jobs.tables import table_text
 
 __all__ = ["numbered", "patients_beside", "patients_csv", "patients_given"]
 
@@ -133,8 +132,4 @@ def numbered(known: Mapping[str, str]) -> dict[str, str]:
 
 def patients_csv(patients: Mapping[str, str]) -> str:
     """The text of patients.csv."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["case", "patient"])
-    rows.writerows(patients.items())
-    return text.getvalue()
+    return table_text([{"case": case, "patient": whose} for case, whose in patients.items()])

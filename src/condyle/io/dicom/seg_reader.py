@@ -24,7 +24,7 @@ from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.process import without_python_warnings
 
-__all__ = ["PRIVATE", "load"]
+__all__ = ["PRIVATE", "load", "names_in"]
 
 
 PRIVATE = (0x0071, "CONDYLE")
@@ -48,16 +48,19 @@ class Segment:
     colour: Colour
 
 
-def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], Grid, LabelScheme]:
+def load(
+    path: Path, scheme: LabelScheme | None = None, scan: Grid | None = None
+) -> tuple[NDArray[Any], Grid, LabelScheme]:
     """The label numbers (i, j, k) of a DICOM-SEG file, their grid and their scheme.
 
-    The grid is the source series' where it is known: the file is Condyle's, or that series lies
-    in the same folder; else what the frames span. A scheme that knows all names decides the
-    numbers.
+    The grid is the source series' where it is known: the file is Condyle's, its scan is given, or
+    that series lies in the same folder; else what the frames span. A scheme that knows all names
+    decides the numbers.
 
     Parameters
     ----------
     path : the file, or a folder with one such file in it or below.
+    scan : the grid of its scan, where that is known.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
         )
         if data.SegmentationType == "FRACTIONAL":
             warn(f"{file} holds probabilities: voxels above 0.5 were taken")
-        for grid in _grids(path, data, frames):
+        for grid in _grids(path, data, frames, scan):
             planes = _planes(grid, frames)
             if planes is not None:
                 return _painted(file, data, frames, planes, grid, ids), grid, found
@@ -90,6 +93,14 @@ def load(path: Path, scheme: LabelScheme | None = None) -> tuple[NDArray[Any], G
         f"{file} has frames that do not lie over each other at even steps: export it again as "
         ".seg.nrrd or .nii.gz"
     )
+
+
+def names_in(path: Path) -> LabelScheme:
+    """The scheme of a DICOM-SEG file's segments; where its frames lie does not matter."""
+    with without_python_warnings():
+        file = _only_segmentation(path)
+        segments = _segments(file, elements(file, stop_before_pixels=True))
+    return LabelScheme.of({s.name: s.id for s in segments}, {s.name: s.colour for s in segments})
 
 
 def _only_segmentation(path: Path) -> Path:
@@ -101,10 +112,19 @@ def _only_segmentation(path: Path) -> Path:
         below = (f for f in sorted(path.rglob("*")) if f.is_file() and not is_hidden(f))
         files = [f for f in below if is_dicom(f)]
     found: list[Path] = []
+    contours: list[Path] = []
     for file in files:
         header = elements(file, stop_before_pixels=True, specific_tags=["Modality"])
         if header.get("Modality") == "SEG":
             found.append(file)
+        if header.get("Modality") == "RTSTRUCT":
+            contours.append(file)
+    if contours and not found:
+        raise UnreadableFile(
+            f"{path} is an RTSTRUCT ({_regions(contours[0])}): contours, which Condyle does not "
+            "read. In 3D Slicer (with SlicerRT), load it with its scan, and export the "
+            "segmentation as .seg.nrrd, with the scan as reference volume"
+        )
     if not found:
         raise UnreadableFile(
             f"{path} is DICOM without a segmentation: give labels as DICOM-SEG, .nii.gz, .nrrd or "
@@ -114,6 +134,15 @@ def _only_segmentation(path: Path) -> Path:
         shown = ", ".join(f.name for f in found[:4])
         raise UnreadableFile(f"{path} holds {len(found)} segmentations: give one file ({shown})")
     return found[0]
+
+
+def _regions(file: Path) -> str:
+    """The names of the first regions of an RTSTRUCT, for a sentence."""
+    header = elements(file, stop_before_pixels=True, specific_tags=["StructureSetROISequence"])
+    items = header.get("StructureSetROISequence") or ()
+    names = [str(item.get("ROIName") or "without a name") for item in items]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"ROIs: {', '.join(names[:8])}{more}" if names else "without ROIs"
 
 
 def _segments(file: Path, data: Header) -> list[Segment]:
@@ -147,7 +176,7 @@ def _colour(item: Header) -> Colour | None:
     return int(r), int(g), int(b)
 
 
-def _grids(path: Path, data: Header, frames: Sequence[Frame]) -> Generator[Grid]:
+def _grids(path: Path, data: Header, frames: Sequence[Frame], scan: Grid | None) -> Generator[Grid]:
     """The grids that a segmentation may lie on, the surest first."""
     group, creator = PRIVATE
     try:
@@ -157,28 +186,38 @@ def _grids(path: Path, data: Header, frames: Sequence[Frame]) -> Generator[Grid]
     except (KeyError, ValueError, TypeError):
         pass  # it notes no grid
     rows, columns = frames[0].shape
+    if scan is not None:
+        yield scan.turned(scan.turn_to(_frame_grid(frames[0], 1.0).orientation))
     series = [str(r.SeriesInstanceUID) for r in data.get("ReferencedSeriesSequence") or ()]
     for one in find_series(path)[0] if path.is_dir() else ():
         if one.uid in series:
             stack = stacked(path, one.frames)
             yield Grid((columns, rows, len(stack.volumes[0])), LPS_TO_RAS @ stack.affine)
-    across, down = frames[0].directions[:3], frames[0].directions[3:]
     normal = frames[0].normal / np.linalg.norm(frames[0].normal)
     along = np.array(sorted(float(frame.position @ normal) for frame in frames))
     height = along[-1] - along[0]
     gaps = np.diff(along)
-    stated = frames[0].get("SpacingBetweenSlices") or frames[0].thickness
-    for step in (float(stated), min(gaps[gaps > FIT_MM], default=0.0)):
+    steps = [frames[0].thickness, min(gaps[gaps > FIT_MM], default=0.0)]
+    if scan is not None:
+        axis = int(np.argmax(np.abs(normal @ LPS_TO_RAS[:3, :3] @ scan.direction)))
+        steps.insert(0, scan.spacing[axis])
+    for step in steps:
         if step <= 0 or height / step > PLANES:
             continue
         count = round(height / step) + 1
         step = height / (count - 1) if count > 1 else step
-        affine = np.eye(4)
-        affine[:3, 0] = across * frames[0].pixel[1]
-        affine[:3, 1] = down * frames[0].pixel[0]
-        affine[:3, 2] = normal * step
-        affine[:3, 3] = min(frames, key=lambda f: float(f.position @ normal)).position
-        yield Grid((columns, rows, count), LPS_TO_RAS @ affine)
+        yield _frame_grid(min(frames, key=lambda f: float(f.position @ normal)), step, count)
+
+
+def _frame_grid(first: Frame, step: float, count: int = 1) -> Grid:
+    """The grid of so many images over a first one, so many mm apart."""
+    rows, columns = first.shape
+    affine = np.eye(4)
+    affine[:3, 0] = first.directions[:3] * first.pixel[1]
+    affine[:3, 1] = first.directions[3:] * first.pixel[0]
+    affine[:3, 2] = first.normal / np.linalg.norm(first.normal) * step
+    affine[:3, 3] = first.position
+    return Grid((columns, rows, count), LPS_TO_RAS @ affine)
 
 
 def _planes(grid: Grid, frames: Sequence[Frame]) -> list[int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from condyle.io.nrrd.header import Header, read_header, voxels
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.outputs import atomic_write
+
+if TYPE_CHECKING:
+    import SimpleITK
 
 __all__ = ["load", "load_layers", "save", "save_detached"]
 
@@ -50,10 +53,8 @@ def load_layers(path: Path) -> tuple[NDArray[Any], Grid, Header]:
     return array, Grid((i, j, k), LPS_TO_RAS @ promise.affine), header
 
 
-def save(
-    path: Path, array: NDArray[Any], grid: Grid, keys: Mapping[str, str] | None = None
-) -> None:
-    """Write an array compressed, as .nrrd (with free key-value pairs) or .mha."""
+def as_sitk(array: NDArray[Any], grid: Grid) -> SimpleITK.Image:
+    """The image of SimpleITK with these numbers, in LPS mm."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(array.T)
@@ -61,6 +62,16 @@ def save(
     image.SetSpacing(grid.spacing)
     image.SetDirection((affine[:3, :3] / grid.spacing).ravel().tolist())
     image.SetOrigin(affine[:3, 3].tolist())
+    return image
+
+
+def save(
+    path: Path, array: NDArray[Any], grid: Grid, keys: Mapping[str, str] | None = None
+) -> None:
+    """Write an array compressed, as .nrrd (with free key-value pairs) or .mha."""
+    import SimpleITK as sitk
+
+    image = as_sitk(array, grid)
     for key, value in (keys or {}).items():
         image.SetMetaData(key, value)
     writer = sitk.ImageFileWriter()

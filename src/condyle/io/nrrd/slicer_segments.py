@@ -30,11 +30,13 @@ class Segment:
     colour: Colour | None
 
 
-def load_labels(path: Path, scheme: LabelScheme | None) -> tuple[NDArray[Any], Grid, LabelScheme]:
+def load_labels(
+    path: Path, scheme: LabelScheme | None
+) -> tuple[NDArray[Any], Grid, LabelScheme | None]:
     """The label numbers (i, j, k) of an NRRD or MetaImage file, their grid and their scheme.
 
-    Segments that the header names give the scheme. Where a scheme is given that knows all their
-    names, it decides their numbers: the name is what a person chose.
+    Segments that the header names give the scheme; None without any. Where a scheme is given that
+    knows all their names, it decides their numbers: the name is what a person chose.
     """
     array, grid, header = load_layers(path)
     segments = _segments(header.keys)
@@ -45,7 +47,7 @@ def load_labels(path: Path, scheme: LabelScheme | None) -> tuple[NDArray[Any], G
         if array.ndim != 3:
             raise LabelError(f"{path} holds {array.shape[3]} numbers a voxel and names no segments")
         numbers = whole_numbers(array, str(path))
-        return numbers, grid, LabelMap.of(numbers, grid, scheme).scheme
+        return numbers, grid, scheme
     if twice := repeated(segment.name for segment in segments):
         raise LabelError(f"{path} has several segments called {', '.join(twice)}; rename them")
     known = scheme is not None and {s.name for s in segments} <= set(scheme.to_dict())

@@ -10,33 +10,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from condyle.config.requests import ImportRequest
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
-from condyle.core.relabel import consecutive
-from condyle.errors import Cancelled, ConfigError, DatasetError, LabelError, OutputError
+from condyle.core.relabel import consecutive, listed
+from condyle.errors import Cancelled, DatasetError, LabelError, OutputError
 from condyle.io import dropped, is_dataset, open_dataset, read_channels, read_labels
 from condyle.io.datasets.nnunet import require_numbered, splits_json, write_case, write_facts
 from condyle.io.datasets.patients import numbered, patients_csv, patients_given
 from condyle.jobs.batch import Batch, Done, Task, run_batch
-from condyle.jobs.job import Job, verb
+from condyle.jobs.job import Job, count_of, verb
 from condyle.jobs.outputs import written_together
 from condyle.jobs.records import HOME, OutputFolder, Record
 from condyle.prepare import splits
 from condyle.prepare.crop import labelled_slices
 from condyle.prepare.fingerprint import looks_like_ct
-from condyle.prepare.intensity import finite
+from condyle.prepare.intensity import finite, sample
+from condyle.workflows.importing.case_names import telling
 from condyle.workflows.importing.masks import Notes, scheme_named
 from condyle.workflows.importing.provenance import case_facts, overlaps_csv, without_paths
+from condyle.workflows.importing.renaming import NAMES, names_csv, renaming, require_met
 from condyle.workflows.importing.sources import (
     Source,
     Sources,
+    Wanted,
     sources_of_dataset,
     sources_of_scans,
 )
+from condyle.workflows.importing.structures import absences, joined, occurring
 
 __all__ = ["BATCH", "ImportedDataset", "import_scans"]
 
 _Case = tuple[tuple[Volume, ...], LabelMap | None, dict[str, Any]]
+
+FOLDERS = ("imagesTr", "imagesTs", "labelsTr")
 
 MARGIN = 5
 """Slices that are kept beyond the first and the last that carry labels."""
@@ -75,8 +83,7 @@ def import_scans(request: ImportRequest, job: Job) -> ImportedDataset:
     """
     out = request.out
     home = out / HOME
-    unfinished = home.is_dir() and not (out / "dataset.json").exists()
-    if not unfinished and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_unfinished(out)):
         raise OutputError(f"{out} is not empty: choose a new folder for the data set")
     if out.is_symlink() and not out.exists():
         raise OutputError(f"{out} is a link to nothing: remove it first")
@@ -85,7 +92,7 @@ def import_scans(request: ImportRequest, job: Job) -> ImportedDataset:
         done = run_batch(BATCH, request, job)
     except BaseException as error:
         if not isinstance(error, KeyboardInterrupt | Cancelled):
-            for made in ("imagesTr", "imagesTs", "labelsTr", HOME):
+            for made in (*FOLDERS, HOME):
                 shutil.rmtree(out / made, ignore_errors=True)
             if fresh:
                 shutil.rmtree(out, ignore_errors=True)
@@ -94,18 +101,29 @@ def import_scans(request: ImportRequest, job: Job) -> ImportedDataset:
     return done
 
 
+def _is_unfinished(out: Path) -> bool:
+    """Whether a folder holds an import that did not come to its end, and nothing else."""
+    return (out / HOME).is_dir() and {entry.name for entry in out.iterdir()} <= {*FOLDERS, HOME}
+
+
 def _sources(request: ImportRequest, job: Job) -> Sources:
     def found() -> Sources:
         scheme = scheme_named(request.scheme)
-        if not request.masks and len(request.scans) == 1 and is_dataset(request.scans[0]):
-            if request.volume is not None or request.series:
-                raise ConfigError(
-                    "`volume` and `series` choose among scans; a data set has its own"
-                )
-            return sources_of_dataset(open_dataset(request.scans[0]), scheme, request.overlap)
-        return sources_of_scans(
-            request.scans, request.masks, scheme, request.overlap, request.volume, request.series
+        wanted = Wanted(
+            scheme,
+            request.overlap,
+            renaming(request.rename),
+            request.not_drawn,
+            request.anonymous_names,
         )
+        scans, masks = request.scans, request.masks
+        if request.pairs is None and not masks and len(scans) == 1 and is_dataset(scans[0]):
+            request.refuse({
+                "volume": "a data set has its own scans", "series": "a data set has its own scans",
+                "not_drawn": "in a data set, nothing says what was not drawn",
+            })  # fmt: skip
+            return sources_of_dataset(open_dataset(scans[0]), wanted)
+        return sources_of_scans(scans, masks, wanted, request.pairs, request.volume, request.series)
 
     return job.keep("sources", found)
 
@@ -114,7 +132,8 @@ def _patients(request: ImportRequest, sources: Sources) -> dict[str, str]:
     """Case -> patient_001, ..."""
     known = {source.name: source.patient for source in sources.cases}
     if request.patients:
-        known = patients_given(request.patients, list(known))
+        given = patients_given(request.patients, [source.given for source in sources.cases])
+        known = {source.name: given[source.given] for source in sources.cases}
     return numbered(known)
 
 
@@ -123,6 +142,11 @@ def _tasks(request: ImportRequest, job: Job) -> list[Task]:
     scheme = consecutive(sources.scheme)
     require_numbered(scheme)
     _Import(request, sources, _patients(request, sources)).require_folds()
+    if told := telling(source.name for source in sources.cases):
+        job.warn(
+            f"case names may tell of patients ({listed(told)}), and go into file names, tables and "
+            "reports: `anonymous_names` calls them case_001, case_002, ..."
+        )
     return [
         Task(source.name, (*source.files, *source.masks), given=(source, scheme))
         for source in sources.cases
@@ -131,16 +155,15 @@ def _tasks(request: ImportRequest, job: Job) -> list[Task]:
 
 def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
     source: Source = task.given[0]
-    notes: Notes = []
+    notes = Notes()
     channels = tuple(
         channel.with_array(finite(channel.array, f"case {source.name}"))
         for channel in source.read()
     )
-    labels, report = source.read_labels(notes) if source.read_labels else (None, None)
-    names = [n for file in source.files for n in dropped(file, request.series)]
     whole = channels[0]
-    if labels is not None:
-        whole.grid.require_same(labels.grid, f"{source.name}: scan and masks")
+    labels, report = source.read_labels(notes, whole.grid) if source.read_labels else (None, None)
+    _require_labels(source, whole, notes)
+    names = [n for file in source.files for n in dropped(file, request.series)]
     present = list(labels.present()) if labels is not None else []
     if labels is not None and request.area == "labelled":
         channels, labels = _cut(source.name, channels, labels)
@@ -149,7 +172,8 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
     pairs = [(p.first, p.second, p.voxels, p.cm3) for p in report.pairs] if report else []
     data = {
         "facts": case_facts(source.name, source.files, whole, channels[0], names, warnings),
-        "notes": notes,
+        "notes": notes.lines,
+        "names": notes.names,
         "present": present,
         "overlaps": pairs,
         "is_ct": looks_like_ct(whole),
@@ -157,6 +181,20 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
         "channels": len(channels),
     }
     return channels, labels, data
+
+
+MANY = 30
+"""Numbers of a label map from which it is looked whether it is a scan."""
+
+
+def _require_labels(source: Source, scan: Volume, notes: Notes) -> None:
+    """Raise if a scan's label map holds more different numbers than the scan."""
+    if notes.numbers > MANY and np.unique(sample(scan.array)).size <= notes.numbers:
+        raise LabelError(
+            f"{source.name}: its label map holds {notes.numbers} different numbers, and its scan "
+            "no more: are scans and masks given the other way round? First come the scans, then "
+            "`masks`"
+        )
 
 
 def _write(request: ImportRequest, task: Task, found: _Case, job: Job) -> Done:
@@ -171,6 +209,9 @@ def _gather(
         record.raise_failure()
     sources = _sources(request, job)
     work = _Import(request, sources, _patients(request, sources), [dict(r.data) for r in records])
+    require_met(request.rename, work.names)
+    for sentence in absences(work.present(), sources, request.not_drawn):
+        job.warn(sentence)
     counts = {data["channels"] for data in work.data}
     if len(counts) > 1:
         raise DatasetError(f"the scans have different numbers of channels: {sorted(counts)}")
@@ -203,8 +244,22 @@ class _Import:
         return [data["facts"] for data in self.data]
 
     @property
-    def notes(self) -> Notes:
+    def notes(self) -> list[tuple[str, str]]:
         return [(case, text) for data in self.data for case, text in data["notes"]]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a mask or a segment is called -> its structure, '' if it has none."""
+        return {name: structure for data in self.data for name, structure in data["names"].items()}
+
+    def present(self) -> dict[str, set[str]]:
+        """Labelled case -> the structures that occur in it."""
+        scheme = consecutive(self.sources.scheme)
+        return {
+            data["facts"]["case"]: {scheme[number].name for number in data["present"]}
+            for data in self.data
+            if data["labelled"]
+        }
 
     @property
     def are_ct(self) -> list[bool]:
@@ -241,6 +296,7 @@ class _Import:
             "overlaps.csv": overlaps_csv(
                 {data["facts"]["case"]: data["overlaps"] for data in self.data}
             ),
+            NAMES: names_csv(self.names) if self.names else "",
             "import.json": "[\n" + ",\n".join(map(json.dumps, self.facts)) + "\n]\n",
         }
         return {name: text for name, text in texts.items() if text}
@@ -282,9 +338,9 @@ class _Import:
     def said(self, out: Path) -> list[str]:
         """What was done, and what the user should know of it."""
         scheme = self.sources.scheme
-        scans = f"{len(self.facts)} scan{'s' * (len(self.facts) != 1)}"
-        lines = [f"{scans} with {', '.join(scheme.names)} written into {out}"]
-        lines += [*_gathered(self.notes), *self.sources.remarks, *self.remarks]
+        scans = count_of(len(self.facts), "scan")
+        lines = [f"{scans} with {occurring(scheme, self.present())} written into {out}"]
+        lines += [*joined(self.names), *_gathered(self.notes), *self.sources.remarks, *self.remarks]
         if consecutive(scheme) != scheme:
             lines.append(f"nnU-Net numbers labels from 1: {_changes(scheme)}")
         if self.request.area == "labelled":
@@ -293,7 +349,11 @@ class _Import:
                 for key in ("axial_slices_kept", "axial_slices")
             )
             lines.append(
-                f"{kept} of {all_} axial slices kept: those with labels, and {MARGIN} more"
+                f"{kept} of {all_} axial slices kept: those with labels, and {MARGIN} beyond them "
+                "at either end where there are so many"
+                if kept < all_
+                else f"all {all_} axial slices kept: those with labels reach within {MARGIN} of "
+                "either end"
             )
         if not re.fullmatch(r"Dataset\d{3}_.+", out.name):
             wanted = "Dataset042_" + re.sub(r"\W+", "_", out.resolve().name)
@@ -317,7 +377,7 @@ def _cut(
     return tuple(map(cut, channels)), cut(labels)
 
 
-def _gathered(notes: Notes) -> list[str]:
+def _gathered(notes: Sequence[tuple[str, str]]) -> list[str]:
     """The notes as lines, those of several cases that say the same in one."""
     cases: dict[str, list[str]] = {}
     for case, text in notes:

@@ -2,37 +2,66 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from condyle.core import LabelMap, LabelScheme, Volume
+import numpy as np
+
+from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import SCHEMES
-from condyle.core.merge import FILLERS, OverlapReport, Policy, merge, scheme_of_names, structure_of
+from condyle.core.lattice import on_grid
+from condyle.core.masks import cut_at_half, holds_fractions, mask_of
+from condyle.core.merge import OverlapReport, Policy, merge, scheme_of_names, structure_of
 from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
-from condyle.errors import ConfigError, DatasetError, MissingFile, UnknownName
-from condyle.io import list_scans, read, read_labels, scan_name
+from condyle.errors import (
+    ConfigError,
+    DatasetError,
+    LabelError,
+    MissingFile,
+    UnknownName,
+)
+from condyle.io import read, read_labels
 from condyle.io.datasets import layouts
-from condyle.io.listing import name_scans
 from condyle.io.paths import ending_of
+from condyle.io.scans import names_of
 from condyle.io.texts import read_json
+from condyle.jobs.job import warn
+from condyle.workflows.importing.pairing import Masks
 
 __all__ = [
-    "Masks",
     "Notes",
     "in_scheme",
     "labels_of",
-    "masks_of",
+    "placed",
+    "require_structures",
     "scheme_found",
     "scheme_named",
-    "without_scan",
+    "structures_of",
 ]
 
 
-Notes = list[tuple[str, str]]
-"""Cases, and what the user should know of each."""
+@dataclass
+class Notes:
+    """What is said of a case when all are done.
+
+    Parameters
+    ----------
+    lines : cases, and what the user should know of each.
+    names : what a mask or a segment is called -> its structure, '' if it has none.
+    numbers : how many numbers its label map holds besides 0; 0 for masks.
+    """
+
+    lines: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    numbers: int = 0
+
+    def add(self, case: str, sentence: str) -> None:
+        """Note a sentence of a case, once."""
+        if (case, sentence) not in self.lines:
+            self.lines.append((case, sentence))
 
 
 def scheme_named(name: str) -> LabelScheme | None:
@@ -51,74 +80,8 @@ def scheme_named(name: str) -> LabelScheme | None:
         raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
 
 
-@dataclass(frozen=True)
-class Masks:
-    """What was given for one scan: files of a mask each, or one file that is a label map."""
-
-    files: tuple[Path, ...]
-    is_map: bool = False
-
-
-def masks_of(
-    case: str, masks: Sequence[Path], scans: int, scheme: LabelScheme | None = None
-) -> Masks:
-    """The masks, or the label map, of the scan of this name, one of so many scans.
-
-    A file called like the scan is a label map. So is a single one whose name says no more than
-    that, or, where it was given itself, no structure of the scheme.
-    """
-    missing = [path for path in masks if not path.exists()]
-    if missing:
-        raise MissingFile(f"the masks {missing[0]} are not there")
-    name_scans([path for path in masks if path.is_file()], labels=True)  # refuses two of one name
-    if scans == 1 and all(path.is_file() for path in masks):
-        named = scheme and structure_of(scan_name(masks[0]), scheme)
-        is_map = len(masks) == 1 and (not named or scan_name(masks[0]) == case)
-        return Masks(tuple(masks), is_map)
-    for path in masks:
-        if path.is_file() and scan_name(path) == case:
-            return Masks((path,), True)
-        if (path / case).is_dir():
-            return _inside(case, _files(path / case), scheme)
-        if path.is_dir():
-            files = _files(path)
-            same = [file for file in files if scan_name(file) == case]
-            if same:
-                return Masks((same[0],), True)
-            if scans == 1 and files:
-                return _inside(case, files, scheme)
-    raise DatasetError(
-        f"no masks for scan {case}: `masks` needs a folder {case}/ of masks, or a label map "
-        f"called {case}"
-    )
-
-
-def _files(folder: Path) -> list[Path]:
-    """The masks of a folder; refused if two of one name lie in it."""
-    return list(name_scans(list_scans(folder, labels=True).scans, labels=True).values())
-
-
-def _inside(case: str, files: Sequence[Path], scheme: LabelScheme | None) -> Masks:
-    """The files of one scan's own folder."""
-    if not files:
-        raise DatasetError(f"no masks for scan {case}: its folder of masks is empty")
-    alone = scan_name(files[0]) if len(files) == 1 else ""
-    says_no_more = alone.lower() in FILLERS or re.match(rf"{re.escape(case)}[\W_]", alone)
-    named = scheme and structure_of(alone, scheme)
-    return Masks(tuple(files), alone == case or bool(says_no_more and not named))
-
-
-def without_scan(masks: Sequence[Path], cases: Sequence[str]) -> list[str]:
-    """What the folders of masks hold for scans that are not there; [] where one scan is given."""
-    if len(cases) == 1:
-        return []
-    inside = [entry for path in masks if path.is_dir() for entry in path.iterdir()]
-    names = {scan_name(entry) for entry in inside if entry.is_dir() or ending_of(entry)}
-    return sorted(name for name in names - set(cases) if not name.startswith("."))
-
-
-def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
-    """The scheme of the mask names, or of the label maps' own names or numbers."""
+def scheme_found(groups: Mapping[str, Masks], rename: Mapping[str, str]) -> LabelScheme:
+    """The scheme of the mask names, or of the label maps' own names or numbers, renamed."""
     maps = [case for case, group in groups.items() if group.is_map]
     if maps and len(maps) < len(groups):
         raise ConfigError(
@@ -126,13 +89,23 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
             "numbers of the label map stand for"
         )
     if not maps:
-        return scheme_of_names({scan_name(f) for group in groups.values() for f in group.files})
-    schemes = [read_labels(group.files[0]).scheme for group in groups.values()]
+        names = {rename.get(name, name) for group in groups.values() for name in group.names}
+        if names == {""}:
+            raise ConfigError("`rename` leaves no mask: give at least one a structure")
+        return scheme_of_names(names - {""})
+    files = [group.files[0] for group in groups.values()]
+    schemes = [names_of(file) or read_labels(file).scheme for file in files]
     bare = {has_bare_numbers(scheme) for scheme in schemes}
-    if bare == {True}:
+    if bare == {True} and not rename:
         return LabelScheme.numbered({number for scheme in schemes for number in scheme.ids})
-    if bare == {False}:
-        names = dict.fromkeys(name for scheme in schemes for name in scheme.to_dict())
+    if len(bare) == 1:
+        met = dict.fromkeys(name for scheme in schemes for name in scheme.to_dict())
+        bare_names = {name: name.removeprefix("label_") for name in met if bare == {True}}
+        names = dict.fromkeys(
+            filter(
+                None, (rename.get(name, rename.get(bare_names.get(name, ""), name)) for name in met)
+            )
+        )
         return LabelScheme.of({name: n for n, name in enumerate(names, 1)})
     raise ConfigError(
         "some label maps name their structures and others hold bare numbers: say by `scheme` "
@@ -140,43 +113,124 @@ def scheme_found(groups: Mapping[str, Masks]) -> LabelScheme:
     )
 
 
-def labels_of(
-    case: str, given: Masks, scheme: LabelScheme, overlap: Policy, notes: Notes
-) -> tuple[LabelMap, OverlapReport | None]:
-    """A scan's label map, numbered from 1 on, and what its masks claimed twice."""
-    if given.is_map:
-        return in_scheme(read_labels(given.files[0]), scheme, notes, case), None
-    known = {file: structure_of(scan_name(file), scheme) for file in given.files}
-    unknown = [file.name for file, structure in known.items() if structure is None]
-    if unknown:
-        notes.append((case, f"not in the scheme, ignored: {listed(unknown)}"))
-    files = {scan_name(file): file for file, structure in known.items() if structure}
-    if not files:
-        raise DatasetError(
-            f"{case}: none of its masks has the name of one of {listed(scheme.names)}"
-        )
-    read_one = partial(_mask, case=case, notes=notes)
-    labels, report = merge(layouts.Masks(files, read_one), consecutive(scheme), overlap)
-    if report.pairs:
-        notes.append((case, str(report)))
-    return labels, report
-
-
-def in_scheme(labels: LabelMap, scheme: LabelScheme, notes: Notes, case: str) -> LabelMap:
-    """The structures of the scheme alone, numbered from 1 on; what was left out is noted."""
-    found, left_out = by_name(labels, scheme, case)
-    if left_out:
-        said = f"labels that are not in the scheme became background: {listed(left_out)}"
-        notes.append((case, said))
+def structures_of(
+    names: Iterable[str], scheme: LabelScheme, rename: Mapping[str, str]
+) -> dict[str, str]:
+    """Name of a mask -> the structure of the scheme that it means, '' where it means none."""
+    found: dict[str, str] = {}
+    for name in names:
+        meant = rename.get(name, name)
+        found[name] = (structure_of(meant, scheme) or "") if meant else ""
     return found
 
 
-def _mask(path: Path, case: str, notes: Notes) -> LabelMap | Volume:
-    """A mask of one structure: any number but 0 counts, so that a scan's reader will do."""
-    named = path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm")
-    mask = read_labels(path) if named else read(path)
-    inside = mask.array[mask.array != 0]
-    if inside.size and inside.min() != inside.max():
-        said = f"{path.name} holds {inside.min():g} to {inside.max():g}: all count as one structure"
-        notes.append((case, said))
-    return mask
+def require_structures(
+    groups: Mapping[str, Masks], scheme: LabelScheme, rename: Mapping[str, str]
+) -> None:
+    """Raise `DatasetError` of all cases none of whose masks means a structure of the scheme."""
+    bare = [
+        f"{case} ({listed(group.names)})"
+        for case, group in groups.items()
+        if not group.is_map and not any(structures_of(group.names, scheme, rename).values())
+    ]
+    if bare:
+        raise DatasetError(
+            f"none of its masks has the name of one of {listed(scheme.names)}: {', '.join(bare)}; "
+            "say what is what by `rename`: NAME=STRUCTURE"
+        )
+
+
+def labels_of(
+    case: str,
+    given: Masks,
+    scheme: LabelScheme,
+    overlap: Policy,
+    rename: Mapping[str, str],
+    notes: Notes,
+    grid: Grid | None = None,
+    ignore_rest: bool = False,
+) -> tuple[LabelMap, OverlapReport | None]:
+    """A scan's label map on its grid, numbered from 1 on, and what its masks claimed twice.
+
+    Parameters
+    ----------
+    ignore_rest : whether voxels that no mask claims are marked 'ignore': not all was drawn.
+    """
+    if given.is_map:
+        labels = in_scheme(read_labels(given.files[0], scan=grid), scheme, rename, notes, case)
+        return placed(labels, grid, notes, case), None
+    require_structures({case: given}, scheme, rename)
+    known = structures_of(given.names, scheme, rename)
+    notes.names |= known
+    files = dict(zip(given.names, given.files, strict=True))
+    unknown = [files[name].name for name, structure in known.items() if not structure]
+    if unknown:
+        notes.add(case, f"not in the scheme, ignored: {listed(unknown)}")
+    masks = {name: files[name] for name, structure in known.items() if structure}
+    read_one = partial(_mask, case=case, notes=notes, grid=grid)
+    opened = layouts.Masks(masks, read_one)
+    labels, report = merge(opened, consecutive(scheme), overlap, known, grid)
+    if report.pairs:
+        notes.add(case, str(report))
+    ignore = labels.scheme.ignore
+    if ignore_rest and ignore is not None:
+        kind = labels.array.dtype.type
+        labels = labels.with_array(np.where(labels.array == 0, kind(ignore), labels.array))
+    return labels, report
+
+
+def in_scheme(
+    labels: LabelMap, scheme: LabelScheme, rename: Mapping[str, str], notes: Notes, case: str
+) -> LabelMap:
+    """The structures of the scheme alone, numbered from 1 on; what was left out is noted."""
+    found, met = by_name(labels, scheme, case, rename)
+    left_out = [name for name, structure in met.items() if not structure]
+    if left_out:
+        said = f"labels that are not in the scheme became background: {listed(left_out)}"
+        notes.add(case, said)
+    notes.names |= met
+    notes.numbers = len(met)
+    return found
+
+
+PLACED = (
+    "labels with other axes or another extent than the scan were put in their place, without "
+    "interpolation"
+)
+
+
+def placed(labels: LabelMap, grid: Grid | None, notes: Notes, case: str) -> LabelMap:
+    """A label map on its scan's grid, which is noted where it was on another."""
+    if grid is None:
+        return labels
+    if not labels.grid.same_as(grid):
+        notes.add(case, PLACED)
+    return on_grid(labels, grid, f"{case}: scan and masks")
+
+
+def _mask(path: Path, case: str, notes: Notes, grid: Grid | None) -> LabelMap | Volume:
+    """A mask of one structure; probabilities are cut at 0.5, which is warned of."""
+    called = f"{case}/{path.name}"
+    if path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm", ".ima", ".zip"):
+        mask: LabelMap | Volume = read_labels(path, scan=grid)
+        if len(inside := mask.present()) > 1:
+            names = [mask.scheme[number].name for number in inside]
+            raise LabelError(
+                f"{called} holds {len(names)} segments ({listed(names)}), and was taken for the "
+                "mask of one structure: give it the name of its scan"
+            )
+    else:
+        mask = read(path)
+    if holds_fractions(mask.array, called):
+        inside, said = cut_at_half(mask.array, called)
+        warn(said)
+    else:
+        inside = mask_of(mask.array, called)
+    if grid is not None and not mask.grid.same_as(grid):
+        notes.add(case, PLACED)
+    # a mask that was cut to its extent is full, and smaller than the scan
+    if grid is not None and inside.size >= math.prod(grid.shape) and inside.all():
+        raise LabelError(
+            f"mask {called} fills the whole scan, without any background: export it again"
+        )
+    return mask.with_array(inside.astype(np.uint8))

@@ -9,7 +9,7 @@ from typing import Any
 
 from condyle.core import LabelMap, Volume
 from condyle.io.paths import ending_of
-from condyle.jobs.outputs import table_text
+from condyle.jobs.tables import table_text
 from condyle.prepare.crop import lengthwise
 
 __all__ = ["case_facts", "overlaps_csv", "without_paths"]

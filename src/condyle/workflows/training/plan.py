@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from condyle import networks
-from condyle.config import Experiment, Planes
+from condyle.config import Experiment, Plane, Planes
 from condyle.config.requests import PlanRequest
 from condyle.core import Case, Dataset, Fold, Grid
 from condyle.engines import is_engine
@@ -24,7 +24,7 @@ from condyle.networks.device import pick_device
 from condyle.predict import Segmenter
 from condyle.prepare.fingerprint import Fingerprint, fingerprint, settings_for
 from condyle.prepare.recipe import Recipe
-from condyle.prepare.slices import AXIS, planes_of
+from condyle.prepare.slices import AXIS, NEARLY_CUBIC, plane_across, planes_of
 from condyle.prepare.splits import fold_of
 from condyle.train.pace import memory_here, memory_of_step, seconds_of_step
 from condyle.workflows.training.support import require_supported
@@ -56,11 +56,13 @@ class TrainingPlan:
     Parameters
     ----------
     network : of the experiment, as `build` made it.
+    seen : what the training scans are like.
     """
 
     experiment: Experiment
     reasons: tuple[str, ...]
     network: SegmentationNetwork
+    seen: Fingerprint
 
 
 Build = Callable[[Experiment, int, int], SegmentationNetwork]
@@ -131,17 +133,18 @@ def plan_training(
     network: SegmentationNetwork | None = None
     for name, why in candidates:
         filled = experiment.changed(network=experiment.network.changed(name=name))
-        filled = _with_inflation(_with_preparation(filled, scans, plane), scans)
+        chosen, because = _plane(filled, scans, plane)
+        filled = _with_inflation(_with_preparation(filled, scans, chosen), scans)
         network = build(filled, scans.channels, scans.classes)
         filled, pace, steps = _with_batch(_with_patch(filled, scans, network), network, processes)
-        reasons += [why, pace]
+        reasons += [why, *because, pace]
         if steps is None or steps >= FEWEST_STEPS or name == candidates[-1][0]:
             break
         reasons.append(f"too slow: {name} needs {FEWEST_STEPS} steps to pay off")
     assert network is not None
     for reason in reasons:
         job.note(f"plan: {reason}")
-    return TrainingPlan(filled, tuple(reasons), network)
+    return TrainingPlan(filled, tuple(reasons), network, scans.seen)
 
 
 class _Scans:
@@ -192,6 +195,46 @@ def _candidates(
     return [(DEEP, f"network {DEEP}: scans of {size} voxels fit whole into a sample"), (FLAT, flat)]
 
 
+def _plane(
+    experiment: Experiment, scans: _Scans, asked: Planes | None
+) -> tuple[Planes | None, list[str]]:
+    """The plane of the slices, and why; None for networks of volumes.
+
+    Where it is not set: that of the weights or the sample that are given, axial for the ends of
+    bones, and else the plane in which the scans were acquired.
+    """
+    given = experiment.preparation.plane if experiment.preparation else None
+    weights, training = Path(experiment.network.weights), experiment.training
+    network = NetworkName.parse(experiment.network.name)
+    if asked or given:
+        return asked or given, [f"plane {asked or given}, as set"] if network.spatial == 2 else []
+    if weights.is_dir():
+        earlier = Segmenter.load(weights).preprocessor.plane
+        return earlier, [f"plane {earlier}, as in {weights}"] if network.spatial == 2 else []
+    if network.spatial == 3 and not network.is_inflated:
+        return None, []
+    patch = training.patch or (0, 0, 0)
+    thin: list[Planes] = [plane for plane, axis in AXIS.items() if patch[axis] == 1]
+    if network.spatial == 2 and len(thin) == 1:
+        return thin[0], [f"plane {thin[0]}: `training.patch` is 1 voxel thick across it"]
+    if training.hard_slices:
+        return "axial", ["plane axial: the ends of bones lie towards head and feet"]
+    plane = plane_across(scans.seen.spacing)
+    return plane, [_reason_of(plane, scans.seen.spacing)]
+
+
+def _reason_of(plane: Plane, spacing: tuple[float, float, float]) -> str:
+    """Why slices are taken in the plane that these spacings (mm, RAS) speak for."""
+    sides = " x ".join(f"{side:.3g}" for side in spacing)
+    if max(spacing) <= NEARLY_CUBIC * min(spacing):
+        return f"plane {plane}: voxels are nearly cubic ({sides} mm), so that no plane is finer"
+    across = spacing[AXIS[plane]]
+    return (
+        f"plane {plane}, in which the scans were acquired: voxels of {sides} mm (left-right, "
+        f"back-front, feet-head) are longest across it ({across:.3g} mm)"
+    )
+
+
 def _with_preparation(experiment: Experiment, scans: _Scans, plane: Planes | None) -> Experiment:
     """With a preparation that suits the scans, or the one that earlier weights were fitted to."""
     if (given := experiment.preparation) is not None:
@@ -209,7 +252,7 @@ def _with_inflation(experiment: Experiment, scans: _Scans) -> Experiment:
     settings, inflation = experiment.preparation, experiment.network.inflation
     if settings is None or not NetworkName.parse(experiment.network.name).is_inflated:
         return experiment
-    through, kept = AXIS[planes_of(settings.plane)[-1]], inflation.keep_depth
+    through, kept = AXIS[planes_of(Recipe(settings).plane)[-1]], inflation.keep_depth
     if kept is None:
         grid = Recipe(settings).working_grid(scans.grids()[0])
         pixel = float(np.delete(grid.spacing, through).mean())
@@ -227,13 +270,15 @@ def _with_patch(experiment: Experiment, scans: _Scans, network: SegmentationNetw
     settings, given = experiment.preparation, experiment.training.patch
     assert settings is not None
     spatial = network.spatial
-    turned = settings.plane == "all"
-    flat = AXIS[planes_of(settings.plane)[-1]] if spatial == 2 else None
+    plane = Recipe(settings).plane
+    turned = plane == "all"
+    flat = AXIS[planes_of(plane)[-1]] if spatial == 2 else None
     if given is not None:
         if flat is not None and given[flat] != 1 and not turned:
             raise ConfigError(
-                f"training.patch = {list(given)} is not 1 voxel thick across {settings.plane} "
-                "slices: leave it out, or give the plane that it was made for"
+                f"training.patch = {list(given)} is not 1 voxel thick across "
+                f"{plane} slices: leave it out, or give the plane that it was made "
+                "for"
             )
         return experiment
     grids = scans.working_grids(Recipe(settings))

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
+from condyle.core.lattice import on_grid
 from condyle.io import read_labels, write_text
 from condyle.jobs.outputs import write_bytes, write_csv
 from condyle.prepare.slices import AXIS
 from condyle.report import figures
-from condyle.report.samples import samples
+from condyle.report.samples import TILE, samples
 from condyle.runs.folder import RunFolder
 
 __all__ = ["outline", "write_beginning", "write_slices"]
@@ -79,10 +81,10 @@ def write_slices(
     says which.
     """
     rng = np.random.default_rng(experiment.training.seed)
-    asked = experiment.preparation.plane if experiment.preparation else "axial"
+    asked = (experiment.preparation and experiment.preparation.plane) or "axial"
     plane = "axial" if asked == "all" else asked
     turns = [case for _ in range(SHOWN) for case in rng.permutation(np.array(cases, object))]
-    tiles: list[tuple[str, bytes]] = []
+    tiles: list[NDArray[np.uint8]] = []
     for case in sorted(turns[:SHOWN], key=lambda case: str(case.id)):
         file = predictions.get(case.id)
         tiles.append(_tile(case, file, plane, rng))
@@ -93,19 +95,16 @@ def write_slices(
 
 def _tile(
     case: Case, file: Path | None, plane: Plane, rng: np.random.Generator
-) -> tuple[str, bytes]:
-    """A caption and the picture of one slice of a case."""
-    axis, truth = AXIS[plane], case.labels()
-    maps = [truth, read_labels(file, truth.scheme)] if file else [truth]
-    turned = [labels.reoriented("RAS") for labels in maps]
-    volume = case.image().reoriented("RAS")
+) -> NDArray[np.uint8]:
+    """The picture of one slice of a case."""
+    axis, (channels, truth) = AXIS[plane], case.pair()
+    predicted = on_grid(read_labels(file, truth.scheme), truth.grid, case.id) if file else None
+    turned = [labels.reoriented("RAS") for labels in (truth, predicted) if labels]
     others = tuple(a for a in range(3) if a != axis)
-    filled = [m.within(m.known()).array.any(axis=others) for m in turned]
-    held = np.flatnonzero(np.any(filled, axis=0))
-    at = int(rng.choice(held)) if held.size else volume.grid.shape[axis] // 2
-    start, stop = np.zeros(3, int), np.array(volume.grid.shape)
-    start[axis], stop[axis] = at, at + 1
-    true, *predicted = (m.cropped(start, stop) for m in turned)
-    found = predicted[0] if predicted else None
-    drawn = figures.overlay(volume.cropped(start, stop), true, found, (plane,))
-    return f"{case.id}, slice {at + 1} of {volume.grid.shape[axis]}", drawn
+    held = np.flatnonzero(
+        np.any([m.within(m.known()).array.any(axis=others) for m in turned], axis=0)
+    )
+    at = int(rng.choice(held)) if held.size else turned[0].grid.shape[axis] // 2
+    return figures.overlay_pixels(
+        channels[0], truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
+    )

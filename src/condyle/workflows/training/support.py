@@ -107,7 +107,7 @@ def _idle(experiment: Experiment, kind: str) -> dict[str, str]:
     """Settings of ours that others make meaningless."""
     network, training, found = experiment.network, experiment.training, dict[str, str]()
     if kind == "inflated":
-        plane = experiment.preparation.plane if experiment.preparation else "axial"
+        plane = (experiment.preparation and experiment.preparation.plane) or "axial"
         across = 2 + AXIS[planes_of(plane)[-1]]
         if network.inflation.axis not in (across, Inflation().axis):
             found["network.inflation.axis"] = (

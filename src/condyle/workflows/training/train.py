@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 
 from condyle import networks
-from condyle.config import Experiment, Planes, flattened, seconds
+from condyle.config import Experiment, Planes
 from condyle.config.requests import TrainRequest
 from condyle.core import Dataset, Fold
 from condyle.engines import is_engine
@@ -33,7 +33,8 @@ from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
-from condyle.prepare.splits import fold_of
+from condyle.prepare.splits import described, fold_of
+from condyle.runs.dataset import require_same, write_record
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
@@ -53,8 +54,10 @@ from condyle.train.sampling import IGNORE
 from condyle.workflows.evaluate import TrainingSummary, evaluate_run
 from condyle.workflows.segment import segment_cases
 from condyle.workflows.training import run_figures, train_engine
+from condyle.workflows.training.cross_validation import CrossValidated, is_asked, train_folds
 from condyle.workflows.training.plan import plan_training
 from condyle.workflows.training.probabilities import MOST_CASES, count_probabilities
+from condyle.workflows.training.resume import asked_settings
 from condyle.workflows.training.support import require_supported
 
 __all__ = ["Run", "train"]
@@ -65,6 +68,10 @@ FACTOR_FOR_SCORING = 1.5
 """What predicting and scoring a case takes as a multiple of the network's own time."""
 SECONDS_A_CASE = 0.2
 """Of reading, scoring and writing a small case."""
+LEAST_SHARE = 0.2
+"""Part of a budget that must be left for fitting."""
+FEW_CASES = 5
+"""Cases whose preparing says how long that of all takes."""
 SHARE_FOR_THE_END = 0.04
 """Part of a budget kept for writing the report, beside the time that scoring takes."""
 
@@ -80,8 +87,21 @@ class Run:
 
 
 @verb
-def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
-    """Train a segmenter as the request says, into its run folder.
+def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun | CrossValidated:
+    """Train a segmenter as the request says, into its run folder; with `folds`, one a fold.
+
+    Raises
+    ------
+    ConfigError, DatasetError, SplitError, WeightsError, OutputError
+        See `train_fold` and `train_folds`.
+    """
+    if is_asked(request):
+        return train_folds(request, job, train)
+    return train_fold(request, job)
+
+
+def train_fold(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
+    """Train a segmenter on one fold.
 
     The preparation is chosen from the training scans if the settings give none.
 
@@ -95,7 +115,7 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
     """
     started = time.monotonic()
     run = RunFolder(request.out)
-    experiment, plane = _experiment(request, run)
+    experiment, plane = asked_settings(request, run)
     require_supported(experiment, plane, request.named())
     if is_engine(experiment.network.name):
         return train_engine.train(experiment, run, job, resume=request.resume)
@@ -108,6 +128,8 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
     build_loss(experiment.training.loss)
     class_weights(experiment.training.class_weights, dataset.scheme.names)
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    if first and request.resume:
+        require_same(run, dataset.root, dataset.select(fold.all))
     fresh = first and not run.path.exists()
     fabric.barrier()
     if not first:
@@ -118,50 +140,14 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
             tracked(experiment.log if first else (), run.path) as track,
         ):
             work = _Work(experiment, dataset, fold, run, fabric, job, track)
+            work.require_time(started)
             work.plan(plane)
-            work.prepare()
+            work.prepare(started)
             return work.run_all(started, request.resume)
     except CondyleError:
         if fresh and not run.checkpoints.exists():
             shutil.rmtree(run.path, ignore_errors=True)  # nothing is trained yet: leave nothing
         raise
-
-
-def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Planes | None]:
-    """What is asked for: of a run that goes on, its own settings.
-
-    Raises
-    ------
-    ConfigError
-        If a run that goes on was begun with other settings than those that are given.
-    """
-    if not (request.resume and run.is_begun):
-        return request.experiment(), request.plane
-    begun = run.experiment()
-    if request.is_bare:
-        return begun, None
-    asked, had = flattened(request.asked()), flattened(begun.model_dump(mode="json"))
-    if request.plane:
-        asked["preparation.plane"] = request.plane
-    other = [f"`{name}`" for name, value in asked.items() if not _agrees(name, value, had)]
-    if other:
-        raise ConfigError(
-            f"{run.path} was begun with other settings ({', '.join(other)}): leave them out to go "
-            "on, or choose another `out`"
-        )
-    return begun, None
-
-
-def _agrees(name: str, value: Any, had: Mapping[str, Any]) -> bool:
-    """Whether a setting that is given is what a run was begun with; what was chosen there fits."""
-    if name in ("device", "log") or (name == "network.name" and value == "auto"):
-        return True
-    old = had.get(name)
-    if name == "dataset":
-        return Path(str(old)).resolve() == Path(str(value)).resolve()
-    if name == "training.budget":
-        return seconds(value) == old
-    return old == value or (isinstance(old, list) and list(value) == old)
 
 
 class _Work:
@@ -182,6 +168,7 @@ class _Work:
         self.held_out = dataset.select(fold.test)
         self.cases = kept_in_memory(dataset.select((*fold.train, *fold.validation)))
         self.origin = ""
+        self.known = TrainingRecord()
 
     def plan(self, plane: Planes | None) -> None:
         """Choose what is left open, build the network, and write the settings.
@@ -196,8 +183,11 @@ class _Work:
                 cases=self.cases[: len(self.fold.train)],
             )  # fmt: skip
             self.experiment, self.network = made.experiment, made.network
+            self.known = self.known.with_scans(made.seen, self.dataset.channel_names[0])
             for case in self.job.track("reading the test cases", self.held_out):
                 case.pair()
+            self.job.inform(described(self.fold))
+            write_record(self.run, self.dataset.root, self.dataset.select(self.fold.all))
             write_text(self.run.config, self.experiment.to_toml())
             write_environment(self.run.environment, self.fabric.device)
         self.experiment = self._once(lambda: self.experiment)
@@ -222,12 +212,41 @@ class _Work:
         self.origin = found.origin if found else "random numbers"
         return network
 
-    def prepare(self) -> None:
+    def require_time(self, started: float, cases: int = 0, since: float = 0.0) -> None:
+        """Raise where it is certain that a budget will leave no time for fitting.
+
+        Scoring takes at least `SECONDS_A_CASE` a test case. Of preparing, twice the pace of the
+        first `cases` (since then) is what is hoped for.
+
+        Raises
+        ------
+        ConfigError
+            It says how many cases there are, and what they take.
+        """
+        budget, now = self.experiment.training.budget, time.monotonic()
+        if not budget or not self.first:
+            return
+        scored = len(self.held_out) + min(len(self.held_out), MOST_CASES)
+        needed = now - started + FACTOR_FOR_SCORING * SECONDS_A_CASE * scored
+        total = len(self.fold.train) + len(self.fold.validation)
+        if cases:
+            needed += (total - cases) * (now - since) / cases / 2
+        if needed > (1 - LEAST_SHARE - SHARE_FOR_THE_END) * budget:
+            raise ConfigError(
+                f"a budget of {budget:g} s is too short for {total} cases to prepare and "
+                f"{len(self.held_out)} to score, which take {needed:.0f} s or more: give more "
+                "time, or train on fewer cases", setting="training.budget",
+            )  # fmt: skip
+
+    def prepare(self, started: float) -> None:
         """Put all training and validation cases on disk as the network sees them."""
         assert self.experiment.preparation is not None
         self.recipe = Recipe(self.experiment.preparation)
         if self.first:
-            for case in self.job.track("preparing", self.cases):
+            since = time.monotonic()
+            for number, case in enumerate(self.job.track("preparing", self.cases)):
+                if number >= FEW_CASES:
+                    self.require_time(started, number, since)
                 prepare(case, self.recipe, self.run.prepared)
         self.cases = ()  # and what was kept of them in memory
         self.fabric.barrier()
@@ -258,6 +277,7 @@ class _Work:
                 parameters=sum(p.numel() for p in segmenter.network.parameters()),
                 seconds=history.rows[-1]["seconds"],
                 seconds_a_case=(time.monotonic() - trained) / max(len(self.held_out), 1),
+                scheme=self.scheme,
             )
             count_probabilities(segmenter, self.held_out, self.run, self.job, device=device)
             run_figures.write_slices(self.held_out, written, self.experiment, self.run)
@@ -270,6 +290,12 @@ class _Work:
 
     def _warn_of_missing_parts(self) -> None:
         """Warn of what a fold leaves unknown."""
+        if self.experiment.fold == "all":
+            self.job.warn(
+                "every labelled scan is trained on: the last weights are taken, and how good they "
+                "are must come from folds"
+            )
+            return
         if not self.fold.test:
             self.job.warn("No test cases: the model's performance will not be measured.")
         if not self.fold.validation:
@@ -315,7 +341,7 @@ class _Work:
             self.training, settings.patch, size, self.experiment.augmentation,
             self.scheme.mirrored_classes(), settings.foreground, settings.seed,
             self.fabric.global_rank, shares, settings.hard_slices,
-            self.network.spatial == 2 and self.recipe.settings.plane == "all",
+            self.network.spatial == 2 and self.recipe.plane == "all",
         )  # fmt: skip
         return fit(
             self.network,
@@ -341,7 +367,7 @@ class _Work:
             return None
         reserve = SHARE_FOR_THE_END * budget + self._seconds_of_scoring()
         seconds = budget - (time.monotonic() - started) - reserve
-        if seconds < 0.2 * budget:
+        if seconds < LEAST_SHARE * budget:
             raise ConfigError(
                 f"a budget of {budget:g} s leaves {max(seconds, 0):.0f} s for fitting "
                 "after preparing and scoring: give more time, or a larger `preparation.spacing`"
@@ -361,7 +387,7 @@ class _Work:
             scheme=self.scheme,
             channels=self.channels,
             inflation=self.experiment.network.inflation,
-            training=TrainingRecord(
+            training=self.known.changed(
                 weights=self.origin,
                 train=self.fold.train,
                 validation=self.fold.validation,
@@ -377,7 +403,7 @@ class _Work:
 
     def _ends_mm(self) -> float:
         """How much of each end of a bone is trained on, in mm; 0: all slices alike."""
-        through = AXIS[planes_of(self.recipe.settings.plane)[-1]]
+        through = AXIS[planes_of(self.recipe.plane)[-1]]
         thickness = float(np.median([case.spacing[through] for case in self.training]))
         return (self.experiment.training.hard_slices or 0) * thickness
 
@@ -393,7 +419,7 @@ class _Work:
         sides = [n for n in self.experiment.training.patch if n > 1 or self.network.spatial == 3]
         one = seconds_of_forward(self.network, tuple(sides), self.experiment.device)
         voxels = float(np.mean([np.prod(case.labels.shape) for case in self.training]))
-        planes = len(planes_of(self.recipe.settings.plane)) if self.network.spatial == 2 else 1
+        planes = len(planes_of(self.recipe.plane)) if self.network.spatial == 2 else 1
         each = one * planes * max(voxels / math.prod(sides), 1.0) + SECONDS_A_CASE
         predicted = len(self.held_out) + min(len(self.held_out), MOST_CASES)
         return FACTOR_FOR_SCORING * each * predicted
@@ -435,7 +461,8 @@ class _Work:
         left = f"{moment.seconds_left / 60:.0f} min left" if moment.seconds_left > 90 else (
             f"{moment.seconds_left:.0f} s left")  # fmt: skip
         words = f"loss {moment.loss:.3f}{best}, {left}"
-        self.job.say(Progress("training", moment.progress, words=words))
+        place = f"epoch {moment.epoch}"
+        self.job.say(Progress("training", moment.progress, words=words, place=place))
 
 
 def _standard_error(values: Sequence[float]) -> float:

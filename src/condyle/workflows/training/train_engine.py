@@ -18,6 +18,7 @@ import numpy as np
 
 from condyle.config import Experiment
 from condyle.core import Case, Dataset, Fold, LabelScheme
+from condyle.core.lattice import together
 from condyle.engines import EngineName, nnunet, totalsegmentator
 from condyle.engines.nnunet import Start, Trained
 from condyle.engines.process import require, versions
@@ -29,7 +30,7 @@ from condyle.jobs.job import Job, warn
 from condyle.jobs.outputs import write_csv, write_json, write_text
 from condyle.measure.overlap import count
 from condyle.predict.nnunet_import import segmenter_of
-from condyle.prepare.splits import fold_of
+from condyle.prepare.splits import described, fold_of
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment, read_csv
 from condyle.runs.tracking import require_trackers, tracked
@@ -95,6 +96,7 @@ def train(experiment: Experiment, run: RunFolder, job: Job, *, resume: bool = Fa
     require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
+    job.inform(described(fold))
     if not fold.test:
         job.warn("No test cases: the model's performance will not be measured.")
     task = _task(name, dataset, job) if name.engine == "totalsegmentator" else None
@@ -177,6 +179,7 @@ class _Work:
             parameters=outcome.parameters,
             seconds=outcome.seconds,
             seconds_a_case=outcome.seconds_a_case,
+            scheme=self.dataset.scheme,
         )
         write_slices(self.held_out, outcome.predictions, self.experiment, self.run)
         return evaluate_run(
@@ -297,6 +300,8 @@ def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
     for case in work.dataset.select(work.fold.validation):
         truth = case.labels()
         labels = read_labels(found[case.id], truth.scheme) if case.id in found else None
+        if labels is not None:
+            truth, labels = together(truth, labels, f"truth and prediction of {case.id}")
         for number in truth.scheme.ids:
             there = truth.array == number
             guess = labels.array == number if labels else np.zeros_like(there)
