@@ -26,7 +26,7 @@ from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
 from condyle.predict.ensemble import Member
 from condyle.predict.nnunet import NnunetPreprocessing
-from condyle.predict.progress import PartProgress, share_of
+from condyle.predict.passes import PartProgress, share_of
 from condyle.predict.runtimes.selection import Backends
 from condyle.predict.segmenter import home_of
 from condyle.predict.views import Mirroring, common_mirroring
