@@ -19,9 +19,11 @@ test: $(VENV)/developer
 test-all: $(VENV)/developer
 	$(PYTEST) -m "slow or not slow"
 
-# The table by module, worst first; in coverage/index.html line by line. Fails under nothing for now.
+# Of all tests, the slow ones and those in the other precision too: the table by module, worst first;
+# in coverage/index.html line by line. Fails under nothing for now.
 coverage: $(VENV)/developer
-	$(PYTEST) --cov --cov-report=term --cov-report=html:coverage
+	$(PYTEST) -m "slow or not slow" --cov --cov-report=
+	$(PYTEST) -m precision --precision other --cov --cov-append --cov-report=term --cov-report=html:coverage
 
 lint: $(VENV)/developer
 	$(BIN)/ruff check .

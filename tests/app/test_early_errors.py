@@ -22,6 +22,7 @@ COMMANDS = {
     "train data --out begun": "is not empty",
     "train data --out out --budget soon": "is not a duration: write 90s, 15m, 2h or 1h30m",
     "plan nosuch": "the data set folder nosuch is not there",
+    "demo --out out --budget soon": "is not a duration: write 90s, 15m, 2h or 1h30m",
     "evaluate empty data --out out": "no prediction in empty",
     "evaluate data/labelsTr nosuch --out out": "nosuch is not there",
     "refine nosuch --fill-holes --out out": "nosuch is not there",

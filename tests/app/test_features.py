@@ -1,6 +1,8 @@
 """`condyle features` at the command line: what users get wrong is one sentence and exit 2."""
 
 import json
+import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -100,3 +102,25 @@ def test_tables_on_the_terminal_and_in_the_file(case, tmp_path, capsys):
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["images"]["scan"]["intensities"] == {"rule": "window", "air": -10, "one": 300}
     assert {path.suffix for path in out.parent.iterdir()} >= {".csv", ".json", ".npz", ".png"}
+
+
+def test_a_cohort_is_counted_and_the_scan_that_fails_is_named_with_exit_2(case, tmp_path, capsys):
+    scan, mask = map(Path, case())
+    folders = [str(tmp_path / "scans"), str(mask.parent)]
+    for name in ("a", "b"):
+        (tmp_path / "scans").mkdir(exist_ok=True)
+        shutil.copy(scan, tmp_path / "scans" / f"{name}.nii.gz")
+        shutil.copy(mask, mask.with_name(f"{name}.nii.gz"))
+    mask.unlink()
+    out = tmp_path / "out" / "similarity.csv"
+    code, said, _ = run([*folders, "--out", str(out), *HERE], capsys)
+    assert code == 0
+    assert f"2 scans compared; all is in {out.with_suffix('.html')} and {out}" in said
+    assert "tibia-femur" not in said
+    case(without(2))
+    shutil.move(mask, mask.with_name("b.nii.gz"))
+    code, said, complaint = run([*folders, "--out", str(out), *HERE], capsys)
+    assert code == 2
+    assert "condyle: b: there is no femur in b" in complaint
+    assert "tibia-femur" in said
+    assert "1 scan compared" in said

@@ -1,5 +1,6 @@
 """The help: verbs in the order of the work, a text for every flag, examples that can be typed."""
 
+import importlib
 import re
 import shlex
 import sys
@@ -24,6 +25,11 @@ def said(words, capsys):
         main(words.split())
     out, err = capsys.readouterr()
     return ended.value.code, out, err
+
+
+def test_importing_every_module_starts_no_command():
+    """As pydoc and other tools do that look through a package."""
+    assert importlib.import_module("condyle.__main__").main is main
 
 
 def test_verbs_are_listed_in_the_order_of_the_work(capsys):

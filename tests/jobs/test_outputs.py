@@ -1,14 +1,28 @@
 """A full disk, a kill or a failed check leaves what was there before, and no debris."""
 
 import errno
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from condyle.core import Grid, Volume
-from condyle.errors import OutputError
+from condyle.errors import GeometryError, OutputError
 from condyle.io import atomic_write, read, write, write_text
+from condyle.jobs.outputs import (
+    atomic_folder,
+    linked,
+    remove_temporaries,
+    write_bytes,
+    write_json,
+    written_together,
+)
+from small_disk import small_disk
 
 ENDINGS = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 SHAPE = (3, 4, 5)
@@ -75,3 +89,129 @@ def test_a_check_that_fails_leaves_the_old_file(tmp_path):
         temporary.write_text("new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def write_half(path, error):
+    with atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [(GeometryError("no such grid"), OutputError, "was not written: no such grid"),
+     (TypeError("oops"), OutputError, r"not be written \(oops\); what stood there is unchanged"),
+     (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop")],
+)  # fmt: skip
+def test_whatever_a_writer_raises_the_old_file_stays(tmp_path, error, kind, words):
+    path = write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(kind, match=words):
+        write_half(path, error)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+NO_PLACE = {
+    "": "is not the name of a file",
+    "folder": "is a folder: give the name of a file",
+    "pipe": "is a device or pipe, not a file",
+    "link": "is a link to nothing: remove it first",
+    "file/a.txt": r"cannot be written \(Not a directory\)",
+    "nul\0": r"cannot be written \(embedded null byte\)",
+    "/proc/nothing/a.txt": "/proc/nothing cannot be made",
+}
+
+
+@pytest.mark.parametrize("name", NO_PLACE)
+def test_what_is_no_place_for_a_file_is_said(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OutputError, match=NO_PLACE[name]):
+        write_text(tmp_path / name if name else Path(), "new")
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def write_all(contents, blocked=None, manifest=None):
+    """Write files together, one of which another program meanwhile makes a folder of."""
+    with written_together(manifest):
+        for path, content in contents.items():
+            write_bytes(path, content)
+        if blocked is not None:
+            blocked.mkdir()
+
+
+def test_of_files_written_together_none_is_changed_where_one_does_not_fit(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        table = write_text(disk / "table.csv", "old")
+        with pytest.raises(OutputError, match=r"all.npz .*No space left"):
+            write_all({table: b"new", disk / "all.npz": bytes(100_000)})
+        assert table.read_text() == "old"
+        assert list(disk.iterdir()) == [table]
+
+
+def test_of_files_written_together_those_that_were_changed_are_named(tmp_path):
+    first, second, third = (tmp_path / f"{n}.txt" for n in (1, 2, 3))
+    with pytest.raises(OutputError, match=r"2\.txt could not .*; written anew were 1\.txt$"):
+        write_all(dict.fromkeys((first, second, third), b"new"), blocked=second)
+    assert sorted(tmp_path.iterdir()) == [first, second]
+    with pytest.raises(OutputError, match=r"2\.txt could not .*; nothing was changed$"):
+        write_all({first: b"newer"}, manifest=second)
+    assert first.read_text() == "new"
+    assert sorted(tmp_path.iterdir()) == [first, second]
+
+
+def fill_folder(path, size):
+    with atomic_folder(path) as building:
+        (building / "image.nii").write_bytes(bytes(size))
+
+
+def test_a_folder_is_whole_or_absent(tmp_path, monkeypatch):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        (disk / "data").mkdir()
+        with pytest.raises(OutputError, match=r"No space left.*nothing was changed"):
+            fill_folder(disk / "data", 100_000)
+        assert list(disk.iterdir()) == [disk / "data"]
+    for taken, words in ((tmp_path, "is not empty"), (tmp_path / "a.txt", "is not a new folder")):
+        (tmp_path / "a.txt").write_text("mine")
+        with pytest.raises(OutputError, match=words):
+            fill_folder(taken, 8)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    fill_folder(Path(), 8)
+    assert (tmp_path / "here" / "image.nii").read_bytes() == bytes(8)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.txt", "disk", "here"}
+
+
+def test_a_second_name_on_another_disk_is_a_copy(tmp_path):
+    one = write_text(tmp_path / "one.txt", "the same")
+    linked(one, tmp_path / "two.txt")
+    assert (tmp_path / "two.txt").samefile(one)
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        linked(one, disk / "two.txt")
+        assert (disk / "two.txt").read_text() == "the same"
+        assert [p.name for p in disk.iterdir()] == ["two.txt"]
+
+
+def test_half_a_folder_of_a_killed_process_is_removed_and_one_in_the_making_is_not(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from condyle.jobs.outputs import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])) as half:\n"
+        "    (half / 'a.txt').write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "data")], check=False)
+    (half,) = tmp_path.iterdir()
+    assert (half / "a.txt").read_text() == "half"
+    with atomic_folder(tmp_path / "own") as building:
+        remove_temporaries(tmp_path)
+        assert list(tmp_path.iterdir()) == [building]
+    assert [p.name for p in tmp_path.iterdir()] == ["own"]
+
+
+def test_json_holds_paths_numbers_and_tables_of_other_kinds(tmp_path):
+    tree = {"path": Path("a"), "n": np.float32(0.5), "table": MappingProxyType({"b": 1})}
+    path = write_json(tmp_path / "tree.json", tree)
+    assert json.loads(path.read_text()) == {"path": "a", "n": 0.5, "table": {"b": 1}}

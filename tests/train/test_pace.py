@@ -1,4 +1,8 @@
+import copy
+import os
+
 import pytest
+import torch
 
 from condyle.config import Training
 from condyle.networks import build
@@ -27,3 +31,24 @@ def test_a_short_budget_is_not_spent_on_trying_steps(steps, budget, tried):
     training = Training(budget=budget)
     assert pace.seconds_of_step(network, (8, 8, 8), 2, training, "cpu") == 1
     assert len(steps) == tried
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "each"), [("unet-plain", (32, 32), 1 / 8), ("3d:unet-plain", (16, 16, 16), 1)]
+)
+def test_the_time_of_predicting_is_that_of_a_sample_and_the_network_stays(
+    monkeypatch, name, patch, each
+):
+    now = iter(range(1000))
+    network, _ = build(name, 1, 2, "none")
+    before = copy.deepcopy(network.state_dict())
+    monkeypatch.setattr(pace.time, "monotonic", lambda: next(now))  # a pass takes a second
+    assert pace.seconds_of_forward(network, patch, "cpu") == each
+    assert network.training
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_free_memory_is_part_of_what_the_machine_has():
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 2**20 < pace.memory_here(torch.device("cpu")) <= whole

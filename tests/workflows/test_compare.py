@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tomli_w
 
+from condyle.app.cli.main import main
 from condyle.config import Comparison
 from condyle.config.requests import CompareRequest
 from condyle.core import Fold, Grid, LabelMap, LabelScheme, Volume
@@ -191,3 +192,21 @@ def test_a_folder_of_something_else_is_left_alone(asked, tmp_path):
     with pytest.raises(OutputError, match="other files"):
         compare(CompareRequest(experiment=asked, out=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_verb_prints_the_models_from_the_best_to_the_worst(
+    compared, asked, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
+    shutil.copytree(compared[0], tmp_path / "out")
+    file, models = asked.with_name("here.toml"), Comparison.read(asked).models
+    file.write_text(TOML.split("[models.nowhere]")[0])  # all that is trained already
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(file), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")] for line in said.splitlines() if "│" in line]
+    assert [row[1] for row in rows] == [name for name in models if name != "nowhere"]
+    dice = [float(row[2].split()[0]) for row in rows]
+    assert dice[0] > dice[1]
+    assert f"more in {tmp_path / 'out' / 'report.html'}" in said

@@ -168,3 +168,13 @@ def test_structures_whose_files_would_be_one_are_refused(knee, tmp_path, names):
     with pytest.raises(LabelError, match="two surfaces"):
         mesh(MeshRequest(labelmaps=[knee], out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_label_map_is_named_with_exit_2_and_the_others_are_written(knee, tmp_path, capsys):
+    whole = knee.read_bytes()
+    knee.with_name("broken.nii.gz").write_bytes(whole[: len(whole) // 2])
+    code, said, err = run(knee.parent, "--out", tmp_path / "out", capsys=capsys)
+    assert code == 2
+    assert f"3 surfaces written into {tmp_path / 'out'}" in said
+    assert "broken failed: " in err
+    assert {row["case"] for row in rows_of(tmp_path / "out" / "surfaces.csv")} == {"knee"}

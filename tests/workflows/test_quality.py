@@ -321,3 +321,26 @@ def test_the_verb(run, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "femur_left" in out
     assert "condyle segment --quality" in out
+
+
+def test_segmenting_says_which_results_to_look_at_and_which_scan_failed(
+    calibrated, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    (good,), _ = case(16)
+    noise = 150 * np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    write(good, scans / "good.nii.gz")
+    write(good.with_array(good.array + noise), scans / "spoilt.nii.gz")
+    (scans / "broken.nii.gz").write_bytes((scans / "good.nii.gz").read_bytes()[:900])
+    with pytest.raises(SystemExit) as ended:
+        main(["segment", str(calibrated), str(scans), "--out", str(out), "--quality",
+              "--device", "cpu"])  # fmt: skip
+    said, complaint = capsys.readouterr()
+    assert ended.value.code == 2
+    assert f"2 label maps written into {out}, computed by " in said
+    assert "check spoilt: femur_left has an expected Dice of 0." in said
+    assert "check good" not in said
+    assert "broken failed: " in complaint
+    with (out / "quality.csv").open() as stream:
+        assert {row["scan"] for row in csv.DictReader(stream)} == {"good", "spoilt"}

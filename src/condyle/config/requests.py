@@ -68,6 +68,10 @@ class DemoRequest(Request):
     budget: str = "5m"
     """Time for the training, such as 5m."""
 
+    def training(self) -> TrainRequest:
+        """The request for the training on its phantoms."""
+        return TrainRequest(dataset=self.out / "phantoms", out=self.out / "run", budget=self.budget)
+
 
 class ImportRequest(BatchRequest):
     """Make a training data set of scans and masks, or of a data set in another layout."""

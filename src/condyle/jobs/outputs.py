@@ -256,17 +256,17 @@ def written_together(manifest: Path | None = None) -> Generator[None]:
     finally:
         _TOGETHER.reset(token)
     done: list[str] = []
+    where = manifest
     try:
         if manifest is not None and waiting:
             manifest.unlink(missing_ok=True)
-        for temporary, path in waiting:
-            _put(temporary, path)
-            done.append(path.name)
+        for temporary, where in waiting:
+            _put(temporary, where)
+            done.append(where.name)
     except OSError as error:
         for temporary, _ in waiting[len(done) :]:
             _remove(temporary)
         kept = f"; written anew were {', '.join(done)}" if done else "; nothing was changed"
-        where = waiting[len(done)][1] if len(done) < len(waiting) else manifest
         raise OutputError(f"{where} could not be written ({_reason(error)}){kept}") from error
 
 

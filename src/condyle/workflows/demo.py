@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from condyle.config.requests import CheckRequest, DemoRequest, MeshRequest, TrainRequest
+from condyle.config.requests import CheckRequest, DemoRequest, MeshRequest
 from condyle.core import Fold
 from condyle.errors import OutputError
 from condyle.io import write_splits
@@ -39,9 +39,12 @@ def demo(request: DemoRequest, job: Job) -> Demonstrated:
     ------
     OutputError
         If the folder holds an earlier demo.
+    ConfigError
+        If the budget is no duration.
     """
-    out, run = request.out, request.out / "run"
-    if run.exists() or (out / "phantoms").exists():
+    out, training = request.out, request.training()
+    training.experiment()  # a wrong budget is said before minutes are spent on phantoms
+    if training.out.exists() or (out / "phantoms").exists():
         raise OutputError(f"{out} holds an earlier demo: delete it, or choose another `out`")
     job.progress("making phantoms", 0)
     dataset = write_cohort(out / "phantoms", PHANTOMS)
@@ -50,7 +53,7 @@ def demo(request: DemoRequest, job: Job) -> Demonstrated:
     write_splits(dataset / "splits_final.json", [fold])
     job.progress("making phantoms", 1, words=f"{PHANTOMS} legs")
     check(CheckRequest(dataset=dataset), job)
-    done = train(TrainRequest(dataset=dataset, out=run, budget=request.budget), job)
-    predictions = RunFolder(run).predictions
-    mesh(MeshRequest(labelmaps=(predictions,), out=out / "surfaces"), job)
-    return Demonstrated(done.summary, RunFolder(run).report)
+    done = train(training, job)
+    run = RunFolder(training.out)
+    mesh(MeshRequest(labelmaps=(run.predictions,), out=out / "surfaces"), job)
+    return Demonstrated(done.summary, run.report)

@@ -9,6 +9,7 @@ from typing import Any
 from condyle.config.comparison import Comparison
 from condyle.config.requests import (
     CompareRequest,
+    DemoRequest,
     ExportRequest,
     FeaturesRequest,
     PlanRequest,
@@ -109,5 +110,6 @@ CHECKS: dict[type[Request], Callable[[Any], None]] = {
     ExportRequest: lambda request: _require_runs([request.run]),
     FeaturesRequest: lambda request: _require_scans(filter(None, [request.scan, request.labelmap])),
     CompareRequest: _compare,
+    DemoRequest: lambda request: request.training().experiment(),
 }
 """Request -> what can be said of it at once; the other verbs need no torch for that."""
