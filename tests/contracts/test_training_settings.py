@@ -112,7 +112,7 @@ FLAGS = {
     "device": "auto", "log": ("tensorboard",),
 }  # fmt: skip
 """Fields that stand for a setting, and most at what they are by themselves: still asked for."""
-OTHERS = {"config", "variant", "settings", "out", "resume"}
+OTHERS = {"config", "variant", "settings", "out", "resume", "folds"}
 
 
 def tree_of(settings):
@@ -138,7 +138,7 @@ def test_every_setting_and_every_kind_has_its_place_here():
     )
     assert SETTINGS.keys() == flattened(every.model_dump()).keys()
     assert FLAGS.keys() | OTHERS == TrainRequest.model_fields.keys()
-    assert PlanRequest.model_fields.keys() == TrainRequest.model_fields.keys() - {"resume"}
+    assert PlanRequest.model_fields.keys() == TrainRequest.model_fields.keys() - {"resume", "folds"}
     assert NETWORKS.keys() == set(KINDS) == REFUSED.keys()
     assert all(kind_of(name) == kind for kind, name in NETWORKS.items())
 

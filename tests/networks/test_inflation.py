@@ -163,6 +163,7 @@ def test_any_convolution(kernel, stride, dilation, groups, depth, strategy, keep
 
 def test_weights_of_slices():
     assert slice_weights("center", 5).tolist() == [0, 0, 1, 0, 0]
+    assert slice_weights("first", 3).tolist() == [1, 0, 0]
     assert slice_weights("average", 3).tolist() == pytest.approx([1 / 3] * 3)
     assert slice_weights("scale", 5, "triangular").tolist() == pytest.approx(
         [1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9]
@@ -177,6 +178,15 @@ def test_weights_of_slices():
 def test_alphas_that_would_change_the_answer_are_refused(alphas):
     with pytest.raises(ConfigError, match="3 positive numbers that sum to 1"):
         inflate(nn.Conv2d(1, 1, 3), "scale", alphas=alphas)
+
+
+@pytest.mark.parametrize("encoder", ["densenet121", "resnet50"])
+@pytest.mark.parametrize(("strategy", "alphas"), [("scale", (0.2, 0.5, 0.3)), ("first", None)])
+def test_given_alphas_inflate_networks_that_have_1_wide_convolutions(encoder, strategy, alphas):
+    flat = build(f"unet-{encoder}", 1, 3, "none")[0].double().eval()
+    deep = inflated(flat, Inflation(strategy=strategy, alphas=alphas or "triangular"))
+    x = torch.randn(1, 1, 32, 32, dtype=torch.float64)
+    assert prove(flat, deep, x, slices=5).relative < 1e-10
 
 
 def test_even_depths_and_unknown_strategies_are_refused():

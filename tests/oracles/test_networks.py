@@ -1,13 +1,15 @@
 """The same weights give the same answer as the libraries that the field uses."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, interpolate, max_pool2d
 
 from condyle.networks import build
 from condyle.networks.decoders import DECODERS
 from condyle.networks.decoders.deeplab import DeepLabV3Decoder
+from condyle.networks.decoders.fcn import Enlarging
 from condyle.networks.encoders import DynamicEncoder, TimmEncoder
 from condyle.networks.layers import Pyramid
 
@@ -53,14 +55,17 @@ def test_networks_equal_smps(decoder, theirs, encoder):
     # smp's own dilated ResNet spreads one convolution more than timm's and torchvision's do
     native = encoder == "resnet34" and not decoder.startswith("deeplab")
     name = {"mobilenetv3": "mobilenetv3_large_100"}.get(encoder, encoder)
+    # smp gives both DeepLabs the rates of an output stride of 8; the paper's at 16 are half of that
+    more = {"decoder_atrous_rates": (6, 12, 18)} if decoder == "deeplabv3plus" else {}
     reference = getattr(smp, theirs)(
-        name if native else f"tu-{name}", encoder_weights=None, in_channels=1, classes=5
+        name if native else f"tu-{name}", encoder_weights=None, in_channels=1, classes=5, **more
     )
     lively(reference)
     ours, _ = build(f"{decoder}-{encoder}", 1, 5, "none")
     state = renamed(reference.state_dict())
     ours.load_state_dict(state)
-    x = torch.randn(2, 1, 64, 96)
+    # on smaller slices than the paper's ours have smaller rates
+    x = torch.randn(2, 1, 528, 544) if decoder.startswith("deep") else torch.randn(2, 1, 64, 96)
     with torch.no_grad():
         assert_close(ours.eval()(x), reference(x))
 
@@ -79,50 +84,127 @@ def test_deeplabv3_equals_torchvisions_head():
     ours = nn.ModuleList([DeepLabV3Decoder(Pyramid(2, [40], [8])), nn.Conv2d(256, 7, 1)])
     in_order(theirs, ours)
     decoder, head = ours.eval()
-    x = torch.randn(2, 40, 48, 40)
+    x = torch.randn(2, 40, 66, 65)
     with torch.no_grad():
         assert_close(head(decoder([x], x.shape[2:])), theirs(x))
 
 
-def test_fcn32s_equals_torchvisions_head():
-    from torchvision.models.segmentation.fcn import FCNHead
+@pytest.mark.parametrize(("name", "finer"), [("fcn32s", 0), ("fcn16s", 1), ("fcn8s", 2)])
+def test_fcns_are_those_of_long_2015_over_vgg(name, finer):
+    """Section 4 of the paper over VGG-16: pool5 scored and enlarged twofold, the score of pool4
+    added, enlarged twofold, that of pool3 added, the rest at once; torchvision's head on pool5."""
+    from torchvision.models import vgg16
 
-    theirs = lively(FCNHead(64, 7))
-    decoder = DECODERS["fcn32s"](Pyramid(2, [64], [32]))
-    ours = nn.ModuleList([decoder, nn.Conv2d(decoder.out_channels, 7, 1)])
-    in_order(theirs, ours)
-    x = torch.randn(2, 64, 9, 8)
+    torch.manual_seed(0)
+    vgg, classes = lively(vgg16()).features, 4
+    ours = lively(build(f"{name}-vgg16", 3, classes, "none")[0])
+    ours.encoder.model.load_state_dict(
+        {f"features_{name}": tensor for name, tensor in vgg.state_dict().items()}
+    )
+    decoder, x = ours.decoder, torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        assert_close(ours.eval()[1](decoder([x], x.shape[2:])), theirs(x))
+        pool3, pool4, pool5 = vgg[:17](x), vgg[:24](x), vgg(x)
+        assert [p.shape[1:] for p in (pool3, pool4)] == [(256, 8, 12), (512, 4, 6)]
+        scores = decoder.scores[0](decoder.head(pool5))
+        for up, score, pool in zip(decoder.ups, decoder.scores[1:], (pool4, pool3), strict=False):
+            twice = conv_transpose2d(scores, up[0].weight, stride=2, padding=1)
+            scores = twice + score(pool)
+        factor = 2 ** (5 - finer)
+        expected = conv_transpose2d(
+            scores, decoder.ups[finer][0].weight, stride=factor, padding=factor // 2
+        )
+        assert_close(ours(x), expected)
 
 
-@pytest.mark.parametrize(("name", "finer"), [("fcn16s", 1), ("fcn8s", 2)])
-def test_finer_fcns_sum_the_scores_of_their_levels(name, finer):
-    """Long et al. score each level, enlarge and sum; torchvision's head is the coarsest score."""
-    from torchvision.models.segmentation.fcn import FCNHead
-
-    channels, classes = [32, 48, 64], 7
-    coarsest = lively(FCNHead(channels[-1], classes))
-    finer_scores = [nn.Conv2d(c, classes, 1) for c in channels[-2 : -2 - finer : -1]]
-    levels = [
-        torch.randn(2, c, 2**i * 5, 2**i * 4) for c, i in zip(channels, (2, 1, 0), strict=True)
-    ]
-
-    decoder = DECODERS[name](Pyramid(2, channels, [8, 16, 32])).eval()
-    decoder.head[0].load_state_dict(coarsest[0].state_dict())
-    decoder.head[1].load_state_dict(coarsest[1].state_dict())
-    head = nn.Conv2d(decoder.out_channels, classes, 1)
-    scoring = [coarsest[-1], *finer_scores]
+@pytest.mark.parametrize("factor", [2, 8])
+def test_scores_are_enlarged_linearly_before_they_learn(factor):
+    scores = torch.randn(1, 3, 6, 5)
+    expected = interpolate(scores, scale_factor=factor, mode="bilinear", align_corners=False)
     with torch.no_grad():
-        head.weight.copy_(torch.cat([conv.weight for conv in scoring], dim=1))
-        head.bias.copy_(sum(conv.bias for conv in scoring))
-        expected = coarsest(levels[-1])
-        for conv, level in zip(finer_scores, levels[-2::-1], strict=False):
-            larger = interpolate(
-                expected, size=level.shape[2:], mode="bilinear", align_corners=True
-            )
-            expected = larger + conv(level)
-        assert_close(head(decoder(levels, levels[0].shape[2:])), expected)
+        found = Enlarging(2, 3, factor, learned=True)(scores)
+    inside = np.s_[..., factor:-factor, factor:-factor]  # at the border the paper's sees zeros
+    assert_close(found[inside], expected[inside])
+
+
+def test_upsampling_learns_unless_it_is_to_stay_bilinear():
+    for name, learns in (("fcn8s", True), ("fcn8s_bilinear", False)):
+        ups = build(f"{name}-vgg16", 1, 3, "none")[0].decoder.ups
+        assert {p.requires_grad for p in ups.parameters()} == {learns}
+
+
+def test_fcnvgg_is_the_studys():
+    """Its class, line by line, but for the width of its first convolution."""
+    from torchvision.models import vgg16
+
+    class FCNVGG(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vgg_features = vgg16().features
+            self.conv5 = nn.Conv2d(512, 3, kernel_size=435, padding=217)
+            self.trans_conv1 = nn.ConvTranspose2d(3, 64, kernel_size=4, stride=2, padding=1)
+            self.trans_conv2 = nn.ConvTranspose2d(64, 32, kernel_size=4, stride=2, padding=1)
+            self.trans_conv3 = nn.ConvTranspose2d(32, 16, kernel_size=4, stride=2, padding=1)
+            self.trans_conv4 = nn.ConvTranspose2d(16, 8, kernel_size=4, stride=2, padding=1)
+            self.conv6 = nn.Conv2d(8, 3, kernel_size=3, padding=1)
+            self.conv7 = nn.Conv2d(3, 3, kernel_size=3, padding=1)
+
+        def forward(self, x):
+            for layer in self.children():
+                x = layer(x)
+            return x
+
+    theirs = lively(FCNVGG())
+    ours = build("fcnvgg-vgg16", 3, 3, "none")[0].eval()
+    state = list(theirs.state_dict().items())
+    middle = {"conv5.weight": np.s_[..., 211:224, 211:224]}
+    names = list(ours.state_dict())
+    assert len(names) == len(state)
+    ours.load_state_dict(
+        {
+            name: tensor[middle.get(key, ...)]
+            for name, (key, tensor) in zip(names, state, strict=True)
+        }
+    )
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = interpolate(theirs(x), size=(224, 224), mode="bilinear", align_corners=True)
+        assert_close(ours(x), expected)
+
+
+def test_the_plain_unet_with_a_bottleneck_is_the_lower_limb_studys():
+    """Its Keras functions, line by line, in torch; weights are shared in the order of layers."""
+    ours = lively(build("unet-plain_bottleneck", 1, 5, "none")[0])
+    tensors = iter([t for n, t in ours.state_dict().items() if "num_batches" not in n])
+
+    def take(count):
+        return [next(tensors) for _ in range(count)]
+
+    def conv_block(x, weights):
+        for kernel, *norm in weights:
+            x = conv2d(x, kernel, padding=1)
+            scale, shift, mean, variance = norm
+            x = batch_norm(x, mean, variance, scale, shift, eps=1e-5).relu()
+        return x
+
+    down = [[take(5) for _ in range(n)] for n in (2, 2, 2, 2, 4)]  # the last with its bottleneck
+    up = [(take(2), [take(5), take(5)]) for _ in range(4)]
+    last = take(2)
+    assert [block[0][0].shape[0] for block in down] == [32, 64, 128, 256, 480]
+    assert [kernel.shape[2:] for (kernel, _), _ in up] == [(3, 3)] * 4
+    x, skips = torch.randn(1, 1, 48, 64), []
+    with torch.no_grad():
+        expected = x
+        for block in down:
+            expected = conv_block(expected, block)
+            skips.append(expected)
+            expected = max_pool2d(expected, 2)
+        expected = skips.pop()
+        for (kernel, bias), block in up:
+            i, j = expected.shape[2:]
+            # Keras' padding 'same' of a stride of 2 keeps the first 2 i of 2 i + 1 pixels
+            larger = conv_transpose2d(expected, kernel, bias, stride=2)[..., : 2 * i, : 2 * j]
+            expected = conv_block(torch.cat([larger, skips.pop()], dim=1), block)
+        assert_close(ours(x), conv2d(expected, *last))
 
 
 @pytest.mark.parametrize("spatial", [2, 3])

@@ -15,9 +15,8 @@ from condyle.core import KNEE, Grid, LabelScheme, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.networks import build
 from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
+from condyle.predict.passes import by_slices, by_windows, starts
 from condyle.predict.runtimes.torch import TorchRuntime
-from condyle.predict.slices import by_slices
-from condyle.predict.windows import by_windows, starts
 from condyle.prepare.crop import slab
 from condyle.train.sampling import PatchSampler, TrainingCase
 

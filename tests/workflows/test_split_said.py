@@ -1,14 +1,19 @@
 """What a training says of its split; and the fold in which every labelled scan trains."""
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from balls import balls
 from condyle.app.cli.main import main
+from condyle.config import Experiment
 from condyle.core import Fold
+from condyle.errors import ConfigError
 from condyle.io import open_dataset
 from condyle.prepare.splits import described, fold_of
+from condyle.workflows.training.train import _Work
 
 SMALL = """
 [network]
@@ -78,3 +83,25 @@ def test_train_says_the_split_and_prints_no_scores_where_none_judges(tmp_path, c
     )
     assert code == 2
     assert "fold" in said
+
+
+def test_a_budget_that_cannot_be_enough_is_refused_before_any_case_is_read(tmp_path, capsys):
+    data = balls(tmp_path)
+    for scan in (data / "imagesTr").iterdir():
+        scan.write_bytes(b"no scan")
+    code, said = said_by(capsys, "train", data, "--budget", "0.5s", "--out", tmp_path / "run")
+    assert code == 2
+    assert "a budget of 0.5 s is too short for" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_budget_is_refused_while_cases_are_prepared_if_their_pace_leaves_no_time(tmp_path):
+    fold = Fold(tuple(f"c{n}" for n in range(100)), (), ("t",))
+    work = SimpleNamespace(
+        experiment=Experiment.parse({"dataset": "x", "training": {"budget": 60}}),
+        first=True, fold=fold, held_out=fold.test,
+    )  # fmt: skip
+    now = time.monotonic()
+    _Work.require_time(work, now - 2, 5, now - 2)  # 0.4 s a case: 38 s more, or half of that
+    with pytest.raises(ConfigError, match="too short for 100 cases"):
+        _Work.require_time(work, now - 8, 5, now - 8)

@@ -54,7 +54,7 @@ class Preparation(Section):
 class Inflation(Section):
     """How a 2D network becomes a 3D one, weights included (`condyle.networks.inflation`)."""
 
-    strategy: Literal["average", "center", "scale", "acs"] = "average"
+    strategy: Literal["average", "center", "first", "scale", "acs"] = "average"
     alphas: Literal["triangular", "gaussian"] | tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (
         "triangular"
     )

@@ -137,6 +137,9 @@ class TrainRequest(SettingsRequest):
 
     out: Out
     """The run folder."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Train all the data set's folds, so many, into folders of `out`: every labelled case is
+    scored, and `segment` averages their predictions. A budget is for all of them."""
     resume: bool = False
     """Go on with the interrupted training in the run folder, if there is one."""
 

@@ -117,6 +117,11 @@ class LabelScheme:
         return cls.of({f"label_{i}": int(i) for i in ids if i != 0})
 
     @property
+    def has_bare_numbers(self) -> bool:
+        """Whether it has numbers alone, and no names of its own."""
+        return self.names == tuple(f"label_{number}" for number in self.ids)
+
+    @property
     def ids(self) -> tuple[int, ...]:
         """The numbers of the structures, without background."""
         return tuple(label.id for label in self.labels)

@@ -17,7 +17,6 @@ __all__ = [
     "by_name",
     "consecutive",
     "exchanged",
-    "has_bare_numbers",
     "listed",
     "matched",
     "numbers_in",
@@ -92,7 +91,7 @@ def by_name(
             "a number in the scheme, too"
         )
     for number in labels.present():
-        name = str(number) if has_bare_numbers(own) else own[number].name
+        name = str(number) if own.has_bare_numbers else own[number].name
         met[name] = _structure(own, number, scheme, rename or {})
         if met[name]:
             new_of[number] = numbers[met[name]]
@@ -109,8 +108,8 @@ def _structure(
 ) -> str:
     """What a label map's number is in the scheme; '' if it is not in it."""
     called = own[number].name
-    meant = rename.get(called, rename.get(str(number)) if has_bare_numbers(own) else None)
-    if meant is None and has_bare_numbers(own):
+    meant = rename.get(called, rename.get(str(number)) if own.has_bare_numbers else None)
+    if meant is None and own.has_bare_numbers:
         return {entry.id: entry.name for entry in scheme.entries}.get(number, "")
     meant = called if meant is None else meant
     return meant if meant in scheme.names else (meant and structure_of(meant, scheme)) or ""
@@ -196,8 +195,8 @@ def under_names_of(labels: LabelMap, scheme: LabelScheme, what: str) -> LabelMap
     ([[[0, 2, 1, 3]]], {'femur': 1, 'tibia': 2, 'patella': 3})
     """
     own = labels.scheme.extended(labels.present())
-    bare = has_bare_numbers(labels.scheme) or has_bare_numbers(scheme)
-    names = {} if has_bare_numbers(labels.scheme) else matched(own, scheme)
+    bare = labels.scheme.has_bare_numbers or scheme.has_bare_numbers
+    names = {} if labels.scheme.has_bare_numbers else matched(own, scheme)
     if not names and not bare:
         raise LabelError(
             f"{what} names its labels {_table(own)}, the truth {_table(scheme)}: no name is in "
@@ -224,11 +223,6 @@ def _union(scheme: LabelScheme, extra: Sequence[Label]) -> LabelScheme:
 def _table(scheme: LabelScheme) -> str:
     """A scheme as it is written: 'femur 1, tibia 2'."""
     return listed([f"{name} = {number}" for name, number in scheme.to_dict().items()])
-
-
-def has_bare_numbers(scheme: LabelScheme) -> bool:
-    """Whether a scheme has numbers alone, and no names."""
-    return scheme.names == LabelScheme.numbered(scheme.ids).names
 
 
 def listed(names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid
 from condyle.errors import GeometryError, UnreadableFile
-from condyle.io.contents import not_a, unpacked
+from condyle.io.paths import not_a, unpacked
 from condyle.io.safety import require_all
 from condyle.jobs.job import warn
 

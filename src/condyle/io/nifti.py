@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelScheme
 from condyle.errors import GeometryError, UnreadableFile
-from condyle.io.contents import not_a, unpacked
 from condyle.io.label_table import CODE, named_in, table
+from condyle.io.paths import not_a, unpacked
 from condyle.io.safety import HELD, rigid, voxel_bytes
 from condyle.jobs.job import warn
 

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
-from condyle.core.relabel import exchanged, has_bare_numbers, numbers_in
+from condyle.core.relabel import exchanged, numbers_in
 from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
 from condyle.io import mgh, nifti
 from condyle.io import zip as archive
-from condyle.io.contents import kind_of
 from condyle.io.dicom import pixels as dicom
 from condyle.io.dicom import seg_reader
 from condyle.io.dicom import seg_writer as dicomseg
@@ -24,7 +23,7 @@ from condyle.io.label_names import names_beside
 from condyle.io.label_table import storable
 from condyle.io.nrrd import image as itk
 from condyle.io.nrrd import slicer_segments as segments
-from condyle.io.paths import ENDINGS, ending_of, is_dicom
+from condyle.io.paths import ENDINGS, ending_of, is_dicom, kind_of
 from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.job import warn
 from condyle.jobs.outputs import atomic_write
@@ -172,7 +171,7 @@ def names_of(path: Path) -> LabelScheme | None:
         own = nifti.names_in(path) if kind == "nifti" else None
         if own is None and kind in ("itk", "zip"):
             own = read_labels(path).scheme
-            own = None if has_bare_numbers(own) else own
+            own = None if own.has_bare_numbers else own
         return own or names_beside(path)
 
 
@@ -297,7 +296,7 @@ SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
 
 def _names_of(thing: Volume | LabelMap) -> LabelScheme | None:
     """The names that go into a file: those of a label map that has more than numbers."""
-    if isinstance(thing, LabelMap) and not has_bare_numbers(thing.scheme):
+    if isinstance(thing, LabelMap) and not thing.scheme.has_bare_numbers:
         return thing.scheme
     return None
 

@@ -11,8 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from condyle.errors import CondyleError, UnreadableFile
-from condyle.io.contents import not_a
-from condyle.io.paths import is_hidden
+from condyle.io.paths import is_hidden, not_a
 
 __all__ = ["unpacked"]
 

@@ -99,6 +99,7 @@ class TimmEncoder(nn.Module):
         info = cast(FeatureInfo, self.model.feature_info)
         self.channels: tuple[int, ...] = tuple(info.channels())
         self.reductions: tuple[int, ...] = tuple(info.reduction())
+        self.pooled = self.architecture.startswith("vgg")
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The levels of the pyramid, fine to coarse."""
@@ -126,7 +127,7 @@ class AtrousEncoder(TimmEncoder):
 
     def __init__(self, output_stride: int):
         super().__init__("resnet50", output_stride)
-        self.aspp = ASPP(2, self.channels[-1])
+        self.aspp = ASPP(2, self.channels[-1], output_stride)
         self.channels = (*self.channels[:-1], 256)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -144,17 +145,29 @@ def pretrained_encoder(encoder: str, output_stride: int = 32) -> TimmEncoder:
 
 @dataclass(frozen=True)
 class PlainSpec:
-    """The widths of the stages of a plain encoder, and its norm."""
+    """The widths of the stages of a plain encoder, and its norm.
+
+    Parameters
+    ----------
+    channels, norm : of the stages.
+    bottleneck : two more convolutions in the last stage, before the way up.
+    up_kernel : width of the transposed convolutions on the way up.
+    """
 
     channels: tuple[int, ...]
     norm: Norm
+    bottleneck: bool = False
+    up_kernel: int = 2
 
 
 PLAIN: dict[Spatial, PlainSpec] = {
     2: PlainSpec((32, 64, 128, 256, 480), "batch"),
     3: PlainSpec((16, 32, 64, 128), "instance"),
 }
-"""The plain U-Net of the lower-limb study in 2D; in 3D one that trains in minutes on a CPU."""
+"""Widths of the lower-limb study's plain U-Net in 2D; in 3D one that trains in minutes on a CPU."""
+AS_DRAWN = PlainSpec((32, 64, 128, 256, 480), "batch", bottleneck=True, up_kernel=3)
+"""The lower-limb study's plain U-Net to the letter: a bottleneck of two convolutions more, and
+transposed convolutions 3 wide, which give twice the size (Keras' padding 'same')."""
 
 
 class PlainEncoder(nn.Module):
@@ -166,6 +179,7 @@ class PlainEncoder(nn.Module):
         self.channels = spec.channels
         self.reductions = tuple(2**i for i in range(len(spec.channels)))
         self.norm: Norm = spec.norm
+        self.up_kernel = spec.up_kernel
         widths = (in_channels, *spec.channels)
         self.stages = nn.ModuleList(
             nn.Sequential(
@@ -174,6 +188,12 @@ class PlainEncoder(nn.Module):
             )
             for inputs, outputs in pairwise(widths)
         )
+        if spec.bottleneck:
+            deepest = spec.channels[-1]
+            for _ in range(2):
+                cast(nn.Sequential, self.stages[-1]).append(
+                    conv_norm_act(spatial, deepest, deepest, spec.norm)
+                )
         self.pool = POOL[spatial](2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -214,6 +234,7 @@ class DynamicEncoder(nn.Module):
         self.channels = DYNAMIC[spatial]
         self.reductions = tuple(2**i for i in range(len(self.channels)))
         self.norm: Norm = "instance"
+        self.up_kernel = 2
         stages = len(self.channels)
         rules: dict[str, Any] = {
             "conv_op": CONV[spatial],
@@ -243,6 +264,7 @@ class DynamicEncoder(nn.Module):
 
 SCRATCH: dict[str, Callable[[Spatial, int], PlainEncoder | DynamicEncoder]] = {
     "plain": PlainEncoder,
+    "plain_bottleneck": lambda spatial, in_channels: PlainEncoder(spatial, in_channels, AS_DRAWN),
     "nnunet": lambda spatial, in_channels: DynamicEncoder(spatial, in_channels, residual=False),
     "residual": lambda spatial, in_channels: DynamicEncoder(spatial, in_channels, residual=True),
 }

@@ -13,6 +13,7 @@ from condyle.config import Inflation
 from condyle.errors import ConfigError, UnknownName
 from condyle.jobs.job import note
 from condyle.networks.decoders import DECODERS, OUTPUT_STRIDE
+from condyle.networks.decoders.fcn import Enlarging
 from condyle.networks.decoders.unetplusplus import UNetPlusPlusDecoder
 from condyle.networks.encoders import (
     ATROUS,
@@ -89,7 +90,9 @@ LISTED: dict[str, list[str]] = {
     "fcn32s": ["vgg16", "resnet50"],
     "fcn16s": ["vgg16", "resnet50"],
     "fcn8s": ["vgg16", "resnet50"],
-    "fcnvgg": ["vgg16", "vgg16_bn"],
+    "fcn8s_bilinear": ["vgg16"],
+    "fcnvgg": ["vgg16"],
+    "fcnvgg_normed": ["vgg16", "vgg16_bn"],
 }
 """Decoder -> the encoders that the tests build it over; it goes over any other as well."""
 
@@ -153,9 +156,10 @@ class SegmentationNetwork(PredictionNetwork):
         self.encoder = encoder
         self.decoder = decoder
         conv, kernel = CONV[spatial], decoder.head_kernel
-        self.segmentation_head = nn.Sequential(
-            conv(decoder.out_channels, classes, kernel, padding=kernel // 2)
-        )
+        self.segmentation_head = nn.Sequential()
+        if not decoder.gives_scores:
+            head = conv(decoder.out_channels, classes, kernel, padding=kernel // 2)
+            self.segmentation_head.append(head)
         self.supervision = None
         if deep_supervision:
             if not isinstance(decoder, UNetPlusPlusDecoder):
@@ -195,6 +199,8 @@ class SegmentationNetwork(PredictionNetwork):
     @property
     def classes(self) -> int:
         """Background and structures together."""
+        if not len(self.segmentation_head):
+            return self.decoder.out_channels
         return cast(nn.Conv3d, self.segmentation_head[0]).out_channels
 
 
@@ -257,11 +263,16 @@ def _made(
     """The network with random weights."""
     if parts.encoder in SCRATCH:
         encoder = SCRATCH[parts.encoder](spatial, in_channels)
-        pyramid = Pyramid(spatial, encoder.channels, encoder.reductions, encoder.norm, True)
+        pyramid = Pyramid(
+            spatial, encoder.channels, encoder.reductions, encoder.norm, True, classes,
+            up_kernel=encoder.up_kernel,
+        )  # fmt: skip
     else:
         encoder = pretrained_encoder(parts.encoder, OUTPUT_STRIDE.get(parts.decoder, 32))
         replace_first_convolution(encoder, in_channels)
-        pyramid = Pyramid(spatial, encoder.channels, encoder.reductions)
+        pyramid = Pyramid(
+            spatial, encoder.channels, encoder.reductions, classes=classes, pooled=encoder.pooled
+        )
     decoder = DECODERS[parts.decoder](pyramid)
     return SegmentationNetwork(encoder, decoder, classes, spatial, deep_supervision)
 
@@ -304,7 +315,12 @@ def inflated(network: SegmentationNetwork, inflation: Inflation) -> Segmentation
 
 
 def _start_anew(*parts: nn.Module | None) -> None:
-    """Random numbers for convolutions that were inflated from random numbers, slice by slice."""
-    for module in (m for part in parts if part is not None for m in part.modules()):
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+    """Random numbers for convolutions that were inflated from random numbers, slice by slice.
+
+    What starts as linear interpolation is none of them.
+    """
+    every = [m for part in parts if part is not None for m in part.modules()]
+    linear = {id(m) for module in every if isinstance(module, Enlarging) for m in module}
+    for module in every:
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and id(module) not in linear:
             module.reset_parameters()

@@ -8,15 +8,18 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, interpolate, pad
+from torch.nn.functional import batch_norm, conv2d, conv3d, interpolate, pad
 
 __all__ = [
+    "ATROUS_CONV",
     "CONV",
     "DROP",
     "GLOBAL_POOL",
     "NORM",
     "POOL",
     "UP_CONV",
+    "AtrousConv2d",
+    "AtrousConv3d",
     "Decoder",
     "InstanceNorm3d",
     "Norm",
@@ -24,6 +27,7 @@ __all__ = [
     "Spatial",
     "conv_norm_act",
     "enlarged_to",
+    "fitting_rate",
     "padded_to",
     "repeated_to",
     "runs_on_one_place",
@@ -70,6 +74,63 @@ NORM: dict[tuple[Norm, Spatial], type[nn.Module]] = {
 }
 
 
+def fitting_rate(rate: int, widest: int, sides: Sequence[int]) -> int:
+    """The rate of an atrous convolution over a level of these sides.
+
+    A tap that lies outside the level at every place learns nothing: a rate of 18 makes of 16 x 16
+    pixels a 1-wide convolution. So where the widest of the rates side by side is more than five
+    ninths of the shorter side, which it is in no level of the paper (18 of 33, 36 of 65 pixels),
+    all shrink in proportion.
+
+    Examples
+    --------
+    >>> [fitting_rate(rate, 18, (33, 33)) for rate in (6, 12, 18)]
+    [6, 12, 18]
+    >>> [fitting_rate(rate, 18, (16, 16)) for rate in (6, 12, 18)]
+    [3, 6, 9]
+    """
+    return max(round(rate * min(5 * min(sides) / (9 * widest), 1)), 1)
+
+
+class AtrousConv2d(nn.Conv2d):
+    """A 3-wide convolution with holes that keeps the size; the holes shrink on small levels.
+
+    Parameters
+    ----------
+    inputs, outputs, groups : channels, and in how many groups they are mixed.
+    rate : pixels from tap to tap; `fitting_rate` says where it is less.
+    widest : the largest of the rates side by side.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rate: int, widest: int, groups: int = 1):
+        super().__init__(inputs, outputs, 3, padding=rate, dilation=rate, groups=groups, bias=False)
+        self.widest = widest
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Features (B, outputs, i, j) of the input's size."""
+        rate = fitting_rate(self.dilation[0], self.widest, input.shape[2:])
+        return conv2d(input, self.weight, self.bias, self.stride, rate, rate, self.groups)
+
+
+class AtrousConv3d(nn.Conv3d):
+    """The same over volumes (B, C, i, j, k)."""
+
+    def __init__(self, inputs: int, outputs: int, rate: int, widest: int, groups: int = 1):
+        super().__init__(inputs, outputs, 3, padding=rate, dilation=rate, groups=groups, bias=False)
+        self.widest = widest
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Features (B, outputs, i, j, k) of the input's size."""
+        rate = fitting_rate(self.dilation[0], self.widest, input.shape[2:])
+        return conv3d(input, self.weight, self.bias, self.stride, rate, rate, self.groups)
+
+
+ATROUS_CONV: dict[Spatial, type[AtrousConv2d] | type[AtrousConv3d]] = {
+    2: AtrousConv2d,
+    3: AtrousConv3d,
+}
+
+
 @dataclass(frozen=True)
 class Pyramid:
     """What an encoder hands to a decoder, and how the decoder is to be built over it.
@@ -79,6 +140,9 @@ class Pyramid:
     channels, reductions : of each level, fine to coarse.
     norm : of the decoder's convolutions.
     transposed : enlarge by transposed convolutions (plain U-Net) or by repeating values.
+    classes : background and structures together, for decoders that give scores.
+    pooled : whether each level lies before a pool that leads to the next, as in VGG.
+    up_kernel : width of the transposed convolutions, 2 or 3.
     """
 
     spatial: Spatial
@@ -86,6 +150,9 @@ class Pyramid:
     reductions: Sequence[int]
     norm: Norm = "batch"
     transposed: bool = False
+    classes: int = 2
+    pooled: bool = False
+    up_kernel: int = 2
 
 
 class Decoder(nn.Module):
@@ -98,6 +165,8 @@ class Decoder(nn.Module):
     """Channels of the features."""
     head_kernel: int = 1
     """Width of the last convolution, which turns features into scores."""
+    gives_scores: bool = False
+    """Whether the features are scores already."""
 
 
 def conv_norm_act(
@@ -107,11 +176,9 @@ def conv_norm_act(
     norm: Norm = "batch",
     *,
     kernel: int = 3,
-    dilation: int = 1,
 ) -> nn.Sequential:
     """A convolution without bias, a norm, and a (leaky, after instance norm) ReLU."""
-    padding = dilation * (kernel // 2)
-    conv = CONV[spatial](inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False)
+    conv = CONV[spatial](inputs, outputs, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, *norm_act(spatial, outputs, norm))
 
 

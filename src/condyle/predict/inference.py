@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.predict.ensemble import Ensemble, Member
 from condyle.predict.options import InferenceOptions
+from condyle.predict.passes import CountedRuntime, PartProgress, no_progress, share_of
 from condyle.predict.preprocessor import PreparedScan, Span
-from condyle.predict.progress import CountedRuntime, PartProgress, no_progress, share_of
 from condyle.predict.runtimes.runtime import Runtime
 from condyle.predict.runtimes.selection import Backends
 from condyle.predict.specialist import handed_over, specialist_weight

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from condyle.config import Plane, Planes, Section
 from condyle.core import Grid, Volume
+from condyle.predict.passes import starts
 from condyle.predict.preprocessor import Span
 from condyle.predict.runtimes.runtime import Runtime
 from condyle.predict.views import Mirroring, View, views
-from condyle.predict.windows import starts
 from condyle.prepare.boxes import box_of
 from condyle.prepare.recipe import ProbabilityMap
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from condyle.config import Plane, Planes, Preparation, Section
 from condyle.core import Grid, Volume
+from condyle.predict.passes import by_slices, by_windows, filled, slabs, starts
 from condyle.predict.preprocessor import Span
 from condyle.predict.runtimes.runtime import Runtime
-from condyle.predict.slices import by_slices, slabs
 from condyle.predict.views import Averaged, Mirroring, View, views
-from condyle.predict.windows import by_windows, filled, starts
 from condyle.prepare.recipe import Prepared, ProbabilityMap, Recipe, fuse
 from condyle.prepare.slices import AXIS, planes_of
 

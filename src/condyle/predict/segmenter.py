@@ -296,6 +296,11 @@ class Segmenter:
             If there is none, or its weights are not those that `segmenter.json` names.
         """
         home = home_of(folder)
+        if not (home / FILE).is_file() and (Path(folder) / "fold_0").is_dir():
+            raise MissingFile(
+                f"{folder} holds a run a fold: give one of them, such as {Path(folder) / 'fold_0'} "
+                "(condyle segment takes them all together)"
+            )
         if not (home / FILE).is_file() and (Path(folder) / Experiment.FILE).is_file():
             raise MissingFile(
                 f"the training in {folder} is not finished: go on with it, condyle train --out "

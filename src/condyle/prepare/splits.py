@@ -14,6 +14,7 @@ from condyle.jobs.job import count_of
 
 __all__ = [
     "by_counts",
+    "count_of_folds",
     "default_folds",
     "described",
     "fold_of",
@@ -203,6 +204,11 @@ def described(fold: Fold) -> str:
     if 0 < judge < FEW_JUDGES:
         said += f"; scores of {judge} tell little: on other scans they may be far better or worse"
     return said
+
+
+def count_of_folds(dataset: Dataset) -> int:
+    """How many folds a data set has, its own or those of `default_folds`."""
+    return len(_with_folds(dataset).folds)
 
 
 def held_out(dataset: Dataset, number: int) -> tuple[Case, ...]:

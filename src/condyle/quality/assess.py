@@ -14,7 +14,7 @@ from condyle.core import LabelMap, Volume
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.jobs.outputs import write_csv, write_text
 from condyle.predict import Predictor, Segmenter
-from condyle.predict.progress import PartProgress, no_progress, share_of
+from condyle.predict.passes import PartProgress, no_progress, share_of
 from condyle.predict.segmenter import home_of
 from condyle.prepare.crop import lengthwise
 from condyle.quality.agreement import agreement, disputed, look_at

@@ -33,8 +33,8 @@ class Refinement:
 
     Parameters
     ----------
-    slice_ratio : slice by slice, fill holes and drop parts of fewer pixels than this part of the
-        structure's in that slice (0.01 in the lower-limb tool); 0: leave slices alone.
+    slice_ratio : slice by slice, fill holes and drop parts that both have fewer pixels than this
+        part of the structure's in that slice (0.01 in the lower-limb tool); 0: leave slices alone.
     slice_plane : axial, sagittal or coronal: the plane of those slices.
     smooth_mm : round the structure by a Gaussian of this standard deviation in mm; 0: do not.
     min_mm3 : drop connected parts of less than this volume in mm³; 0: keep all.
@@ -146,6 +146,10 @@ def refine(labels: LabelMap, steps: Refinement) -> LabelMap:
         if tight is None or not its.to_dict():
             continue
         box = _grown(tight, before.shape)
+        if its.slice_ratio:  # whether a pocket is a hole, its whole slice says
+            across = _axis_across(its.slice_plane, labels.grid)
+            box = tuple(side if axis == across else slice(0, before.shape[axis])
+                        for axis, side in enumerate(box))  # fmt: skip
         mask = before[box] == number
         wanted = _refined(mask, its, labels.grid)
         after[box][mask & ~wanted] = 0
@@ -170,10 +174,9 @@ def refined(labels: LabelMap, settings: Mapping[str, Any]) -> LabelMap:
 
 def _refined(mask: Mask, steps: Refinement, grid: Grid) -> Mask:
     """One structure after all steps, each within the box of what is left."""
-    doing: list[Callable[[Mask], Mask]] = []
     if steps.slice_ratio:
-        across = _axis_across(steps.slice_plane, grid)
-        doing.append(lambda part: clean_slices(part, across, steps.slice_ratio))
+        mask = clean_slices(mask, _axis_across(steps.slice_plane, grid), steps.slice_ratio)
+    doing: list[Callable[[Mask], Mask]] = []
     if steps.smooth_mm:
         doing.append(lambda part: smoothed(part, steps.smooth_mm, grid.spacing))
     if steps.min_mm3:

@@ -30,10 +30,10 @@ from condyle.jobs.process import without_python_warnings
 from condyle.networks import PredictionNetwork
 from condyle.networks.layers import padded_to
 from condyle.predict import RecipePreprocessing, Segmenter
+from condyle.predict.passes import filled
 from condyle.predict.runtimes.openvino import CARD, Graph, example, library
 from condyle.predict.runtimes.selection import EXPORTED
 from condyle.predict.segmenter import home_of
-from condyle.predict.windows import filled
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.runs.dataset import folders_of
 from condyle.runs.folder import RunFolder

@@ -16,7 +16,7 @@ from typing import TypeVar
 from condyle.core import LabelMap, LabelScheme
 from condyle.core.labels import Label
 from condyle.core.merge import Policy
-from condyle.core.relabel import consecutive, has_bare_numbers, matched
+from condyle.core.relabel import consecutive, matched
 from condyle.errors import CondyleError, DatasetError
 from condyle.io import is_dataset, open_dataset, read_labels, scans_by_name
 from condyle.io.listing import list_scans
@@ -70,7 +70,7 @@ def truths_at(path: Path, others: Path, fold: int | None, overlap: Policy) -> Fo
     if fold is not None or _holds_cases(path):
         dataset = open_dataset(path)
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
-        scheme = None if has_bare_numbers(dataset.scheme) else dataset.scheme
+        scheme = None if dataset.scheme.has_bare_numbers else dataset.scheme
         return {
             case.id: JudgedLabels(tuple(filter(None, [case.label])), case.labels, lambda: scheme)
             for case in cases

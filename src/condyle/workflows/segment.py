@@ -26,7 +26,7 @@ from condyle.jobs.records import OutputFolder, Record, done, failures
 from condyle.predict import Ensemble, InferenceOptions, Predictor, Segmenter
 from condyle.predict.ensemble import Member
 from condyle.predict.nnunet import NnunetPreprocessing
-from condyle.predict.progress import PartProgress, share_of
+from condyle.predict.passes import PartProgress, share_of
 from condyle.predict.runtimes.selection import Backends
 from condyle.predict.segmenter import home_of
 from condyle.predict.views import Mirroring, common_mirroring
@@ -42,6 +42,7 @@ from condyle.quality.assess import (
     sentence,
 )
 from condyle.refine.refinement import refined
+from condyle.runs.folds import members_of
 from condyle.workflows import segment_engine
 
 __all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
@@ -237,9 +238,18 @@ def _way(request: SegmentRequest, job: Job) -> _Way:
     """How the scans are segmented, with the weights loaded; once a process."""
 
     def loaded() -> _Way:
-        first = Segmenter.load(request.run)
+        own, *folds = members_of(request.run)
+        first = Segmenter.load(own)
+        if folds and request.quality:
+            raise ConfigError(
+                f"`quality` is calibrated for one run: give {own}, and the others by `also`",
+                setting="quality",
+            )
         special = Segmenter.load(request.specialist).member if request.specialist else None
-        members = (first.member, *(Segmenter.load(other).member for other in request.also))
+        members = (
+            first.member,
+            *(Segmenter.load(other).member for other in (*folds, *request.also)),
+        )
         if isinstance(first.preprocessor, NnunetPreprocessing):
             request.refuse(NNUNET)
         if all(isinstance(each.preprocessor, NnunetPreprocessing) for each in members):
@@ -267,7 +277,7 @@ def _made_of(request: SegmentRequest, job: Job) -> list[str]:
     if segment_engine.card_of(request.run) is not None:
         return [sha256(request.run / segment_engine.CARD)]
     special = [request.specialist] if request.specialist else []
-    homes = [home_of(run) for run in (request.run, *request.also, *special)]
+    homes = [home_of(run) for run in (*members_of(request.run), *request.also, *special)]
     files = [home / name for home in homes for name in ("segmenter.json", "model.safetensors")]
     files += [homes[0] / QUALITY] if request.quality else []
     return [sha256(file) for file in files if file.is_file()]

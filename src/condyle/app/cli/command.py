@@ -26,6 +26,7 @@ from condyle.config.request import BatchRequest
 from condyle.config.requests import Request, TrainRequest
 from condyle.errors import Cancelled, CondyleError, ConfigError
 from condyle.jobs.job import Job, Progress
+from condyle.runs.folds import FILE as FOLDS
 
 __all__ = ["as_flags", "command_of", "flags_of", "plain"]
 
@@ -131,7 +132,7 @@ class _Seen:
 def _way_on(request: Request) -> str:
     """How to go on with a verb that was stopped; '' where it can only be started again."""
     if isinstance(request, TrainRequest):
-        begun = (request.out / Experiment.FILE).is_file()
+        begun = any((request.out / name).is_file() for name in (Experiment.FILE, FOLDS))
         data = "" if begun or request.dataset is None else f"{quote(str(request.dataset))} "
         return f"; go on: condyle train {data}--out {quote(str(request.out))} --resume"
     if "resume" in request.NO_FLAG:

@@ -8,6 +8,7 @@ from condyle.app.cli.command import as_flags, command_of, flags_of
 from condyle.app.cli.show import say, show_summary
 from condyle.config.requests import TrainRequest
 from condyle.runs.folder import RunFolder
+from condyle.runs.folds import FILE as FOLDS
 
 if TYPE_CHECKING:
     from condyle.workflows.training.train import Run
@@ -19,6 +20,8 @@ def show(request: TrainRequest, done: Run) -> None:
     """Print the test scores, if any scan judged, and what to do next."""
     if not any(row.get("n") for row in done.summary):
         say(f"no scan judged: there are no scores; more in {request.out / 'report.html'}")
+    elif request.folds or (request.out / FOLDS).is_file():
+        show_summary(done.summary, request.out / "summary.md")
     else:
         show_summary(done.summary, request.out / "report.html")
     for sentence in RunFolder(request.out).advice():

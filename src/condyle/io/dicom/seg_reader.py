@@ -15,11 +15,10 @@ from condyle.core import Grid, LabelScheme
 from condyle.core.case import repeated
 from condyle.core.labels import Colour, default_colour, whole_numbers
 from condyle.errors import GeometryError, LabelError, OverlapError, UnreadableFile
-from condyle.io.contents import not_a
 from condyle.io.dicom.frames import Frame, Header, frames_of
 from condyle.io.dicom.geometry import stacked
 from condyle.io.dicom.series import elements, find_series, speaking_of
-from condyle.io.paths import is_dicom, is_hidden
+from condyle.io.paths import is_dicom, is_hidden, not_a
 from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.process import without_python_warnings

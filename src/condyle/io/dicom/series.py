@@ -13,9 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from condyle.errors import UnknownName, UnreadableFile
-from condyle.io.contents import kind_of
 from condyle.io.dicom.frames import TURN, Frame, Header, frames_of
-from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden
+from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden, kind_of
 from condyle.jobs.job import note, warn
 from condyle.jobs.process import without_python_warnings
 

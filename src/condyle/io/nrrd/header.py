@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from condyle.errors import UnreadableFile
-from condyle.io.contents import GZIP_RATIO, not_a
+from condyle.io.paths import GZIP_RATIO, not_a
 from condyle.io.safety import require_all, require_padding, voxel_bytes
 from condyle.jobs.job import warn
 

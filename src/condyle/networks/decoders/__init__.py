@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from condyle.networks.decoders.deeplab import DeepLabV3Decoder, DeepLabV3PlusDecoder
-from condyle.networks.decoders.fcn import FCNDecoder, FCNVGGDecoder
+from condyle.networks.decoders.fcn import FCNDecoder, FCNVGGDecoder, NormedFCNVGGDecoder
 from condyle.networks.decoders.fpn import FPNDecoder
 from condyle.networks.decoders.unet import UNetDecoder
 from condyle.networks.decoders.unetplusplus import UNetPlusPlusDecoder
@@ -27,7 +27,9 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
     "fcn32s": FCNDecoder,
     "fcn16s": partial(FCNDecoder, finer=1),
     "fcn8s": partial(FCNDecoder, finer=2),
+    "fcn8s_bilinear": partial(FCNDecoder, finer=2, learned=False),
     "fcnvgg": FCNVGGDecoder,
+    "fcnvgg_normed": NormedFCNVGGDecoder,
 }
 """Name -> decoder of a `Pyramid`."""
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from condyle.networks.layers import (
+    ATROUS_CONV,
     CONV,
     GLOBAL_POOL,
     Decoder,
@@ -25,35 +26,55 @@ from condyle.networks.layers import (
 
 __all__ = ["ASPP", "DeepLabV3Decoder", "DeepLabV3PlusDecoder"]
 
-RATES: dict[Spatial, tuple[int, int, int]] = {2: (12, 24, 36), 3: (3, 6, 9)}
-"""Steps between the taps of the three atrous convolutions: torchvision's for slices; blocks of
-volumes are a quarter as wide."""
 CHANNELS = 256
+
+
+def rates_at(spatial: Spatial, reduction: int) -> tuple[int, int, int]:
+    """Pixels between the taps of the three atrous convolutions over a level of this reduction.
+
+    Chen et al. 2017: 6, 12 and 18 at an output stride of 16, twice that at 8; so half of that at
+    32. Blocks of volumes are a quarter as wide as slices.
+
+    Examples
+    --------
+    >>> rates_at(2, 16), rates_at(2, 8)
+    ((6, 12, 18), (12, 24, 36))
+    """
+    first = max(96 // reduction, 1) if spatial == 2 else 3
+    return first, 2 * first, 3 * first
 
 
 class ASPP(nn.Module):
     """One level seen at five widths at once: 256 channels of its size.
 
     Atrous spatial pyramid pooling (Chen et al. 2017, arXiv:1706.05587): a 1-wide convolution,
-    three 3-wide ones with holes, and the mean of the whole level.
+    three 3-wide ones with holes, and the mean of the whole level. On levels smaller than the
+    paper's the holes shrink with the level (`layers.AtrousConv2d`).
 
     Parameters
     ----------
     spatial : 2 or 3.
     inputs : channels of the level.
+    reduction : by how much the level is smaller than the input, which decides the rates.
     norm : of the convolutions.
     separable : each channel by itself, then all together (DeepLabV3+): fewer parameters.
     """
 
     def __init__(
-        self, spatial: Spatial, inputs: int, norm: Norm = "batch", separable: bool = False
+        self,
+        spatial: Spatial,
+        inputs: int,
+        reduction: int,
+        norm: Norm = "batch",
+        separable: bool = False,
     ):
         super().__init__()
-        atrous = separable_norm_act if separable else conv_norm_act
+        atrous = separable_norm_act if separable else atrous_norm_act
+        rates = rates_at(spatial, reduction)
         self.convs = nn.ModuleList(
             [
                 conv_norm_act(spatial, inputs, CHANNELS, norm, kernel=1),
-                *[atrous(spatial, inputs, CHANNELS, norm, dilation=r) for r in RATES[spatial]],
+                *[atrous(spatial, inputs, CHANNELS, norm, (r, rates[-1])) for r in rates],
                 WholeLevel(spatial, inputs, norm),
             ]
         )
@@ -92,13 +113,23 @@ class WholeLevel(nn.Sequential):
         return act(x).expand(-1, -1, *input.shape[2:])
 
 
+def atrous_norm_act(
+    spatial: Spatial, inputs: int, outputs: int, norm: Norm, rates: tuple[int, int]
+) -> nn.Sequential:
+    """A 3-wide convolution with holes, a norm and a ReLU; its rate, and the widest beside it."""
+    conv = ATROUS_CONV[spatial](inputs, outputs, *rates)
+    return nn.Sequential(conv, *norm_act(spatial, outputs, norm))
+
+
 def separable_norm_act(
-    spatial: Spatial, inputs: int, outputs: int, norm: Norm, *, dilation: int = 1
+    spatial: Spatial, inputs: int, outputs: int, norm: Norm, rates: tuple[int, int] | None = None
 ) -> nn.Sequential:
     """A 3-wide convolution of each channel, a 1-wide one of all, a norm and a ReLU."""
-    conv = CONV[spatial]
-    alone = conv(inputs, inputs, 3, padding=dilation, dilation=dilation, groups=inputs, bias=False)
-    together = conv(inputs, outputs, 1, bias=False)
+    if rates:
+        alone = ATROUS_CONV[spatial](inputs, inputs, *rates, groups=inputs)
+    else:
+        alone = CONV[spatial](inputs, inputs, 3, padding=1, groups=inputs, bias=False)
+    together = CONV[spatial](inputs, outputs, 1, bias=False)
     return nn.Sequential(nn.Sequential(alone, together), *norm_act(spatial, outputs, norm))
 
 
@@ -109,7 +140,7 @@ class DeepLabV3Decoder(Decoder):
         super().__init__()
         spatial, channels, norm = pyramid.spatial, pyramid.channels, pyramid.norm
         self.out_channels = CHANNELS
-        self.aspp = ASPP(spatial, channels[-1], norm)
+        self.aspp = ASPP(spatial, channels[-1], pyramid.reductions[-1], norm)
         self.conv = CONV[spatial](CHANNELS, CHANNELS, 3, padding=1, bias=False)
         self.bn, self.relu = norm_act(spatial, CHANNELS, norm)
 
@@ -131,7 +162,7 @@ class DeepLabV3PlusDecoder(Decoder):
         self.out_channels, fine = CHANNELS, 48
         self.fine = next(at for at, reduction in enumerate(reductions) if reduction >= 4)
         self.aspp = nn.Sequential(
-            ASPP(spatial, channels[-1], norm, separable=True),
+            ASPP(spatial, channels[-1], reductions[-1], norm, separable=True),
             *separable_norm_act(spatial, CHANNELS, CHANNELS, norm),
         )
         self.block1 = conv_norm_act(spatial, channels[self.fine], fine, norm, kernel=1)

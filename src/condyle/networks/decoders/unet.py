@@ -19,14 +19,17 @@ class UNetBlock(nn.Module):
     def __init__(self, pyramid: Pyramid, inputs: int, skip: int, outputs: int):
         super().__init__()
         spatial, norm, transposed = pyramid.spatial, pyramid.norm, pyramid.transposed
-        self.up = UP_CONV[spatial](inputs, outputs, 2, stride=2) if transposed else None
+        width = pyramid.up_kernel
+        self.up = UP_CONV[spatial](inputs, outputs, width, stride=2) if transposed else None
         joined = (outputs if transposed else inputs) + skip
         self.conv1 = conv_norm_act(spatial, joined, outputs, norm)
         self.conv2 = conv_norm_act(spatial, outputs, outputs, norm)
 
     def forward(self, x: Tensor, skip: Tensor | None, sides: torch.Size) -> Tensor:
         """The features at `sides`, the size of the level to be joined."""
-        x = repeated_to(x if self.up is None else self.up(x), sides)
+        if self.up is not None:  # a 3-wide kernel gives one pixel more, at the end
+            x = self.up(x)[(..., *[slice(0, 2 * side) for side in x.shape[2:]])]
+        x = repeated_to(x, sides)
         return self.conv2(self.conv1(x if skip is None else torch.cat([x, skip], dim=1)))
 
 

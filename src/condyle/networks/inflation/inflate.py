@@ -3,11 +3,13 @@
 A kernel W of a 2D layer becomes a deeper one, the slices of which are
 
 - ``center``: W in the middle, zeros elsewhere (as a start, the network sees slice by slice),
+- ``first``: W in the first slice, zeros elsewhere (the zero initialisation of the talk "from 2D to
+  3D", t = 1: what is seen moves on by a slice in each layer),
 - ``average``: W / T in each of T slices (I3D, Carreira and Zisserman 2017, arXiv:1705.07750),
 - ``scale``: a_t W with weights a_t that are positive and sum to 1 (triangular, Gaussian, given),
 - ``acs``: a third of the kernels each in the axial, coronal and sagittal plane (arXiv:1911.10477).
 
-On an input that does not change along the depth, the first three give the 2D network's output in
+On an input that does not change along the depth, all but ``acs`` give the 2D network's output in
 every slice, at the ends too, since the depth is padded by its ends; `networks.proof` measures it.
 """
 
@@ -30,15 +32,23 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 
 from condyle.errors import ConfigError, UnknownName
-from condyle.networks.inflation.layers import ACSConv3d, DeepConv3d, NormAct3d, Squeeze3d
+from condyle.networks.inflation.layers import (
+    ACSConv3d,
+    DeepAtrousConv3d,
+    DeepConv3d,
+    NormAct3d,
+    Squeeze3d,
+)
+from condyle.networks.layers import AtrousConv2d
 
 __all__ = ["STRATEGIES", "Strategy", "inflate", "slice_weights"]
 
-Strategy = Literal["center", "average", "scale", "acs"]
+Strategy = Literal["center", "first", "average", "scale", "acs"]
 Alphas = Literal["triangular", "gaussian"] | Sequence[float]
 
 STRATEGIES: dict[Strategy, Callable[[int, Alphas], Tensor]] = {
     "center": lambda depth, _: torch.eye(depth, dtype=torch.float64)[depth // 2],
+    "first": lambda depth, _: torch.eye(depth, dtype=torch.float64)[0],
     "average": lambda depth, _: torch.full((depth,), 1 / depth, dtype=torch.float64),
     "scale": lambda depth, alphas: _alphas(depth, alphas),
     "acs": lambda depth, _: torch.ones(depth, dtype=torch.float64),
@@ -153,7 +163,7 @@ def inflate(
     depths = [depth] if isinstance(depth, int) else list(depth)
     for number in depths:
         if number:
-            slice_weights(strategy, number, alphas)
+            slice_weights(strategy, number, alphas if number > 1 else (1.0,))
     by_level = len(depths) > 1 or keep_depth not in (0, "all")
     levels = _levels(module, example) if by_level else {}
 
@@ -168,7 +178,7 @@ def inflate(
 def _inflated(module: nn.Module, name: str, rule: Callable[[str, bool], Rule]) -> nn.Module:
     """A module in 3D: from the table, or (what only holds others) with its parts replaced."""
     kind = type(module)
-    if kind in FREE:
+    if kind in FREE or (isinstance(module, nn.Sequential) and not len(module)):
         return module
     if kind in LAYERS:
         new = LAYERS[kind](module, rule(name, kind in ENLARGING))
@@ -221,15 +231,18 @@ def _conv(layer: Any, rule: Rule) -> nn.Module:
     if rule.strategy == "acs" and wide > 1:
         return _acs(layer, rule, stride, same)
     depth = 1 if wide == 1 else rule.depth or wide
+    alphas = (1.0,) if depth == 1 else rule.alphas
     kernel = rule.joined(layer.kernel_size, depth)
     if layer.padding_mode != "zeros":
         raise ConfigError(f"a convolution padded by {layer.padding_mode} cannot be inflated")
-    new = DeepConv3d(
+    atrous = isinstance(layer, AtrousConv2d)
+    make = partial(DeepAtrousConv3d, widest=layer.widest) if atrous else DeepConv3d
+    new = make(
         layer.in_channels, layer.out_channels, kernel, rule.joined(layer.stride, stride),
         rule.joined(layer.padding, 0), rule.joined(layer.dilation, dilation), layer.groups,
         layer.bias is not None, at=rule.at, same=same,
     )  # fmt: skip
-    weights = slice_weights(rule.strategy, depth, rule.alphas)
+    weights = slice_weights(rule.strategy, depth, alphas)
     return _filled(new, layer, _deepened(layer.weight, weights, rule))
 
 
@@ -358,6 +371,7 @@ def _pair(value: Any) -> tuple[Any, Any]:
 LAYERS: dict[type[nn.Module], Callable[[Any, Rule], nn.Module]] = {
     nn.Conv2d: _conv,
     Conv2dSame: _conv,
+    AtrousConv2d: _conv,
     nn.ConvTranspose2d: _transposed,
     nn.BatchNorm2d: partial(_norm, nn.BatchNorm3d),
     nn.InstanceNorm2d: partial(_norm, nn.InstanceNorm3d),

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ACSConv3d", "DeepConv3d", "NormAct3d", "Squeeze3d"]
+from condyle.networks.layers import fitting_rate
+
+__all__ = ["ACSConv3d", "DeepAtrousConv3d", "DeepConv3d", "NormAct3d", "Squeeze3d"]
 
 
 class NormAct3d(nn.BatchNorm3d):
@@ -46,10 +48,41 @@ class DeepConv3d(nn.Conv3d):
     def forward(self, input: Tensor) -> Tensor:
         """Features of ceil(size / stride) slices."""
         if self.kernel_size[self.at] > 1:
-            input = _with_ends(input, self)
+            reach = self.dilation[self.at] * (self.kernel_size[self.at] // 2)
+            input = _with_ends(input, self.at, reach)
         if self.same:
             input = _padded_same(input, self.kernel_size, self.stride, self.dilation, self.at)
         return super().forward(input)
+
+
+class DeepAtrousConv3d(DeepConv3d):
+    """An `AtrousConv2d` with a depth: its holes shrink where the plane is small.
+
+    Parameters
+    ----------
+    widest : the largest of the rates side by side.
+    """
+
+    def __init__(self, *settings: Any, widest: int, **more: Any):
+        super().__init__(*settings, **more)
+        self.widest = widest
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Features of the input's size."""
+        nominal = max(self.dilation)
+        plane = [side for axis, side in enumerate(input.shape[2:]) if axis != self.at]
+        rate = fitting_rate(nominal, self.widest, plane)
+        dilation = tuple(rate if step == nominal else step for step in self.dilation)
+        reach = dilation[self.at] * (self.kernel_size[self.at] // 2)
+        return functional.conv3d(
+            _with_ends(input, self.at, reach) if reach else input,
+            self.weight,
+            self.bias,
+            self.stride,
+            tuple(0 if axis == self.at else rate for axis in range(3)),
+            dilation,
+            self.groups,
+        )
 
 
 class Squeeze3d(nn.Module):
@@ -171,10 +204,9 @@ def _padded_same(
     return functional.pad(x, pads) if any(pads) else x
 
 
-def _with_ends(x: Tensor, layer: DeepConv3d) -> Tensor:
-    """The tensor with its end slices repeated as often as the kernel reaches past them."""
-    axis = 2 + layer.at
-    reach = layer.dilation[layer.at] * (layer.kernel_size[layer.at] // 2)
+def _with_ends(x: Tensor, at: int, reach: int) -> Tensor:
+    """The tensor with its end slices repeated as often as a kernel reaches past them."""
+    axis = 2 + at
     shape = [-1] * 5
     shape[axis] = reach
     first = x.narrow(axis, 0, 1).expand(shape)

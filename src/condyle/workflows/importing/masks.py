@@ -15,7 +15,7 @@ from condyle.core.labels import SCHEMES
 from condyle.core.lattice import on_grid
 from condyle.core.masks import cut_at_half, holds_fractions, mask_of
 from condyle.core.merge import OverlapReport, Policy, merge, scheme_of_names, structure_of
-from condyle.core.relabel import by_name, consecutive, has_bare_numbers, listed
+from condyle.core.relabel import by_name, consecutive, listed
 from condyle.errors import (
     ConfigError,
     DatasetError,
@@ -95,7 +95,7 @@ def scheme_found(groups: Mapping[str, Masks], rename: Mapping[str, str]) -> Labe
         return scheme_of_names(names - {""})
     files = [group.files[0] for group in groups.values()]
     schemes = [names_of(file) or read_labels(file).scheme for file in files]
-    bare = {has_bare_numbers(scheme) for scheme in schemes}
+    bare = {scheme.has_bare_numbers for scheme in schemes}
     if bare == {True} and not rename:
         return LabelScheme.numbered({number for scheme in schemes for number in scheme.ids})
     if len(bare) == 1:

@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,11 @@ import torch
 from lightning_fabric import Fabric
 
 from condyle import networks
-from condyle.config import Experiment, Planes, flattened, seconds
+from condyle.config import Experiment, Planes
 from condyle.config.requests import TrainRequest
 from condyle.core import Dataset, Fold
 from condyle.engines import is_engine
-from condyle.errors import CondyleError, ConfigError, DatasetError, OutOfMemory
+from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, Progress, verb
 from condyle.jobs.outputs import write_csv, write_text
@@ -34,7 +34,7 @@ from condyle.predict.runtimes.torch import TorchRuntime
 from condyle.prepare.recipe import Recipe
 from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.splits import described, fold_of
-from condyle.runs.dataset import folders_of, require_same, write_record
+from condyle.runs.dataset import require_same, write_record
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
@@ -54,8 +54,10 @@ from condyle.train.sampling import IGNORE
 from condyle.workflows.evaluate import TrainingSummary, evaluate_run
 from condyle.workflows.segment import segment_cases
 from condyle.workflows.training import run_figures, train_engine
+from condyle.workflows.training.cross_validation import CrossValidated, is_asked, train_folds
 from condyle.workflows.training.plan import plan_training
 from condyle.workflows.training.probabilities import MOST_CASES, count_probabilities
+from condyle.workflows.training.resume import asked_settings
 from condyle.workflows.training.support import require_supported
 
 __all__ = ["Run", "train"]
@@ -66,6 +68,10 @@ FACTOR_FOR_SCORING = 1.5
 """What predicting and scoring a case takes as a multiple of the network's own time."""
 SECONDS_A_CASE = 0.2
 """Of reading, scoring and writing a small case."""
+LEAST_SHARE = 0.2
+"""Part of a budget that must be left for fitting."""
+FEW_CASES = 5
+"""Cases whose preparing says how long that of all takes."""
 SHARE_FOR_THE_END = 0.04
 """Part of a budget kept for writing the report, beside the time that scoring takes."""
 
@@ -81,8 +87,21 @@ class Run:
 
 
 @verb
-def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
-    """Train a segmenter as the request says, into its run folder.
+def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun | CrossValidated:
+    """Train a segmenter as the request says, into its run folder; with `folds`, one a fold.
+
+    Raises
+    ------
+    ConfigError, DatasetError, SplitError, WeightsError, OutputError
+        See `train_fold` and `train_folds`.
+    """
+    if is_asked(request):
+        return train_folds(request, job, train)
+    return train_fold(request, job)
+
+
+def train_fold(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
+    """Train a segmenter on one fold.
 
     The preparation is chosen from the training scans if the settings give none.
 
@@ -96,7 +115,7 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
     """
     started = time.monotonic()
     run = RunFolder(request.out)
-    experiment, plane = _experiment(request, run)
+    experiment, plane = asked_settings(request, run)
     require_supported(experiment, plane, request.named())
     if is_engine(experiment.network.name):
         return train_engine.train(experiment, run, job, resume=request.resume)
@@ -121,60 +140,14 @@ def train(request: TrainRequest, job: Job) -> Run | train_engine.EngineRun:
             tracked(experiment.log if first else (), run.path) as track,
         ):
             work = _Work(experiment, dataset, fold, run, fabric, job, track)
+            work.require_time(started)
             work.plan(plane)
-            work.prepare()
+            work.prepare(started)
             return work.run_all(started, request.resume)
     except CondyleError:
         if fresh and not run.checkpoints.exists():
             shutil.rmtree(run.path, ignore_errors=True)  # nothing is trained yet: leave nothing
         raise
-
-
-def _experiment(request: TrainRequest, run: RunFolder) -> tuple[Experiment, Planes | None]:
-    """What is asked for: of a run that goes on, its own settings.
-
-    Raises
-    ------
-    ConfigError
-        If a run that goes on was begun with other settings than those that are given.
-    """
-    if not (request.resume and run.is_begun):
-        return request.experiment(), request.plane
-    begun = run.experiment()
-    given = request.asked().get("dataset")
-    begun = begun.changed(dataset=str(given or _dataset_of(run, begun)))
-    if request.is_bare:
-        return begun, None
-    asked, had = flattened(request.asked()), flattened(begun.model_dump(mode="json"))
-    if request.plane:
-        asked["preparation.plane"] = request.plane
-    other = [f"`{name}`" for name, value in asked.items() if not _agrees(name, value, had)]
-    if other:
-        raise ConfigError(
-            f"{run.path} was begun with other settings ({', '.join(other)}): leave them out to go "
-            "on, or choose another `out`"
-        )
-    return begun, None
-
-
-def _dataset_of(run: RunFolder, begun: Experiment) -> Path:
-    """Where the data set of a run is that goes on."""
-    for folder in folders_of(run):
-        return folder
-    raise DatasetError(
-        f"the data set {begun.dataset} of {run.path} is not there: give its new folder, "
-        f"condyle train NEW --out {run.path} --resume"
-    )
-
-
-def _agrees(name: str, value: Any, had: Mapping[str, Any]) -> bool:
-    """Whether a setting that is given is what a run was begun with; what was chosen there fits."""
-    if name in ("device", "log", "dataset") or (name == "network.name" and value == "auto"):
-        return True
-    old = had.get(name)
-    if name == "training.budget":
-        return seconds(value) == old
-    return old == value or (isinstance(old, list) and list(value) == old)
 
 
 class _Work:
@@ -239,12 +212,41 @@ class _Work:
         self.origin = found.origin if found else "random numbers"
         return network
 
-    def prepare(self) -> None:
+    def require_time(self, started: float, cases: int = 0, since: float = 0.0) -> None:
+        """Raise where it is certain that a budget will leave no time for fitting.
+
+        Scoring takes at least `SECONDS_A_CASE` a test case. Of preparing, twice the pace of the
+        first `cases` (since then) is what is hoped for.
+
+        Raises
+        ------
+        ConfigError
+            It says how many cases there are, and what they take.
+        """
+        budget, now = self.experiment.training.budget, time.monotonic()
+        if not budget or not self.first:
+            return
+        scored = len(self.held_out) + min(len(self.held_out), MOST_CASES)
+        needed = now - started + FACTOR_FOR_SCORING * SECONDS_A_CASE * scored
+        total = len(self.fold.train) + len(self.fold.validation)
+        if cases:
+            needed += (total - cases) * (now - since) / cases / 2
+        if needed > (1 - LEAST_SHARE - SHARE_FOR_THE_END) * budget:
+            raise ConfigError(
+                f"a budget of {budget:g} s is too short for {total} cases to prepare and "
+                f"{len(self.held_out)} to score, which take {needed:.0f} s or more: give more "
+                "time, or train on fewer cases", setting="training.budget",
+            )  # fmt: skip
+
+    def prepare(self, started: float) -> None:
         """Put all training and validation cases on disk as the network sees them."""
         assert self.experiment.preparation is not None
         self.recipe = Recipe(self.experiment.preparation)
         if self.first:
-            for case in self.job.track("preparing", self.cases):
+            since = time.monotonic()
+            for number, case in enumerate(self.job.track("preparing", self.cases)):
+                if number >= FEW_CASES:
+                    self.require_time(started, number, since)
                 prepare(case, self.recipe, self.run.prepared)
         self.cases = ()  # and what was kept of them in memory
         self.fabric.barrier()
@@ -365,7 +367,7 @@ class _Work:
             return None
         reserve = SHARE_FOR_THE_END * budget + self._seconds_of_scoring()
         seconds = budget - (time.monotonic() - started) - reserve
-        if seconds < 0.2 * budget:
+        if seconds < LEAST_SHARE * budget:
             raise ConfigError(
                 f"a budget of {budget:g} s leaves {max(seconds, 0):.0f} s for fitting "
                 "after preparing and scoring: give more time, or a larger `preparation.spacing`"

@@ -1,16 +1,97 @@
-"""A prepared scan through a 3D network, window by window, each weighted towards its middle."""
+"""A prepared scan through a network, by slices or by windows, and how far it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from condyle.config import Plane
 from condyle.predict.runtimes.runtime import Runtime
+from condyle.prepare.slices import AXIS
 
-__all__ = ["by_windows", "filled", "starts"]
+__all__ = [
+    "CountedRuntime",
+    "PartProgress",
+    "by_slices",
+    "by_windows",
+    "filled",
+    "no_progress",
+    "share_of",
+    "slabs",
+    "starts",
+]
+
+PartProgress = Callable[[float], None]
+"""Called with the part of a scan that is predicted, from 0 to 1."""
+
+
+def no_progress(part: float) -> None:
+    """Show no progress."""
+
+
+def share_of(progress: PartProgress, number: int, total: int) -> PartProgress:
+    """The progress of one of several equal shares of a work, counted from 0."""
+    return lambda part: progress((number + part) / total)
+
+
+@dataclass
+class CountedRuntime:
+    """A runtime that reports progress after each batch.
+
+    Parameters
+    ----------
+    total : slices or windows that it is going to predict, mirror images too.
+    """
+
+    runtime: Runtime
+    total: int
+    progress: PartProgress
+    done: int = field(default=0, init=False)
+
+    def probabilities(self, batch: Tensor) -> Tensor:
+        """Class probabilities (B, classes, i, j[, k]) of (B, C, i, j[, k])."""
+        found = self.runtime.probabilities(batch)
+        self.done += len(batch)
+        self.progress(min(self.done / self.total, 1.0))
+        return found
+
+
+PIXELS_AT_ONCE = 8 * 256 * 256
+
+
+def by_slices(runtime: Runtime, image: NDArray[np.float32], plane: Plane) -> NDArray[np.float16]:
+    """Class probabilities (classes, i, j, k) of a prepared scan (C, i, j, k)."""
+    axis = AXIS[plane]
+    whole: NDArray[np.float16] | None = None
+    for start, found in slabs(runtime, image, plane):
+        if whole is None:
+            whole = np.empty((found.shape[0], *image.shape[1:]), np.float16)
+        there = np.moveaxis(whole, axis + 1, 0)[start : start + found.shape[axis + 1]]
+        there[:] = np.moveaxis(found, axis + 1, 0)
+    assert whole is not None
+    return whole
+
+
+def slabs(
+    runtime: Runtime, image: NDArray[np.float32], plane: Plane
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The first slice of some, and the class probabilities (classes, i, j, k) of these alone."""
+    axis = AXIS[plane]
+    stack = np.moveaxis(image, axis + 1, 0)  # (slices, C, height, width)
+    count, _, height, width = stack.shape
+    together = max(1, PIXELS_AT_ONCE // (height * width))
+    for start in range(0, count, together):
+        batch = torch.from_numpy(np.array(stack[start : start + together], order="C"))
+        found = runtime.probabilities(batch).numpy()  # (slices, classes, height, width)
+        yield start, np.moveaxis(found, 0, axis + 1)
+
 
 STEP = 0.5
 """Windows follow one another by half their length, as in nnU-Net."""
