@@ -18,7 +18,7 @@ def test_the_default_encoder_keeps_its_answers_and_acs_says_that_it_does_not(tmp
         ).rows
     }
     assert {name for name, row in rows.items() if row["verdict"] == "the same output"} == {
-        "center", "average", "scale",
+        "center", "average", "scale", "first",
     }  # fmt: skip
     assert float(rows["average"]["relative, float64"]) < 1e-12
     assert float(rows["acs"]["relative, float64"]) > 0.1
@@ -37,6 +37,7 @@ def test_thick_slices_and_deeper_kernels_are_proved_too_and_the_terminal_says_so
     rows = [[cell.strip() for cell in line.split("│")] for line in said.splitlines() if "│" in line]
     assert {row[1]: row[-2] for row in rows} == {
         "center": "the same output", "average": "the same output", "scale": "the same output",
+        "first": "the same output",
         "acs": "not comparable: two thirds of its kernels see the depth",
     }  # fmt: skip
     assert f"kernels drawn in {tmp_path / 'k.png'}" in said
