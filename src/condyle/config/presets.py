@@ -55,7 +55,7 @@ def read_preset(name: str) -> Preset:
     Examples
     --------
     >>> read_preset("plain-2d").settings["network"]["name"]
-    'unet-plain'
+    'unet-plain_bottleneck'
     """
     path, known = Path(name), presets()
     if not path.is_file():
