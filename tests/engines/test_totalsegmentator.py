@@ -11,12 +11,13 @@ import zipfile
 import pytest
 
 from condyle.config import Experiment
-from condyle.config.requests import TrainRequest
+from condyle.config.requests import SegmentRequest, TrainRequest
 from condyle.engines.names import EngineName
 from condyle.engines.totalsegmentator import Part, fetch, mapping, owners
 from condyle.errors import ConfigError, UnknownName, WeightsError
 from condyle.io import open_dataset, read_labels
 from condyle.jobs.job import Job
+from condyle.workflows.segment import segment
 from condyle.workflows.training.train import train
 
 CLASSES = dict(
@@ -178,6 +179,12 @@ def test_zero_shot(installed, toy, tmp_path):
     report = (out / "report.html").read_text()
     assert "abdominal_cavity" in report
     assert json.loads((out / "run.json").read_text())["parameters"] is None
+    (case,) = open_dataset(toy).select(["toy_7"])
+    again = tmp_path / "again"
+    done = segment(SegmentRequest(run=out, scans=case.images, out=again, device="cpu"))
+    found = read_labels(next(iter(done.written.values())))
+    kept = read_labels(out / "predictions" / "toy_7.nii.gz", found.scheme)
+    assert (found.array == kept.array).all()
 
 
 @pytest.mark.slow
