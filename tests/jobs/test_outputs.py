@@ -13,11 +13,14 @@ import pytest
 
 from condyle.core import Grid, Volume
 from condyle.errors import GeometryError, OutputError
-from condyle.io import atomic_write, read, write, write_text
+from condyle.io import atomic_write, paths, read, write, write_text
 from condyle.jobs.outputs import (
+    SCANS,
     atomic_folder,
     linked,
+    protected,
     remove_temporaries,
+    require_free,
     write_bytes,
     write_json,
     written_together,
@@ -34,6 +37,16 @@ def a_scan(number):
 
 def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("ending", sorted({*paths.ENDINGS, *SCANS}))
+def test_no_result_lies_beside_a_scan_under_its_name(tmp_path, ending):
+    """Of whatever ending it can be read: the next run would find two scans of one name."""
+    assert ending in paths.ENDINGS
+    scan = tmp_path / f"leg{ending}"
+    scan.touch()
+    with protected([scan]), pytest.raises(OutputError, match="one of the inputs, or would lie"):
+        require_free(tmp_path / ("leg.nrrd" if ending == ".nii.gz" else "leg.nii.gz"))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

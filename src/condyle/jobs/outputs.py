@@ -132,9 +132,10 @@ def require_free(path: Path) -> None:
 
 
 SCANS = (
-    ".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima", ".zip",
-    ".mgz", ".mgh", ".hdr", ".img",
+    ".seg.nrrd", ".nii.gz", ".nii.bz2", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima",
+    ".zip", ".mgz", ".mgh", ".hdr", ".img",
 )  # fmt: skip
+"""The endings of `condyle.io.paths.ENDINGS`, which is above this folder; a test compares them."""
 
 
 def _is_scan(path: Path) -> bool:
