@@ -119,6 +119,6 @@ def _few_cases(rows: Sequence[Row]) -> list[str]:
         return []
     say = "test case says" if cases == 1 else "test cases say"
     return [
-        f"{cases} {say} little about other patients: train the other folds too (`fold`), so that "
-        "every labelled scan is tested once"
+        f"{cases} {say} little about other patients: train all folds (`folds`), so that every "
+        "labelled scan is tested once"
     ]
