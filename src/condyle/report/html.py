@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
-from condyle.config import flattened
+from markupsafe import Markup
+
 from condyle.jobs.outputs import write_text
 from condyle.measure.probability_histogram import ProbabilityHistogram
-from condyle.report import charts, figures, tables
+from condyle.report import figures, tables
 from condyle.report.colours import Colour
-from condyle.report.setting_words import words_of
+from condyle.report.parts import (
+    advice_list,
+    count_of_warnings,
+    document,
+    folded_table,
+    image,
+    links,
+    note,
+    pair,
+    section,
+    settings,
+    table,
+    tiles,
+    warnings_list,
+)
 
 __all__ = ["Picture", "Report", "write_report"]
 
@@ -99,12 +108,12 @@ def page(report: Report) -> str:
     """The page's HTML; it asks nothing of the network, and reads well without its script."""
     sections = [
         section("Advice", advice_list(report.advice)),
-        section("Best and worst cases", _pictures(report, "cases")),
-        section("Scores", _summary(report.summary), _box_plots(report)),
+        section("Best and worst cases", *_pictures(report, "cases")),
+        section("Scores", _summary(report.summary), *_box_plots(report)),
         section("Every case, the worst first", _cases(report.rows)),
         section("Training", _curves(report)),
         section("Probabilities", _probabilities(report.histograms, report.colours)),
-        section("Surfaces", _pictures(report, "surfaces")),
+        section("Surfaces", *_pictures(report, "surfaces")),
         section("Refined labels", _refined(report.refined)),
         section("Settings", settings(report.settings)),
         section("Data", settings(report.data)),
@@ -115,82 +124,38 @@ def page(report: Report) -> str:
     return document(report.title, report.subtitle, _headline(report), sections)
 
 
-def document(title: str, subtitle: str, headline: str, sections: Sequence[str]) -> str:
-    """A page's HTML in Condyle's style: title and subtitle as text, the rest as markup."""
-    parts = resources.files("condyle.report")
-    script = parts.joinpath("page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
-    )
-    return PAGE.format(
-        policy=escape(policy),
-        title=escape(title),
-        subtitle=f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
-        style=parts.joinpath("page.css").read_text(encoding="utf-8"),
-        headline=headline,
-        sections="\n".join(filter(None, sections)),
-        script=script,
-    )
-
-
-def section(title: str, *parts: str) -> str:
-    kept = "\n".join(filter(None, parts))
-    name = title.split()[0].lower()
-    return f'<section id="{name}"><h2>{escape(title)}</h2>\n{kept}\n</section>' if kept else ""
-
-
-def _headline(report: Report) -> str:
+def _headline(report: Report) -> Markup:
     """The mean Dice of the held-out cases, and the few other figures one asks for first."""
     means = tables.mean_dice(report.rows)
     if means:
         worst = min(means, key=lambda case: means[case])
         mean = sum(means.values()) / len(means)
         cases = "case" if len(means) == 1 else "cases"
-        tiles = [tile(f"{mean:.3f}", f"mean Dice of {len(means)} held-out {cases}", "first")]
-        tiles += [tile(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
+        shown = [(f"{mean:.3f}", f"mean Dice of {len(means)} held-out {cases}")]
+        shown += [(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
     else:
-        tiles = [tile("–", "no test cases: the model's performance was not measured", "first")]
+        shown = [("–", "no test cases: the model's performance was not measured")]
     distance = next(
         (r.get("hd95_mm_mean") for r in report.summary if r["structure"] == "mean"), None
     )
     if distance is not None:
-        tiles.append(tile(f"{tables.shown(distance, 2)} mm", "mean HD95"))
+        shown.append((f"{tables.shown(distance, 2)} mm", "mean HD95"))
     failed = len({str(row["case"]) for row in report.rows if row.get("note") == "failed"})
     wrong = sum(row.get("note") in ("missed", "invented") for row in report.rows)
-    tiles += [tile(str(failed), "without a prediction, counted as worst")] if failed else []
-    tiles += [tile(str(wrong), "structures missed or invented")] if wrong else []
+    shown += [(str(failed), "without a prediction, counted as worst")] if failed else []
+    shown += [(str(wrong), "structures missed or invented")] if wrong else []
     seconds = [s for s in (_number(row.get("seconds")) for row in report.history) if s > 0]
     if seconds:
-        tiles.append(tile(tables.duration(max(seconds)), f"training, {len(report.history)} epochs"))
-    warned = len(report.warnings)
-    note = f'<p class="note"><a href="#warnings">{warned} warning{"s" * (warned > 1)}</a></p>'
-    return f'<div class="tiles">{"".join(tiles)}</div>{note if warned else ""}'
-
-
-def tile(figure: str, text: str, name: str = "") -> str:
-    return f'<div class="tile {name}"><b>{escape(figure)}</b><span>{escape(text)}</span></div>'
+        shown.append((tables.duration(max(seconds)), f"training, {len(report.history)} epochs"))
+    return tiles(shown) + count_of_warnings(len(report.warnings))
 
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, (int, float)) else math.nan
 
 
-def image(png: bytes, caption: str, kind: str) -> str:
-    """A PNG inside the page; what a chart shows stands in the chart itself."""
-    data = base64.b64encode(png).decode()
-    shown = f"<figcaption>{escape(caption)}</figcaption>" if kind != "chart" else ""
-    pixels = int.from_bytes(png[16:20])  # a PNG's width; a narrow chart is shown whole on a phone
-    kind += " narrow" if kind == "chart" and pixels <= charts.NARROW else ""
-    return (
-        f'<figure class="{kind}"><div class="wide"><img alt="{escape(caption)}" '
-        f'src="data:image/png;base64,{data}"></div>{shown}</figure>'
-    )
-
-
-def _pictures(report: Report, group: str) -> str:
-    return "\n".join(image(p.png, p.caption, group) for p in report.pictures if p.group == group)
+def _pictures(report: Report, group: str) -> list[Markup]:
+    return [image(p.png, p.caption, group) for p in report.pictures if p.group == group]
 
 
 SCORES_NOTE = """Mean ± standard deviation over held-out cases. Dice, IoU, NSD and volume
@@ -204,35 +169,32 @@ FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm
 """The columns that stand first; the others are folded away below them."""
 
 
-def _summary(summary: Rows) -> str:
+def _summary(summary: Rows) -> Markup:
     if not summary:
-        return ""
-    table = folded_table(tables.metrics_table(summary), FIRST, "summary")
-    return f'{table}<p class="note">{SCORES_NOTE}</p>'
+        return Markup()
+    return folded_table(tables.metrics_table(summary), FIRST, "summary") + note(SCORES_NOTE)
 
 
-def _box_plots(report: Report) -> str:
+def _box_plots(report: Report) -> list[Markup]:
     metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure"}
     asked = {
         m: t
         for m, t in metrics.items()
         if any(math.isfinite(_number(r.get(m))) for r in report.rows)
     }
-    return "\n".join(
+    return [
         image(figures.box_plot(report.rows, m, report.colours), t, "chart")
         for m, t in asked.items()
-    )
+    ]
 
 
-def _cases(rows: Rows) -> str:
-    if not rows:
-        return ""
-    return f'<div class="wide tall">{tables.html(tables.cases_table(rows), "sortable")}</div>'
+def _cases(rows: Rows) -> Markup:
+    return table(tables.cases_table(rows), "sortable", "tall") if rows else Markup()
 
 
-def _curves(report: Report) -> str:
+def _curves(report: Report) -> Markup:
     if not report.history:
-        return ""
+        return Markup()
     drawn = report.curves or figures.curves(report.history, report.colours)
     return image(drawn, "Loss and validation scores over epochs", "chart")
 
@@ -245,15 +207,15 @@ voxels."""
 
 def _probabilities(
     counts: Mapping[str, ProbabilityHistogram], colours: Mapping[str, Colour]
-) -> str:
+) -> Markup:
     """Precision-recall curves and calibration, beside each other where the page is wide."""
     if not any(count.voxels for count in counts.values()):
-        return ""
+        return Markup()
     pictures = (
         image(figures.precision_recall(counts, colours), "Precision over recall", "chart"),
         image(figures.calibration(counts, colours), "Observed over expected frequency", "chart"),
     )
-    return f'<div class="pair">{"".join(pictures)}</div><p class="note">{PROBABILITY_NOTE}</p>'
+    return pair(*pictures) + note(PROBABILITY_NOTE)
 
 
 REFINED = {
@@ -266,7 +228,7 @@ REFINED = {
 }
 
 
-def _refined(steps: Mapping[str, Any]) -> str:
+def _refined(steps: Mapping[str, Any]) -> Markup:
     """The steps of every structure, then those that have their own."""
     its: Mapping[str, Any] = steps.get("structures", {})
     general = {name: value for name, value in steps.items() if name != "structures"}
@@ -281,116 +243,3 @@ def _steps(values: Mapping[str, Any]) -> str:
         for step, value in values.items()
     ]
     return "; ".join(done) or "nothing"
-
-
-def wide(table: str) -> str:
-    """A table that moves sideways where the page is narrow; nothing for none."""
-    return f'<div class="wide">{table}</div>' if table else ""
-
-
-def folded_table(rows: Sequence[Mapping[str, Any]], first: Sequence[str], name: str = "") -> str:
-    """A table of the columns `first` and, folded away below it, one of all others.
-
-    Both begin with the column that names the row, the first of `first`.
-    """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    front = [c for c in first if c in columns]
-    rest = [c for c in columns if c not in front]
-    parts = [wide(tables.html([{c: row.get(c) for c in front} for row in rows], name))]
-    if rest:
-        folded = tables.html([{c: row.get(c) for c in (front[0], *rest)} for row in rows], name)
-        summary = escape(", ".join(rest))
-        parts.append(f"<details><summary>{summary}</summary>{wide(folded)}</details>")
-    return "\n".join(parts)
-
-
-def settings(tree: Mapping[str, Any]) -> str:
-    """Names and values; a group of them becomes a block with its own heading."""
-    plain = {k: v for k, v in tree.items() if not isinstance(v, Mapping)}
-    nested: dict[str, Mapping[str, Any]] = {k: v for k, v in tree.items() if isinstance(v, Mapping)}
-    blocks = [_block("", plain)] if plain else []
-    blocks += [_block(name, flattened(values)) for name, values in nested.items()]
-    return f'<div class="blocks">{"".join(blocks)}</div>' if blocks else ""
-
-
-def _block(name: str, values: Mapping[str, Any]) -> str:
-    heading = f"<h3>{escape(tables.words(name))}</h3>" if name else ""
-    before = f"{name}." if name else ""
-    lines = "".join(_line(f"{before}{key}", name, value) for key, value in values.items())
-    return f'<div class="block">{heading}<dl>{lines}</dl></div>'
-
-
-def _line(key: str, group: str, value: Any) -> str:
-    """A setting in words; its name in the settings' file shows when one points at it."""
-    words = escape(words_of(key, group))
-    return f'<dt title="{escape(key)}">{words}</dt><dd>{_value(value)}</dd>'
-
-
-MOST_SHOWN = 8
-
-
-def _value(value: Any) -> str:
-    """A setting's value; a long list folds away behind its number of entries."""
-    if isinstance(value, (list, tuple)):
-        entries: list[Any] = list(value)  # pyright: ignore[reportUnknownArgumentType]
-        text = escape(", ".join(_plain(v) for v in entries) or "none")
-        if len(entries) <= MOST_SHOWN:
-            return text
-        return f"<details><summary>{len(entries)}</summary>{text}</details>"
-    return escape(_plain(value))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.6g}"
-    return tables.shown(value)
-
-
-def advice_list(sentences: Sequence[str]) -> str:
-    """Sentences as a list, settings between backticks set apart; nothing for none."""
-    marked = (re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)) for text in sentences)
-    lines = "".join(f"<li>{text}</li>" for text in marked)
-    return f'<ul class="advice">{lines}</ul>' if lines else ""
-
-
-def warnings_list(warnings: Sequence[str]) -> str:
-    """What was warned of, as a list."""
-    lines = "".join(f"<li>{escape(text)}</li>" for text in warnings)
-    return f'<ul class="warnings">{lines}</ul>' if lines else "<p>None.</p>"
-
-
-def links(files: Mapping[str, str]) -> str:
-    """Links to files beside the page; './' before the path keeps it a path whatever it says."""
-    lines = "".join(
-        f'<li><a href="./{quote(path)}">{escape(name)}</a></li>' for name, path in files.items()
-    )
-    return f'<ul class="files">{lines}</ul>' if lines else ""
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<header>
-<p class="mark">Condyle report</p>
-<h1>{title}</h1>
-{subtitle}
-{headline}
-<p class="note swipe">Wide pictures and tables move sideways.</p>
-</header>
-{sections}
-<footer><p>Made with Condyle. Research software, not a medical device:
-no part of this page may decide about a patient's care.</p></footer>
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
