@@ -52,6 +52,7 @@ __all__ = [
     "Request",
     "RunsRequest",
     "SegmentRequest",
+    "ServeRequest",
     "SettingsRequest",
     "TrainRequest",
 ]
@@ -418,3 +419,15 @@ class PresetsRequest(Request):
 
 class DoctorRequest(Request):
     """Show this machine's processor, versions, weights and fast precisions."""
+
+
+class ServeRequest(Request):
+    """Show Condyle's page in a browser of this machine; nothing leaves it."""
+
+    POSITIONAL = ("workspace",)
+    workspace: Path = Path("condyle")
+    """The folder in which the page keeps uploads, jobs and results; made if it is not there."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    """The port on this machine; 0: any that is free."""
+    roots: Paths = ()
+    """More folders whose scans, data sets and runs the page may read."""

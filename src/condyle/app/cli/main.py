@@ -21,7 +21,7 @@ from condyle.errors import (
     WorkerDied,
 )
 
-__all__ = ["EXIT_CODES", "VERBS", "app", "main"]
+__all__ = ["EXIT_CODES", "HUNGRY", "VERBS", "app", "file_of", "main"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,12 @@ VERBS: dict[str, dict[str, Verb]] = {
             "export run --to openvino --out exported",
         ),
     },
+    "Page": {
+        "serve": Verb(
+            "Show Condyle's page in a browser of this machine; nothing leaves it.",
+            "serve workspace --roots scans",
+        ),
+    },
     "Measure": {
         "evaluate": Verb(
             "Score predictions against the truth, case by case and structure by structure.",
@@ -127,6 +133,11 @@ EXIT_CODES: dict[type[Exception], int] = {
 """Of the errors that the user cannot fix; all others are 2."""
 
 
+def file_of(verb: str) -> str:
+    """The name of a verb's file in this folder."""
+    return verb.replace("-", "_") + ("_" if verb == "import" else "")
+
+
 def _app() -> App:
     """The command line; a verb's own file is imported when it is called."""
     made = App(
@@ -140,9 +151,9 @@ def _app() -> App:
     groups = {title: Group(title, sort_key=place) for place, title in enumerate(VERBS)}
     for title, verbs in VERBS.items():
         for number, (name, verb) in enumerate(verbs.items()):
-            file = name.replace("-", "_") + ("_" if name == "import" else "")
             made.command(
-                f"condyle.app.cli.{file}:command", name=name, help=verb.does, group=groups[title],
+                f"condyle.app.cli.{file_of(name)}:command", name=name, help=verb.does,
+                group=groups[title],
                 sort_key=number, help_epilogue=f"Example: condyle {verb.example}",
             )  # fmt: skip
     inflate = App(
