@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from condyle.app.web.places import HOME, Places
-from condyle.io import is_dataset
+from condyle.errors import CondyleError
+from condyle.io import is_dataset, open_dataset
 from condyle.io.dicom.objects import IMAGE, object_in
 from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden
 from condyle.jobs.records import MANIFEST
@@ -93,11 +95,18 @@ def _kind_of(folder: Path) -> Kind | None:
         return "comparison"
     if run.is_begun or run.can_segment or Folds.of(folder) is not None:
         return "run"
-    if is_dataset(folder):
+    if _is_labelled(folder):
         return "dataset"
     if (folder / MANIFEST).is_file() and (folder / "labels.json").is_file():
         return "labels"
     return None
+
+
+def _is_labelled(folder: Path) -> bool:
+    """Whether a folder is a data set with something to learn from; 'scans' alone make none."""
+    with suppress(CondyleError):
+        return is_dataset(folder) and bool(open_dataset(folder).labelled())
+    return (folder / "dataset.json").is_file()  # damaged: whoever opens it says by what
 
 
 def _holds_images(files: list[Path]) -> bool:

@@ -49,7 +49,7 @@ class JobFolder:
         ----------
         settings : the request's fields as JSON values, paths being absolute.
         """
-        now = datetime.now().strftime("%Y%m%d-%H%M%S")
+        now = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         job = cls(parent / f"{now}-{verb}-{secrets.token_hex(3)}")
         write_json(
             job.path / "request.json",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from condyle._version import __version__
 from condyle.core import Grid, LabelMap, Volume
 from condyle.core.lattice import on_grid
 from condyle.errors import ConfigError
@@ -100,7 +101,8 @@ def nifti_for(path: Path, case: str, labels: bool, cache: Path, most: int = MOST
     """A .nii.gz of a scan or label map that a browser can hold, kept in a folder."""
     thing: Volume | LabelMap = labels_at(path, case) if labels else scan_at(path, case)
     step = step_for(thing.grid.shape, most)
-    name = hashlib.sha256(f"{path}|{case}|{_mark(path)}|{labels}|{most}".encode()).hexdigest()[:24]
+    made_of = f"{__version__}|{path}|{case}|{_mark(path)}|{labels}|{most}"
+    name = hashlib.sha256(made_of.encode(errors="surrogateescape")).hexdigest()[:24]
     file = cache / f"{name}.nii.gz"
     if not file.is_file():
         write_bytes(file, _nifti(thing, step))
@@ -129,6 +131,10 @@ def _nifti(thing: Volume | LabelMap, step: int) -> bytes:
         array = array.astype(np.uint8 if array.dtype == bool else np.int16)
     image: Any = nibabel.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
+    if isinstance(thing, LabelMap):
+        image.header.set_intent("label")  # only these does NiiVue draw as outlines
+    else:
+        image.header["cal_min"], image.header["cal_max"] = _window(thing)
     return gzip.compress(image.to_bytes(), compresslevel=1)
 
 

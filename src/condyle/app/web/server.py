@@ -103,6 +103,7 @@ def serve(request: ServeRequest, job: Job) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, request.port))
+            listener.listen(128)  # whoever opens the link at once waits, and is not refused
         except OSError as error:
             raise ConfigError(
                 f"port {request.port} is taken: give another `port`", setting="port"

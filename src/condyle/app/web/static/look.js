@@ -59,7 +59,20 @@ function place(mm) {
   const axis = AXIS[at.plane] ?? 2;
   by("slice").value = index[axis];
   by("slice").max = at.grid.shape[axis] - 1;
+  requestAnimationFrame(scale);
 }
+
+function scale() {
+  const bar = by("scale");
+  const pixels = at.grid && at.view.scale(at.grid);
+  bar.hidden = !pixels;
+  if (!pixels) return;
+  const cm = [20, 10, 5, 2, 1].find((n) => n * 10 * pixels < by("canvas").parentElement.clientWidth / 3) ?? 1;
+  bar.style.width = `${cm * 10 * pixels}px`;
+  bar.textContent = `${cm} cm`;
+}
+
+addEventListener("resize", () => requestAnimationFrame(scale));
 
 function toSlice(axis, number) {
   const index = toIndex(at.grid, at.view.at());

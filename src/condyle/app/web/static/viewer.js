@@ -30,7 +30,7 @@ class Volumes {
   async begin(Niivue) {
     this.nv = new Niivue({
       dragAndDropEnabled: false, isRadiologicalConvention: true, meshThicknessOn2D: 0.5,
-      isOrientationTextVisible: true, isRuler: true, rulerColor: [0.8, 0.8, 0.8, 0.8],
+      isOrientationTextVisible: true, crosshairWidth: 0.4, crosshairWidthUnit: "percent", crosshairColor: [1, 0.3, 0.3, 0.6],
       show3Dcrosshair: true, backColor: [0, 0, 0, 1], multiplanarForceRender: true, logLevel: "error",
       loadingText: "",
     });
@@ -46,6 +46,7 @@ class Volumes {
     if (labels) volumes.push({ url: labels, name: "labels.nii.gz", opacity: this.opaque ?? 0.5 });
     await this.nv.loadVolumes(volumes);
     this.labels = labels ? this.nv.volumes.length - 1 : -1;
+    this.numbers = labels ? this.nv.volumes[this.labels].img.slice() : null;
     this.start = scan ? this.window() : null;
   }
 
@@ -61,7 +62,11 @@ class Volumes {
       table.A.push(one && one.shown ? 255 : 0);
       table.I.push(number); table.labels.push(one ? one.name : "");
     }
-    this.nv.volumes[this.labels].setColormapLabel(table);
+    const volume = this.nv.volumes[this.labels];
+    volume.setColormapLabel(table);
+    // an outline is drawn whatever its colour: what is hidden is taken out
+    const kept = table.A.map((opaque, number) => (opaque ? number : 0));
+    for (let n = 0; n < this.numbers.length; n += 1) volume.img[n] = kept[this.numbers[n]] ?? 0;
     this.nv.updateGLVolume();
   }
 
@@ -70,7 +75,19 @@ class Volumes {
     if (this.labels >= 0) this.nv.setOpacity(this.labels, part);
   }
 
-  outline(on) { this.nv.setAtlasOutline(on ? 1 : 0); this.nv.drawScene(); }
+  outline(on) {
+    this.nv.setAtlasOutline(on ? 50 : 0);
+    if (this.labels >= 0) this.nv.setOpacity(this.labels, on ? 0.02 : this.opaque ?? 0.5);
+  }
+
+  // Pixels of the page a millimetre, of the first slice that is shown; null for 3D alone.
+  scale(grid) {
+    const [one] = this.nv.screenSlices.filter((each) => each.axCorSag < 3);
+    if (!one) return null;
+    const axis = one.axCorSag === 2 ? 1 : 0;
+    const ratio = this.canvas.width / this.canvas.clientWidth;
+    return one.leftTopWidthHeight[2] / ratio / (grid.shape[axis] * grid.spacing[axis]);
+  }
 
   plane(name) {
     const { nv } = this;
@@ -152,6 +169,13 @@ class Slices {
     this.draw();
   }
   measure() {}
+  scale() {
+    const { naturalWidth: width, naturalHeight: height, clientWidth, clientHeight } = this.image;
+    if (!width) return null;
+    const axes = { axial: [0, 1], coronal: [0, 2], sagittal: [1, 2] }[this.shown] ?? [0, 1];
+    const across = this.grid.shape[axes[0]] * this.grid.spacing[axes[0]];
+    return (width * Math.min(clientWidth / width, clientHeight / height)) / across;
+  }
   async picture(name) {
     const link = document.createElement("a");
     link.href = this.image.src; link.download = name; link.click();
