@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Group
 from cyclopts.exceptions import MissingArgumentError
 
 from condyle._version import __version__
-from condyle.app.cli.show import RESULTS, complain, replace_missing_letters
+from condyle.app.cli.terminal import RESULTS, complain, replace_missing_letters
 from condyle.errors import (
     Cancelled,
     CondyleError,
