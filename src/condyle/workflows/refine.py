@@ -33,8 +33,17 @@ from condyle.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from condyle.predict import Segmenter
+    from condyle.report.picture import Picture
 
-__all__ = ["BATCH", "Chosen", "Refined", "choose", "refine", "refine_or_choose"]
+__all__ = [
+    "BATCH",
+    "Chosen",
+    "Refined",
+    "before_and_after",
+    "choose",
+    "refine",
+    "refine_or_choose",
+]
 
 
 Row = dict[str, Any]
@@ -92,9 +101,14 @@ def _tasks(request: RefineRequest, job: Job) -> list[Task]:
     assert request.out is not None
     files = label_files(request.labelmaps)
     return [
-        Task(name, (path,), (request.out / f"{name}{_ending(path)}",))
+        Task(name, (path,), (request.out / f"{name}{_ending(path)}", *_picture_of(request, name)))
         for name, path in files.items()
     ]
+
+
+def _picture_of(request: RefineRequest, name: str) -> list[Path]:
+    """Where a label map's picture goes, if there shall be one."""
+    return [request.out / f"{name}.png"] if request.out and request.pictures else []
 
 
 def _ending(path: Path) -> str:
@@ -103,12 +117,31 @@ def _ending(path: Path) -> str:
     return ending if ending in SAVERS else ".nii.gz"
 
 
-def _compute(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> LabelMap:
-    return cleaned(labels, _steps(request, job))
+def _compute(
+    request: RefineRequest, task: Task, labels: LabelMap, job: Job
+) -> tuple[LabelMap, Picture | None]:
+    after = cleaned(labels, _steps(request, job))
+    return after, before_and_after(labels, after) if request.pictures else None
 
 
-def _write(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> Done:
-    return Done((write(labels, task.outputs[0]),), {"scheme": labels.scheme.to_dict()})
+def before_and_after(before: LabelMap, after: LabelMap) -> Picture:
+    """A picture of label maps and of what changed, in the axial slice that changed most."""
+    from condyle.report.slice_pictures import Slices, Words  # brings matplotlib in
+
+    kinds = ("removed", "added", "another structure")
+    words = Words("after", "before", "changed", kinds)
+    slices = Slices.of(None, after, before, "axial", words=words)
+    return slices.one(slices.most_changed())
+
+
+def _write(
+    request: RefineRequest, task: Task, result: tuple[LabelMap, Picture | None], job: Job
+) -> Done:
+    labels, picture = result
+    written = [write(labels, task.outputs[0])]
+    if picture is not None:
+        written.append(picture.write(task.outputs[1]))
+    return Done(tuple(written), {"scheme": labels.scheme.to_dict()})
 
 
 def _gather(

@@ -70,6 +70,10 @@ VERBS: dict[str, dict[str, Verb]] = {
             "Clean label maps; or choose the steps for a segmenter.",
             "refine labels --keep-largest 1 --fill-holes --out clean",
         ),
+        "show": Verb(
+            "Draw a slice of a scan beside its labels, many slices on a sheet, or labels in 3D.",
+            "show scan.nii.gz labels.nii.gz --slice 50 --out slice.png",
+        ),
         "mesh": Verb(
             "Turn label maps into surfaces in millimetres.",
             "mesh clean --out surfaces",
