@@ -136,6 +136,10 @@ def refine(labels: LabelMap, steps: Refinement) -> LabelMap:
     """
     for name in steps.structures:
         _ = labels.scheme[name]
+    for each in (steps, *steps.structures.values()):
+        for step in ("smooth_mm", "min_mm3"):
+            if getattr(each, step):
+                labels.grid.require_mm(f"`{step}`")
     before = np.ascontiguousarray(labels.array)
     boxes = find_objects(before)
     after = before.copy()

@@ -152,11 +152,10 @@ def _headline(report: Report) -> str:
         tiles += [tile(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
     else:
         tiles = [tile("–", "no test cases: the model's performance was not measured", "first")]
-    distance = next(
-        (r.get("hd95_mm_mean") for r in report.summary if r["structure"] == "mean"), None
-    )
-    if distance is not None:
-        tiles.append(tile(f"{tables.shown(distance, 2)} mm", "mean HD95"))
+    mean = next((row for row in report.summary if row["structure"] == "mean"), {})
+    for unit in ("mm", "px"):
+        if (distance := mean.get(f"hd95_{unit}_mean")) is not None:
+            tiles.append(tile(f"{tables.shown(distance, 2)} {unit}", "mean HD95"))
     failed = len({str(row["case"]) for row in report.rows if row.get("note") == "failed"})
     wrong = sum(row.get("note") in ("missed", "invented") for row in report.rows)
     tiles += [tile(str(failed), "without a prediction, counted as worst")] if failed else []
@@ -212,7 +211,8 @@ def _summary(summary: Rows) -> str:
 
 
 def _box_plots(report: Report) -> str:
-    metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure"}
+    metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure",
+               "hd95_px": "HD95 by structure"}  # fmt: skip
     asked = {
         m: t
         for m, t in metrics.items()

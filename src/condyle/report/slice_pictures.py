@@ -20,7 +20,17 @@ from condyle.core.volume import OnGrid
 from condyle.report import panels
 from condyle.report.charts import DPI, encoded
 from condyle.report.colours import colour_of
-from condyle.report.overlay import PALE, PLANES, Cut, cut_to, entries_of, fill, window_of
+from condyle.report.overlay import (
+    PALE,
+    PLANES,
+    Cut,
+    cut_to,
+    entries_of,
+    fill,
+    sides_of,
+    turned_channels,
+    window_of,
+)
 from condyle.report.panels import LETTERS, Entry
 from condyle.report.picture import Picture
 
@@ -50,14 +60,14 @@ class Slices:
 
     Parameters
     ----------
-    scan : None to draw the labels alone, on black.
+    scan : its channels; () to draw the labels alone, on black.
     labels, truth : on the scan's grid, as `of` puts them there; truth without labels is refused.
     plane : axial, coronal or sagittal.
     window : the intensities shown as black and as white; None to follow the scan.
     words : what the label maps are called.
     """
 
-    scan: Volume | None
+    scan: tuple[Volume, ...]
     labels: LabelMap | None
     truth: LabelMap | None
     plane: str
@@ -67,27 +77,27 @@ class Slices:
     @classmethod
     def of(
         cls,
-        scan: Volume | None,
+        scan: Sequence[Volume],
         labels: LabelMap | None,
         truth: LabelMap | None,
         plane: str,
         **more: Any,
     ) -> Slices:
-        """Slices in RAS axes.
+        """Slices in RAS axes; of several channels the first is shown, or all as colours.
 
         Raises
         ------
         GridMismatch
             If labels are not on the scan's grid.
         """
-        first = scan if scan is not None else labels
+        first = scan[0] if scan else labels
         assert first is not None
         maps = [
             m if m is None else on_grid(m, first.grid, "scan and labels of a picture")
             for m in (labels, truth)
         ]
         turned = [m if m is None else m.reoriented("RAS") for m in maps]
-        return cls(scan and scan.reoriented("RAS"), turned[0], turned[1], plane, **more)
+        return cls(turned_channels(scan), turned[0], turned[1], plane, **more)
 
     @property
     def axis(self) -> int:
@@ -102,7 +112,7 @@ class Slices:
     @property
     def base(self) -> OnGrid:
         """What says where the voxels are."""
-        return self.scan if self.scan is not None else self.maps[0]
+        return self.scan[0] if self.scan else self.maps[0]
 
     def __len__(self) -> int:
         return self.base.grid.shape[self.axis]
@@ -155,12 +165,12 @@ class Slices:
         limits = self._window([scan])
         for axes, name in zip(row.panels, names, strict=True):
             self._draw(axes, cut, None if name == MASK else scan, name, limits)
-            panels.letters(axes, PLANES[self.plane][1], "white")
+            panels.letters(axes, sides_of(self.base, self.plane), "white")
             _title(axes, name)
         high = row.figure.get_figheight() * DPI
         row.figure.text(0.5, 1 - 4 / high, cut.place(self.base, self.plane, ", "), ha="center",
                         va="top", color=PALE, fontsize=LETTERS, parse_math=False)  # fmt: skip
-        panels.scale_bar(row, sizes, "white")
+        panels.scale_bar(row, sizes, "white", unit=self.base.grid.unit)
         panels.write_legend(row, entries, PALE)
         return Picture(encoded(row.figure))
 
@@ -190,14 +200,15 @@ class Slices:
                 if name == names[0]:
                     _, _, mm = cut.place(self.base, self.plane, ", ").rpartition(", ")
                     _title(axes, f"{cut.middle[self.axis]}   {mm}", side="left")
-        panels.letters(sheet.panels[0], PLANES[self.plane][1], "white")
-        panels.scale_bar(sheet._replace(panels=sheet.panels[:1]), [size], "white")
+        panels.letters(sheet.panels[0], sides_of(self.base, self.plane), "white")
+        first = sheet._replace(panels=sheet.panels[:1])
+        panels.scale_bar(first, [size], "white", unit=self.base.grid.unit)
         panels.write_legend(sheet, entries, PALE)
         return Picture(encoded(sheet.figure))
 
     def _panels(self) -> list[str]:
         """What is drawn beside each other."""
-        scan = ["scan"] if self.scan is not None else []
+        scan = ["scan"] if self.scan else []
         if self.truth is not None:
             return [*scan, self.words.truth, self.words.labels, self.words.difference]
         if self.labels is None:
@@ -211,13 +222,13 @@ class Slices:
         return cut
 
     def _scan(self, cut: Cut) -> NDArray[Any] | None:
-        return None if self.scan is None else cut.slice(self.scan.array, self.plane)
+        return cut.seen(self.scan, self.plane) if self.scan else None
 
     def _window(self, scans: list[NDArray[Any] | None]) -> tuple[float, float]:
         given = [scan for scan in scans if scan is not None]
-        if self.window is not None or self.scan is None or not given:
+        if self.window is not None or not given:
             return self.window or (0.0, 1.0)
-        return window_of(self.scan, given)
+        return window_of(self.scan[0], given)
 
     def _draw(
         self,

@@ -360,10 +360,10 @@ def _pictures(
         pictures.append(
             Picture(
                 f"{word}: {name}, mean Dice {scores[name]:.3f}; filled: predicted, outlined: true",
-                figures.overlay(case.image(), truth, predicted),
+                figures.overlay(case.channels(), truth, predicted),
             )
         )
-        if word != "case" and predicted.present() and truth.present():
+        if word != "case" and not truth.grid.is_picture and predicted.present() and truth.present():
             drawn = figures.distances(surfaces(predicted), surfaces(truth))
             caption = f"{word}: {name}, its surfaces by their distance from the true ones"
             pictures.append(Picture(caption, drawn, "surfaces"))

@@ -19,6 +19,7 @@ from condyle.errors import ConfigError
 from condyle.io import open_dataset, write
 from condyle.io.labelmaps import label_files, read_named, write_names
 from condyle.io.paths import ending_of
+from condyle.io.pictures import is_picture
 from condyle.io.scans import SAVERS
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb
@@ -100,6 +101,10 @@ def _given(request: RefineRequest) -> Refinement:
 def _tasks(request: RefineRequest, job: Job) -> list[Task]:
     assert request.out is not None
     files = label_files(request.labelmaps)
+    if request.pictures and any(map(is_picture, files.values())):
+        raise ConfigError(
+            "`pictures` cannot be used: these label maps are pictures themselves, of the same names"
+        )
     return [
         Task(name, (path,), (request.out / f"{name}{_ending(path)}", *_picture_of(request, name)))
         for name, path in files.items()
@@ -113,7 +118,7 @@ def _picture_of(request: RefineRequest, name: str) -> list[Path]:
 
 def _ending(path: Path) -> str:
     """The ending of a label map's file, or that of NIfTI where its format is only read."""
-    ending = ending_of(path)
+    ending = ".png" if is_picture(path) else ending_of(path)
     return ending if ending in SAVERS else ".nii.gz"
 
 
@@ -130,7 +135,7 @@ def before_and_after(before: LabelMap, after: LabelMap) -> Picture:
 
     kinds = ("removed", "added", "another structure")
     words = Words("after", "before", "changed", kinds)
-    slices = Slices.of(None, after, before, "axial", words=words)
+    slices = Slices.of((), after, before, "axial", words=words)
     return slices.one(slices.most_changed())
 
 

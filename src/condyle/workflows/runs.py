@@ -18,7 +18,7 @@ from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFil
 from condyle.io import write_text
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import protected, require_free, write_csv, write_json
-from condyle.measure import METRICS
+from condyle.measure.evaluate import FIGURES
 from condyle.report import tables
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import read_csv
@@ -192,8 +192,12 @@ def _compared(folder: Path, experiment: Experiment) -> Row:
     scores = {key: listed[key] for key in ("state", "epochs", "seconds", "parameters")}
     if listed["state"] == "finished":
         for row in read_csv(RunFolder(folder).summary):
-            shown = METRICS if row["structure"] == "mean" else ("dice",)
-            scores |= {f"{metric}, {row['structure']}": row[f"{metric}_mean"] for metric in shown}
+            shown = FIGURES if row["structure"] == "mean" else ("dice",)
+            scores |= {
+                f"{metric}, {row['structure']}": row[f"{metric}_mean"]
+                for metric in shown
+                if f"{metric}_mean" in row
+            }
     return {"settings": settings, "scores": scores}
 
 

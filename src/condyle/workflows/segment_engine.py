@@ -75,6 +75,7 @@ def predict(card: Card, name: str, channels: tuple[Volume, ...], device: str, jo
     with tempfile.TemporaryDirectory(prefix="condyle-") as scratch:
         folder = Path(scratch)
         task = job.keep(f"task {card.task}", lambda: _task(card, folder, job))
+        channels[0].grid.require_mm("an engine")
         file = write(channels[0], folder / "scans" / f"{name}.nii.gz")
         found, failed, _ = totalsegmentator.predict(
             task, {name: [str(file)]}, folder, device, card.joined, scheme, folder / "found", job

@@ -12,9 +12,10 @@ from condyle.config.requests import ShowRequest
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.lattice import on_grid
 from condyle.errors import ConfigError, LabelError
-from condyle.io import is_dataset, open_dataset, read, read_labels
+from condyle.io import is_dataset, open_dataset, read, read_channels, read_labels
 from condyle.io.exchange import channels_of
 from condyle.io.labelmaps import label_files
+from condyle.io.pictures import is_picture
 from condyle.jobs.job import Job, verb
 from condyle.prepare.slices import axis_of, ends
 from condyle.report.picture import Picture, require_png
@@ -88,12 +89,11 @@ def show(
     >>> picture._repr_png_()[1:4]
     b'PNG'
     """
-    found = _labels(truth)
-    named = _labels(labels, found.scheme if found else None)
+    named, found = _both(labels, truth)
     if surface:
         return _surfaces(named, found, structure)
-    volume = None if scan is None else channels_of(scan, grid)[0]
-    slices = _slices(volume, named, found, structure, plane, window)
+    channels = () if scan is None else channels_of(scan, grid)
+    slices = _slices(channels, named, found, structure, plane, window)
     if every is None and ends is None:
         return slices.one(_at(slices, slice))
     return slices.sheet(_numbers(slices, every, ends))
@@ -147,19 +147,23 @@ def _refuse(request: ShowRequest) -> None:
         )
 
 
-def _read(request: ShowRequest) -> tuple[Volume, LabelMap | None, LabelMap | None]:
+def _read(
+    request: ShowRequest,
+) -> tuple[tuple[Volume, ...], LabelMap | None, LabelMap | None]:
     """The scan, the labels and the truth that a request names."""
     if request.case:
         case = open_dataset(request.scan)[request.case]
         own = case.labels() if case.label is not None else None
         if request.labelmap is None:
-            return case.image(), own, None
+            return case.channels(), own, None
         if own is None:
-            return case.image(), _prediction(request, None), None
-        return case.image(), _prediction(request, own.scheme), own
-    scan = read(request.scan, volume=request.volume, series=request.series)
-    truth = _labels(request.truth)
-    return scan, _labels(request.labelmap, truth.scheme if truth else None), truth
+            return case.channels(), _prediction(request, None), None
+        return case.channels(), _prediction(request, own.scheme), own
+    if is_picture(request.scan) and request.volume is None:
+        scan = read_channels([request.scan])
+    else:
+        scan = (read(request.scan, volume=request.volume, series=request.series),)
+    return scan, *_both(request.labelmap, request.truth)
 
 
 def _labels_for_surfaces(request: ShowRequest) -> tuple[LabelMap | None, LabelMap | None]:
@@ -167,8 +171,7 @@ def _labels_for_surfaces(request: ShowRequest) -> tuple[LabelMap | None, LabelMa
         return _read(request)[1:]
     if request.labelmap is None:
         return _labels(request.scan), None
-    truth = _labels(request.truth)
-    return _labels(request.labelmap, truth.scheme if truth else None), truth
+    return _both(request.labelmap, request.truth)
 
 
 def _prediction(request: ShowRequest, scheme: LabelScheme | None) -> LabelMap | None:
@@ -182,12 +185,25 @@ def _prediction(request: ShowRequest, scheme: LabelScheme | None) -> LabelMap | 
     return _labels(path, scheme)
 
 
-def _labels(given: LabelMap | str | Path | None, scheme: LabelScheme | None = None) -> Any:
+def _both(
+    labels: LabelMap | str | Path | None, truth: LabelMap | str | Path | None
+) -> tuple[LabelMap | None, LabelMap | None]:
+    """Labels and truth, under the names of either where the other has bare numbers."""
+    found = _labels(truth)
+    named = _labels(labels, found.scheme if found and not found.scheme.has_bare_numbers else None)
+    if named and found and found.scheme.has_bare_numbers:
+        found = found.with_scheme(named.scheme.extended(found.present()))
+    return named, found
+
+
+def _labels(
+    given: LabelMap | str | Path | None, scheme: LabelScheme | None = None
+) -> LabelMap | None:
     return read_labels(given, scheme) if isinstance(given, str | Path) else given
 
 
 def _slices(
-    scan: Volume | None,
+    scan: Sequence[Volume],
     labels: LabelMap | None,
     truth: LabelMap | None,
     structure: str,
@@ -195,7 +211,7 @@ def _slices(
     window: tuple[float, float] | None,
 ) -> Slices:
     axis_of(plane)
-    if scan is None and labels is None:
+    if not scan and labels is None:
         raise ConfigError("there is nothing to show: give a scan, or labels")
     if labels is None and truth is not None:
         raise ConfigError("a truth is shown beside labels: give `labelmap`, too")
@@ -204,6 +220,11 @@ def _slices(
             f"`window` must rise, from what is black to what is white, not {window[0]:g} to "
             f"{window[1]:g}", setting="window",
         )  # fmt: skip
+    if scan and scan[0].grid.is_picture and plane != "axial":
+        raise ConfigError(
+            f"`plane` {plane} cannot be used: a picture has one slice, which is axial",
+            setting="plane",
+        )
     labels, truth = _alone([labels, truth], structure)
     return Slices.of(scan, labels, truth, plane, window=window)
 

@@ -67,6 +67,8 @@ COLUMNS = {
     "volume_similarity": "VS",
     "hd95_mm": "HD95 mm",
     "assd_mm": "ASSD mm",
+    "hd95_px": "HD95 px",
+    "assd_px": "ASSD px",
 }
 """What the summary on the terminal shows; the files hold the rest."""
 
@@ -202,8 +204,9 @@ def show_summary(
                 shown[title] = f"{mean:.3f}" + (
                     "" if sd is None or math.isnan(sd) else f" ± {sd:.3f}"
                 )
-        error = row.get("volume_error_cm3_median")
-        shown["median ΔV cm³"] = "" if error is None else _cell(float(error))
+        for metric, title in (("volume_error_cm3", "ΔV cm³"), ("area_error_px", "ΔA px")):
+            if f"{metric}_median" in row:
+                shown[f"median {title}"] = _cell(float(row[f"{metric}_median"]))
         shown["cases"] = row.get("n", "")
         shown["failed"] = row.get("n_failed", "")
         rows.append(shown)

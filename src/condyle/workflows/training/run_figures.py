@@ -106,5 +106,5 @@ def _tile(
     )
     at = int(rng.choice(held)) if held.size else turned[0].grid.shape[axis] // 2
     return figures.overlay_pixels(
-        channels[0], truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
+        channels, truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
     )

@@ -26,6 +26,7 @@ from condyle.engines.totalsegmentator import Task
 from condyle.errors import ConfigError
 from condyle.io import open_dataset, read_labels, write
 from condyle.io.labelmaps import write_names
+from condyle.io.pictures import is_picture
 from condyle.jobs.job import Job, warn
 from condyle.jobs.outputs import write_csv, write_json, write_text
 from condyle.measure.overlap import count
@@ -95,6 +96,12 @@ def train(experiment: Experiment, run: RunFolder, job: Job, *, resume: bool = Fa
     require(name.package)
     require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
+    if is_picture(dataset.cases[0].images[0]):
+        raise ConfigError(
+            f"{experiment.network.name} is for scans with millimetres, and {experiment.dataset} "
+            "holds pictures: choose a 2D network such as fcn8s-vgg16, or train nnU-Net itself on "
+            "this folder", setting="network.name",
+        )  # fmt: skip
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
     job.inform(described(fold))
     if not fold.test:
