@@ -2,7 +2,7 @@
 
 from condyle.config import Experiment, Preparation, flattened
 from condyle.predict import TrainingRecord
-from condyle.report.html import settings
+from condyle.report.parts import settings
 from condyle.report.setting_words import SETTING_WORDS, words_of
 
 

@@ -5,6 +5,6 @@ everything a run has to say into one page that needs nothing else.
 """
 
 from condyle.report import figures, tables
-from condyle.report.html import Picture, Report, write_report
+from condyle.report.run_page import Picture, Report, write_report
 
 __all__ = ["Picture", "Report", "figures", "tables", "write_report"]

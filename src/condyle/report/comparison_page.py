@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,19 @@ from condyle.report.comparison_tables import (
     interval,
     p_text,
 )
-from condyle.report.html import (
+from condyle.report.parts import (
     document,
     folded_table,
     image,
     links,
+    note,
+    pair,
+    paragraph,
     section,
     settings,
-    tile,
+    table,
+    tiles,
     warnings_list,
-    wide,
 )
 
 __all__ = ["write_comparison"]
@@ -84,19 +86,19 @@ def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
     patients = found.standing()[0]["patients"]
     views = {view: _view(found, view, place.ends) for view in found.views}
     parts = [
-        section("Result", f"<p>{escape(_said(found))}</p>", views["3d"]),
+        section("Result", paragraph(_said(found)), views["3d"]),
         section("Spread over patients", *_charts(found)),
         *(section(VIEWS[view][0], views[view]) for view in views if view != "3d"),
-        section("Structures", _wide(_structures(found))),
+        section("Structures", table(_structures(found))),
         section(
             "Every pair of models",
-            _wide(_pairs(found)),
-            _note_of_pairs(found),
+            table(_pairs(found)),
+            note(found.too_few or PAIRS) if found.pairs else "",
         ),
         section("Probabilities", *_probabilities(found)),
         section("Cases", *_overlays(found, place)),
         section("Training", *_curves(found)),
-        section("Folds and seeds", _wide(_runs(found))),
+        section("Folds and seeds", table(_runs(found))),
         section("Settings", settings(place.settings)),
         section("Environment", settings(place.environment)),
         section("Warnings", warnings_list(place.warnings)),
@@ -108,13 +110,13 @@ def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
 
 def _headline(found: Compared, patients: int) -> str:
     best = found.standing()[0]
-    tiles = [
-        tile(f"{best['mean']:.3f}", f"mean Dice of {best['model']}, the best", "first"),
-        tile(str(len(found.models)), "models compared"),
-        tile(str(patients), "patients" if patients > 1 else "patient"),
+    shown = [
+        (f"{best['mean']:.3f}", f"mean Dice of {best['model']}, the best"),
+        (str(len(found.models)), "models compared"),
+        (str(patients), "patients" if patients > 1 else "patient"),
     ]
-    tiles += [tile(str(len(found.absent)), "models not available")] if found.absent else []
-    return f'<div class="tiles">{"".join(tiles)}</div>'
+    shown += [(str(len(found.absent)), "models not available")] if found.absent else []
+    return tiles(shown)
 
 
 def _said(found: Compared) -> str:
@@ -145,29 +147,17 @@ FIRST = ("Model", "Dice", "95 % CI", "Rank", "p to the best", "Failed", "HD95 (m
 
 
 def _view(found: Compared, view: str, ends: int) -> str:
-    note = NOTES[view].format(ends=ends)
-    return folded_table(found.views[view], FIRST) + _note(f"{note} {found.too_few or TESTS}")
-
-
-def _wide(rows: Sequence[Mapping[str, Any]]) -> str:
-    return wide(tables.html(rows)) if rows else ""
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{escape(text)}</p>'
-
-
-def _note_of_pairs(found: Compared) -> str:
-    return _note(found.too_few or PAIRS) if found.pairs else ""
+    rows = folded_table(found.views[view], FIRST)
+    return rows + note(f"{NOTES[view].format(ends=ends)} {found.too_few or TESTS}")
 
 
 def _charts(found: Compared) -> Iterator[str]:
     standing = found.standing()
-    yield _pair(
+    yield pair(
         image(models.intervals(standing), "Mean Dice", "chart"),
         image(models.ranks(standing), "Ranks", "chart"),
     )
-    yield _pair(
+    yield pair(
         *(
             image(
                 models.box_plot_of_models(found.of_patients(metric), metric),
@@ -178,11 +168,6 @@ def _charts(found: Compared) -> Iterator[str]:
             if found.standing(metric)
         )
     )
-
-
-def _pair(*charts: str) -> str:
-    """Two charts side by side, where the page is wide enough."""
-    return f'<div class="pair">{"".join(charts)}</div>'
 
 
 def _structures(found: Compared) -> list[Row]:
@@ -242,7 +227,7 @@ def _probabilities(found: Compared) -> Iterator[str]:
     if known:
         precision = "Precision over recall, all structures' voxels together"
         calibration = "Observed frequency of a structure over its predicted probability"
-        yield _pair(
+        yield pair(
             image(probability.precision_recall(known), precision, "chart"),
             image(probability.calibration(known), calibration, "chart"),
         )

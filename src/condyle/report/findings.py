@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from io import BytesIO
 from pathlib import Path
 
 from condyle.core import LabelMap, Volume
 from condyle.jobs.outputs import write_text
-from condyle.report import figures, tables
-from condyle.report.html import document, section, tile
+from condyle.report import figures, parts
 
 __all__ = ["CasePicture", "FindingsPage", "case_picture", "write_findings"]
 
@@ -78,32 +75,14 @@ def write_findings(page: FindingsPage, path: Path) -> Path:
         severity: sum(next(iter(row.values())) == severity for row in page.rows)
         for severity in ("error", "warning")
     }
-    tiles = [
-        tile(str(counts["error"]), "error" + "s" * (counts["error"] != 1), "first"),
-        tile(str(counts["warning"]), "warning" + "s" * (counts["warning"] != 1)),
-    ]
-    table = tables.html(page.rows, "findings sortable") if page.rows else ""
-    found = f'<div class="wide">{table}</div>' if table else "<p>No problems found.</p>"
-    note = f'<p class="note">{escape(page.note)}</p>' if page.note else ""
+    tiles = parts.tiles([
+        (str(counts["error"]), "error" + "s" * (counts["error"] != 1)),
+        (str(counts["warning"]), "warning" + "s" * (counts["warning"] != 1)),
+    ])  # fmt: skip
+    found = parts.table(page.rows, "findings sortable") or parts.paragraph("No problems found.")
+    pictures = [parts.case_picture(each.case, each.jpeg, each.said) for each in page.pictures]
     sections = [
-        section("Findings", found),
-        section("Cases, the worst first", note, *map(_figure, page.pictures)),
+        parts.section("Findings", found),
+        parts.section("Cases, the worst first", parts.note(page.note), *pictures),
     ]
-    headline = f'<div class="tiles">{"".join(tiles)}</div>'
-    return write_text(Path(path), document(page.title, page.subtitle, headline, sections))
-
-
-def _figure(picture: CasePicture) -> str:
-    data = base64.b64encode(picture.jpeg).decode()
-    shown = (
-        f'<div class="wide"><img alt="{escape(picture.case)}" '
-        f'src="data:image/jpeg;base64,{data}"></div>'
-        if data
-        else ""
-    )
-    said = "".join(f"<li>{escape(text)}</li>" for text in picture.said)
-    listed = f'<ul class="warnings">{said}</ul>' if said else ""
-    return (
-        f'<figure class="cases"><h3>{escape(picture.case)}</h3>{listed}{shown}'
-        "</figure>"
-    )  # fmt: skip
+    return write_text(Path(path), parts.document(page.title, page.subtitle, tiles, sections))

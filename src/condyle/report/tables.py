@@ -1,11 +1,11 @@
-"""Rows of figures as tables: one list of rows, written as HTML, Markdown, CSV or LaTeX."""
+"""Rows of figures as tables: one list of rows, for a page or as Markdown, CSV or LaTeX."""
 
 from __future__ import annotations
 
-import html as markup
 import math
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 from condyle.jobs.job import shown as escaped
@@ -14,9 +14,9 @@ from condyle.jobs.tables import table_text
 __all__ = [
     "METRICS",
     "cases_table",
+    "columns_and_cells",
     "csv_text",
     "duration",
-    "html",
     "latex",
     "markdown",
     "mean_dice",
@@ -189,21 +189,13 @@ def _numeric(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> list[boo
     ]
 
 
-def html(rows: Sequence[Row], name: str = "") -> str:
-    """An HTML table, everything escaped; columns of numbers have the class `n`."""
+def columns_and_cells(
+    rows: Sequence[Row],
+) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    """The columns, each with whether it holds numbers, and the cells as they are shown."""
     columns = _columns(rows)
     cells = _cells(rows, columns)
-    kinds = [' class="n"' if numeric else "" for numeric in _numeric(cells, columns)]
-    head = "".join(
-        f'<th scope="col"{k}>{markup.escape(c)}</th>' for c, k in zip(columns, kinds, strict=True)
-    )
-    lines = [
-        "".join(f"<td{k}>{markup.escape(c)}</td>" for c, k in zip(line, kinds, strict=True))
-        for line in cells
-    ]
-    body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    attribute = f' class="{markup.escape(name)}"' if name else ""
-    return f"<table{attribute}><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+    return list(zip(columns, _numeric(cells, columns), strict=True)), cells
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -226,7 +218,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return markup.escape(escaped(" ".join(text.split())), quote=False).replace("|", "\\|")
+    return escape(escaped(" ".join(text.split())), quote=False).replace("|", "\\|")
 
 
 def csv_text(rows: Sequence[Row], exact: bool = False) -> str:

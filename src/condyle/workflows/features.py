@@ -451,18 +451,18 @@ def _page(
     names: Sequence[str], rows: Rows, random: Rows, picture: bytes, card: Mapping[str, Any]
 ) -> str:
     """One page of all that was found, with what the figures are worth."""
-    from condyle.report import html, tables
+    from condyle.report import parts
 
     scans = names[0] if len(names) == 1 else f"{len(names)} scans"
     said = f"encoder {card['encoder']}, weights: {card['weights']['origin']}"
-    cosines = html.image(picture, "cosine of each two regions", "surfaces")
+    cosines = parts.image(picture, "cosine of each two regions", "surfaces")
     sections = [
-        html.section("Cosines", f"<p>{html.escape(MEANING)}</p>", cosines),
-        html.section("Pairs", html.wide(tables.html(rows))),
-        html.section("Beside random regions", html.wide(tables.html(random)) if random else ""),
-        html.section("How", html.settings(card)),
+        parts.section("Cosines", parts.paragraph(MEANING), cosines),
+        parts.section("Pairs", parts.table(rows)),
+        parts.section("Beside random regions", parts.table(random)),
+        parts.section("How", parts.settings(card)),
     ]
-    return html.document(f"{scans}: regions compared by their features", said, "", sections)
+    return parts.document(f"{scans}: regions compared by their features", said, "", sections)
 
 
 def _write_features(path: Path, done: Mapping[str, Compared]) -> None:

@@ -13,6 +13,7 @@ from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
 from condyle.core.lattice import on_grid
 from condyle.io import read_labels, write_text
+from condyle.io.pictures import is_picture
 from condyle.jobs.outputs import write_bytes, write_csv
 from condyle.prepare.slices import AXIS
 from condyle.report import figures
@@ -83,7 +84,8 @@ def write_slices(
     rng = np.random.default_rng(experiment.training.seed)
     asked = (experiment.preparation and experiment.preparation.plane) or "axial"
     plane = "axial" if asked == "all" else asked
-    turns = [case for _ in range(SHOWN) for case in rng.permutation(np.array(cases, object))]
+    each = 1 if cases and is_picture(cases[0].images[0]) else SHOWN
+    turns = [case for _ in range(each) for case in rng.permutation(np.array(cases, object))]
     tiles: list[NDArray[np.uint8]] = []
     for case in sorted(turns[:SHOWN], key=lambda case: str(case.id)):
         file = predictions.get(case.id)
