@@ -16,9 +16,10 @@ from condyle.config.requests import (
     ShowRequest,
     TrainRequest,
 )
-from condyle.core import Grid, LabelMap
+from condyle.core import Grid, LabelMap, Volume
 from condyle.errors import ConfigError, GeometryError
 from condyle.io import open_dataset, read_labels, write
+from condyle.jobs.job import Job
 from condyle.measure.evaluate import failed_case, score_case, summarise
 from condyle.report import figures, tables
 from condyle.workflows.evaluate import evaluate
@@ -104,6 +105,15 @@ def test_pictures_are_learnt_segmented_and_scored_in_pixels(run, pictures):
     page = (run / "report.html").read_text()
     assert "HD95 (px)" in page
     assert "HD95 (mm)" not in page
+
+
+def test_a_scan_in_millimetres_is_unlike_the_pictures_of_a_training(run):
+    grid = Grid.regular((24, 24, 2))
+    channels = tuple(Volume(np.zeros(grid.shape, np.uint8), grid) for _ in range(3))
+    job = Job()
+    with job.active():
+        condyle.load(run).segment(channels)
+    assert "it is a scan with millimetres, and those were a picture" in job.warnings[0].sentence
 
 
 def test_distances_of_pictures_are_those_between_outlines():

@@ -224,7 +224,7 @@ class EvaluateRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
-    """Tolerance of the normalised surface Dice (NSD), in mm."""
+    """Tolerance of the normalised surface Dice (NSD), in mm; of pictures, in pixels."""
     structures: tuple[str, ...] = ()
     """Score these structures alone; left out: all that the truth or a prediction holds."""
     overlap: Overlap = "error"

@@ -163,8 +163,9 @@ there and not predicted, so left out. Failed: missed, invented or without a pred
 in the means with the worst figures, and with their own volume similarity and volume error."""
 
 
-FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)", "Cases",
-         "Absent", "Failed")  # fmt: skip
+FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)",
+         "HD95 (px)", "ASSD (px)", "Median area error (px)", "Cases", "Absent",
+         "Failed")  # fmt: skip
 """The columns that stand first; the others are folded away below them."""
 
 
