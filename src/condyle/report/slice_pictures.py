@@ -20,6 +20,7 @@ from condyle.core.volume import OnGrid
 from condyle.report import panels
 from condyle.report.charts import DPI, encoded
 from condyle.report.colours import colour_of
+from condyle.report.drawing import Drawing
 from condyle.report.overlay import (
     PALE,
     PLANES,
@@ -32,7 +33,6 @@ from condyle.report.overlay import (
     window_of,
 )
 from condyle.report.panels import LETTERS, Entry
-from condyle.report.picture import Picture
 
 __all__ = ["Slices", "Words"]
 
@@ -146,7 +146,7 @@ class Slices:
     def _others(self) -> tuple[int, ...]:
         return tuple(axis for axis in range(3) if axis != self.axis)
 
-    def one(self, at: int) -> Picture:
+    def one(self, at: int) -> Drawing:
         """A slice beside its labels and both superimposed.
 
         Without a truth: scan, mask, and the mask on the scan. With one: scan, truth, prediction,
@@ -172,9 +172,9 @@ class Slices:
                         va="top", color=PALE, fontsize=LETTERS, parse_math=False)  # fmt: skip
         panels.scale_bar(row, sizes, "white", unit=self.base.grid.unit)
         panels.write_legend(row, entries, PALE)
-        return Picture(encoded(row.figure))
+        return Drawing(encoded(row.figure))
 
-    def sheet(self, numbers: Sequence[int]) -> Picture:
+    def sheet(self, numbers: Sequence[int]) -> Drawing:
         """Many slices on one sheet, cut to the labels: the truth beside the prediction, if any.
 
         Parameters
@@ -204,7 +204,7 @@ class Slices:
         first = sheet._replace(panels=sheet.panels[:1])
         panels.scale_bar(first, [size], "white", unit=self.base.grid.unit)
         panels.write_legend(sheet, entries, PALE)
-        return Picture(encoded(sheet.figure))
+        return Drawing(encoded(sheet.figure))
 
     def _panels(self) -> list[str]:
         """What is drawn beside each other."""

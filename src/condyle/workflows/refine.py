@@ -34,7 +34,7 @@ from condyle.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from condyle.predict import Segmenter
-    from condyle.report.picture import Picture
+    from condyle.report.drawing import Drawing
 
 __all__ = [
     "BATCH",
@@ -124,12 +124,12 @@ def _ending(path: Path) -> str:
 
 def _compute(
     request: RefineRequest, task: Task, labels: LabelMap, job: Job
-) -> tuple[LabelMap, Picture | None]:
+) -> tuple[LabelMap, Drawing | None]:
     after = cleaned(labels, _steps(request, job))
     return after, before_and_after(labels, after) if request.pictures else None
 
 
-def before_and_after(before: LabelMap, after: LabelMap) -> Picture:
+def before_and_after(before: LabelMap, after: LabelMap) -> Drawing:
     """A picture of label maps and of what changed, in the axial slice that changed most."""
     from condyle.report.slice_pictures import Slices, Words  # brings matplotlib in
 
@@ -140,7 +140,7 @@ def before_and_after(before: LabelMap, after: LabelMap) -> Picture:
 
 
 def _write(
-    request: RefineRequest, task: Task, result: tuple[LabelMap, Picture | None], job: Job
+    request: RefineRequest, task: Task, result: tuple[LabelMap, Drawing | None], job: Job
 ) -> Done:
     labels, picture = result
     written = [write(labels, task.outputs[0])]

@@ -18,7 +18,7 @@ from condyle.io.labelmaps import label_files
 from condyle.io.pictures import is_picture
 from condyle.jobs.job import Job, verb
 from condyle.prepare.slices import axis_of, ends
-from condyle.report.picture import Picture, require_png
+from condyle.report.drawing import Drawing, require_png
 from condyle.report.slice_pictures import Slices
 
 __all__ = ["Shown", "show", "show_scan"]
@@ -53,7 +53,7 @@ def show(
     window: tuple[float, float] | None = None,
     grid: Grid | None = None,
     surface: bool = False,
-) -> Picture:
+) -> Drawing:
     """A picture of a slice beside its labels, of many slices, or of labels in 3D.
 
     A notebook shows it; `.write("slice.png")` keeps it.
@@ -273,7 +273,7 @@ def _numbers(slices: Slices, every: int | None, last: int | None) -> tuple[int, 
     return tuple(int(number) for number in chosen)
 
 
-def _surfaces(labels: LabelMap | None, truth: LabelMap | None, structure: str) -> Picture:
+def _surfaces(labels: LabelMap | None, truth: LabelMap | None, structure: str) -> Drawing:
     from condyle.mesh import surfaces  # slices need none of it
     from condyle.report import figures
 
@@ -283,5 +283,5 @@ def _surfaces(labels: LabelMap | None, truth: LabelMap | None, structure: str) -
     assert labels is not None
     found = surfaces(labels)
     if truth is None:
-        return Picture(figures.surfaces(found))
-    return Picture(figures.distances(found, surfaces(on_grid(truth, labels.grid, "both"))))
+        return Drawing(figures.surfaces(found))
+    return Drawing(figures.distances(found, surfaces(on_grid(truth, labels.grid, "both"))))

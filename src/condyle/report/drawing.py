@@ -14,11 +14,11 @@ from PIL import Image
 from condyle.errors import ConfigError
 from condyle.jobs.outputs import write_bytes
 
-__all__ = ["Picture", "require_png"]
+__all__ = ["Drawing", "require_png"]
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """A picture: notebooks show it, `write` keeps it, numpy takes it as an array.
 
     Parameters
@@ -28,7 +28,7 @@ class Picture:
     Examples
     --------
     >>> from condyle.report.charts import png
-    >>> np.asarray(Picture(png(np.zeros((20, 30, 3), np.uint8)))).shape
+    >>> np.asarray(Drawing(png(np.zeros((20, 30, 3), np.uint8)))).shape
     (20, 30, 3)
     """
 
@@ -54,7 +54,7 @@ class Picture:
         return self.png
 
     def __repr__(self) -> str:
-        return f"Picture({len(self.png) / 1024:.0f} KiB)"
+        return f"Drawing({len(self.png) / 1024:.0f} KiB)"
 
 
 def require_png(path: Path) -> Path:
