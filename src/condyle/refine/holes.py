@@ -13,8 +13,7 @@ __all__ = ["fill_holes"]
 def fill_holes(mask: ArrayLike) -> NDArray[np.bool_]:
     """A mask, (i, j, k) or (i, j), with all that it encloses: what no way by faces leads out of.
 
-    The border of the array is a way out: a hollow that is open there stays. Of a single slice, as
-    of a picture, the border is that of the slice.
+    The border of the array is a way out: a hollow that is open there stays.
 
     Examples
     --------
@@ -24,8 +23,5 @@ def fill_holes(mask: ArrayLike) -> NDArray[np.bool_]:
     True
     """
     inside = np.asarray(mask, dtype=bool)
-    if inside.ndim == 3 and min(inside.shape) == 1:
-        thin = int(np.argmin(inside.shape))
-        return np.expand_dims(fill_holes(inside.squeeze(thin)), thin)
     parts, _ = labelled(~np.pad(inside, 1), connectivity=4 if inside.ndim == 2 else 6)
     return parts[(slice(1, -1),) * inside.ndim] != parts.flat[0]
