@@ -81,6 +81,8 @@ def test_the_cascade_sees_what_lowres_networks_found_that_had_not_seen_the_case(
     assert [row["epoch"] for row in rows] == ["0"]
     known = tomllib.loads((out / "config.toml").read_text())["engine"]
     assert known["configuration"] == "3d_cascade_fullres"
+    assert known["3d_lowres"]["folds"] == 5
+    assert min(known["3d_lowres"]["spacing"]) > min(known["spacing"])
     kept = {path.name for path in (out / "predictions").glob("*.nii.gz")}
     assert kept == {"toy_7.nii.gz", "toy_8.nii.gz"}
     done = segment(

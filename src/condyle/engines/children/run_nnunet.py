@@ -223,10 +223,14 @@ def trained(job, device):
     folder, homes = Path(nnUNet_preprocessed) / raw.name, Path(nnUNet_results) / raw.name
     begun = next(homes.glob("*/fold_*/checkpoint_*.pth"), None)
     name = begun.parents[1].name.split("__")[1] if begun else prepared(job, raw, folder)
-    folds = list(range(1, job.get("lowres_folds", 0) + 1))
+    folds, seconds = list(range(1, job.get("lowres_folds", 0) + 1)), 0.0
+    known = {}
     for fold in folds:
         say(f"{LOWRES}, fold {fold} of {len(folds)}")
-        fit(job, device, name, folder, LOWRES, fold)
+        _, state = fit(job, device, name, folder, LOWRES, fold)
+        seconds += state["rows"][-1]["seconds"]
+        had = state["facts"]["engine"]
+        known = {LOWRES: {"folds": len(folds)} | {x: had[x] for x in ("patch", "spacing")}}
     home, state = fit(job, device, name, folder, job["configuration"], 0)
     predictor, before = predictor_of(home.parent, [0], device, state.get("mirror", True)), None
     lowres = homes / home.parent.name.replace(job["configuration"], LOWRES)
@@ -241,8 +245,9 @@ def trained(job, device):
         "model": str(home.parent),
         "lowres": str(lowres),
         "history": state["rows"],
-        "seconds": state["rows"][-1]["seconds"],
+        "seconds": seconds + state["rows"][-1]["seconds"],
         **state["facts"],
+        "engine": {**state["facts"]["engine"], **known},
         **found,
     }
 
