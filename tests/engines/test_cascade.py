@@ -79,6 +79,7 @@ def test_the_cascade_sees_what_lowres_networks_found_that_had_not_seen_the_case(
     assert sorted(path.name for path in home.glob("fold_*")) == [f"fold_{n}" for n in range(1, 6)]
     rows = list(csv.DictReader((out / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0"]
+    assert float(rows[0]["loss"]) < 3  # and no NaN
     known = tomllib.loads((out / "config.toml").read_text())["engine"]
     assert known["configuration"] == "3d_cascade_fullres"
     assert known["3d_lowres"]["folds"] == 5

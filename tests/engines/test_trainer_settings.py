@@ -31,11 +31,12 @@ def test_rates_fall_as_ours_do(given, schedule, warmup):
         assert given.rate_factor(own, float(progress)) == pytest.approx(ours)
 
 
-def trainer():
+def trainer(levels=6):
     """A trainer with nnU-Net's own values."""
     return SimpleNamespace(
-        initial_lr=1e-2, weight_decay=3e-5, oversample_foreground_percent=0.33, mirrored=True
-    )
+        initial_lr=1e-2, weight_decay=3e-5, oversample_foreground_percent=0.33, mirrored=True,
+        configuration_manager=SimpleNamespace(pool_op_kernel_sizes=[[2, 2]] * levels),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,16 @@ def test_what_is_not_asked_for_stays_nnu_nets_own(given, asked, rate, mirrored):
     assert (made.weight_decay, made.oversample_foreground_percent) == (3e-5, 0.33)
     assert made.enable_deep_supervision
     assert made.shape == {"schedule": "poly", "final_rate": 0.0, "warmup": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("levels", "asked", "deep"),
+    [(3, {}, True), (2, {}, False), (3, {"network.deep_supervision": False}, False)],
+)
+def test_networks_of_two_levels_have_no_inner_outputs_to_weigh(given, levels, asked, deep):
+    made = trainer(levels)
+    given.set_up(made, asked)
+    assert made.enable_deep_supervision == deep
 
 
 def test_optimizers_are_those_asked_for(given):

@@ -146,7 +146,9 @@ def set_up(trainer, asked):
     trainer.oversample_foreground_percent = asked.get(
         "training.foreground", trainer.oversample_foreground_percent
     )
-    trainer.enable_deep_supervision = asked.get("network.deep_supervision", True)
+    # with two levels there is one inner output, and nnU-Net's weights of the outputs are 0 / 0
+    deep = len(trainer.configuration_manager.pool_op_kernel_sizes) > 2
+    trainer.enable_deep_supervision = deep and asked.get("network.deep_supervision", True)
     if "augmentation.flip" in asked:
         trainer.mirrored = asked["augmentation.flip"] == "all"
 
