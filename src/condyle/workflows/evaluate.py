@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def evaluate_run(
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"fold {experiment.fold} of {_split(training)}",
-        settings=json.loads(experiment.model_dump_json()),
+        settings=experiment.known(),
         data=training.data,
         colours=training.colours,
         rows=scores.rows,

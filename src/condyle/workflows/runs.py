@@ -163,7 +163,8 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
     finished = RunFolder(folder).is_finished
     cost = _json(RunFolder(folder).cost) if finished else {}
     made, (epochs, seconds) = _json(RunFolder(folder).environment), _progress(folder)
-    training = experiment.training
+    training, known = experiment.training, flattened(experiment.known())
+    engine = experiment.engine
     return {
         "run": str(folder),
         "state": "finished" if finished else "unfinished",
@@ -171,12 +172,16 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
         "fold": experiment.fold,
         "seed": training.seed,
         "network": experiment.network.name,
-        "weights": experiment.network.weights,
+        "weights": engine.get("weights", known.get("network.weights")),
         "epochs": epochs,
-        "loss": training.loss,
-        "batch": training.batch,
+        "loss": known.get("training.loss"),
+        "batch": known.get("training.batch"),
         **_patients(folder),
-        "augmentation": _in_brief(experiment.augmentation),
+        "augmentation": (
+            "; ".join(engine.get("augmentation", ()))
+            if engine
+            else _in_brief(experiment.augmentation)
+        ),
         "seconds": cost.get("seconds", seconds),
         "parameters": cost.get("parameters"),
         **(_dice(folder) if finished else {"dice": None}),
@@ -187,7 +192,7 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
 def _compared(folder: Path, experiment: Experiment) -> Row:
     """The settings of a run, and its scores if it is finished."""
     listed = _listed(folder, experiment)
-    settings = flattened(experiment.model_dump(mode="json", exclude_none=True))
+    settings = {k: v for k, v in flattened(experiment.known()).items() if v is not None}
     settings |= {key: listed[key] for key in ("condyle", "commit", "torch")}
     scores = {key: listed[key] for key in ("state", "epochs", "seconds", "parameters")}
     if listed["state"] == "finished":

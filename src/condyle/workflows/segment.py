@@ -214,8 +214,8 @@ def segment(request: SegmentRequest, job: Job) -> Segmented:
     --------
     >>> segment(SegmentRequest(run="runs/knees", scans=["scans"], out="labels"))  # doctest: +SKIP
     """
-    if segment_engine.card_of(request.run) is not None:
-        request.refuse(segment_engine.REFUSED)
+    if (card := segment_engine.card_of(request.run)) is not None:
+        request.refuse(card.refused)
     elif request.on != "local:1":
         request = _with_backends(request, job)
     return run_batch(BATCH, request, job)
@@ -232,8 +232,8 @@ def _with_backends(request: SegmentRequest, job: Job) -> SegmentRequest:
 
 
 def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
-    engine = segment_engine.card_of(request.run)
-    channels = 1 if engine else _way(request, job).first.channels
+    card = segment_engine.card_of(request.run)
+    channels = card.channels if card else _way(request, job).first.channels
     return [
         Task(name, scan.files, (request.out / f"{name}{_ending(request.format, scan.files)}",),
              scan, tuple(filter(None, (scan.label,))))
@@ -314,7 +314,7 @@ def _compute(
     if (card := segment_engine.card_of(request.run)) is not None:
         segment_engine.warn_of_differences(card, channels[0])
         labels = segment_engine.predict(card, task.key, channels, request.device, job)
-        return labels, images, [], [card.task]
+        return labels, images, [], [card.title]
     way = _way(request, job)
     way.predictor.ensemble.warn_of_differences(channels[0])
     labels, rows = way.labels(channels, job.tell)

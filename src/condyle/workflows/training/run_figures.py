@@ -20,7 +20,7 @@ from condyle.report import figures
 from condyle.report.samples import TILE, samples
 from condyle.runs.folder import RunFolder
 
-__all__ = ["outline", "write_beginning", "write_slices"]
+__all__ = ["outline", "write_beginning", "write_cases", "write_slices"]
 
 SHOWN = 6
 """Slices in slices.png."""
@@ -31,11 +31,13 @@ DEPTH = 3
 def write_beginning(
     name: str, network: nn.Module, dataset: Dataset, fold: Fold, run: RunFolder
 ) -> None:
-    """Write network.txt, the network's modules with their parameters, and cases.csv.
-
-    The latter has each case of the fold, its patient and the part it plays.
-    """
+    """Write network.txt, the network's modules with their parameters, and cases.csv."""
     write_text(run.network, f"{name}\n{outline(network)}")
+    write_cases(dataset, fold, run)
+
+
+def write_cases(dataset: Dataset, fold: Fold, run: RunFolder) -> None:
+    """Write cases.csv: each case of the fold, its patient and the part it plays."""
     parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
     rows = [
         {"case": case.id, "patient": case.patient, "part": part}
