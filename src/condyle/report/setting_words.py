@@ -96,6 +96,7 @@ SETTING_WORDS = {
     "reach_mm": "Longest labelled part of the body, mm",
     "ends_mm": "Trained only on ends of bones, mm (0: on all slices)",
     "modality": "Modality of the training scans",
+    "pictures": "Trained on pictures, in pixels",
     "hounsfield": "Training scans in Hounsfield units",
     "lowest": "Darkest intensities of the training scans",
     "highest": "Brightest intensities of the training scans",
