@@ -10,7 +10,7 @@ from typing import Any
 
 from condyle.core import Case
 from condyle.errors import WeightsError
-from condyle.measure.evaluate import FAILURES, METRICS
+from condyle.measure.evaluate import FAILURES, FIGURES
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import at_ends, pooled
 from condyle.measure.statistics import (
@@ -66,7 +66,8 @@ class Place:
     cases: Mapping[str, Case]
 
 
-VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd")
+VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd",
+                  "hd95_px", "assd_px")  # fmt: skip
 SLICE_FIGURES = ("dice", "iou", "precision", "recall", "volume_similarity")
 
 VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -153,7 +154,8 @@ def compared(models: Sequence[Model], ends: int) -> Compared:
                 name: [r for r in some if structure in ("all", r["structure"])]
                 for name, some in rows.items()
             }
-            for metric in figures:
+            there = {key for some in rows.values() for row in some for key in row}
+            for metric in (figure for figure in figures if figure in there):
                 key = {"view": view, "metric": metric, "structure": structure}
                 found, tested = _tested(chosen, metric)
                 ranked += [key | _standing(one) for one in found]
@@ -205,7 +207,7 @@ def _tested(
 
     A figure with a sign has no tests: too much and too little would make up for each other.
     """
-    meaning = METRICS[metric]
+    meaning = FIGURES[metric]
     if meaning.better != "nearer":
         scores = of_patients(rows, metric)
         if not any(scores.values()):
@@ -229,7 +231,7 @@ def _line(model: Model, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) 
     }  # fmt: skip
     dice = mine["dice"]
     line: Row = {"Model": model.name}
-    for metric in VIEWS[view][1]:
+    for metric in (name for name in VIEWS[view][1] if name in mine):
         figure, digits = mine[metric], tables.METRICS[metric][2]
         line[tables.heading(metric)] = tables.mean_sd(figure["mean"], figure["sd"], digits)
         if metric == "dice":

@@ -75,7 +75,10 @@ def trials(asked: Comparison, dataset: Dataset, out: Path) -> list[Trial]:
                 experiment = without_unused(experiment, own)
                 require_supported(experiment)
                 fold = fold_of(dataset, number, experiment.training.seed)
-                settings = experiment.model_dump(mode="json", exclude={"device", "dataset", "log"})
+                settings = experiment.model_dump(
+                    mode="json", exclude={"device", "dataset", "log", "engine"},
+                    exclude_unset=is_engine(experiment.network.name),
+                )  # fmt: skip
                 text = json.dumps([settings, fold.train, fold.validation, fold.test])
                 name = re.sub(r"[^\w.-]+", "-", experiment.network.name)
                 digest = hashlib.sha256(text.encode()).hexdigest()[:10]
