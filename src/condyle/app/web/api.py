@@ -13,7 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Header, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from condyle.app.web import pictures, review
+from condyle.app.web import review, volumes
 from condyle.app.web.catalogue import catalogue
 from condyle.app.web.events import events_of
 from condyle.app.web.job_folder import OVER
@@ -170,7 +170,7 @@ def volume(
 ) -> Response:  # fmt: skip
     """A scan or label map that a browser can hold."""
     places = state_of(request).places
-    made = pictures.nifti_for(places.path_of(identity), case, labels, places.cache)
+    made = volumes.nifti_for(places.path_of(identity), case, labels, places.cache)
     tag = f'"{made.path.name.partition(".")[0]}"'
     headers = {"ETag": tag, "X-Condyle-Step": str(made.step), "Cache-Control": "no-cache"}
     if if_none_match == tag:
@@ -182,22 +182,22 @@ def volume(
 def scan(request: Request, identity: str, case: str = "", labels: bool = False) -> dict[str, Any]:
     """What a scan (or label map) is: shape, spacing and first voxel towards right, front, head."""
     path = state_of(request).places.path_of(identity)
-    found = pictures.labels_at(path, case) if labels else pictures.scan_at(path, case)
+    found = volumes.labels_at(path, case) if labels else volumes.scan_at(path, case)
     return {
         "shape": list(found.grid.shape),
         "spacing": [round(float(s), 4) for s in found.grid.spacing],
         "affine": found.grid.affine.tolist(),
         "inverse": np.linalg.inv(found.grid.affine).tolist(),
         "modality": getattr(found, "modality", ""),
-        "step": pictures.step_for(found.grid.shape),
+        "step": volumes.step_for(found.grid.shape),
     }
 
 
 @router.get("/labels/{identity}")
 def labels(request: Request, identity: str, case: str = "") -> list[dict[str, Any]]:
     """The structures of a label map: number, name, colour, volume in cm³, its middle in mm."""
-    found = pictures.labels_at(state_of(request).places.path_of(identity), case)
-    return pictures.structures_of(found)
+    found = volumes.labels_at(state_of(request).places.path_of(identity), case)
+    return volumes.structures_of(found)
 
 
 @router.get("/slices/{identity}.png")
@@ -208,10 +208,10 @@ def slice_picture(
 ) -> Response:  # fmt: skip
     """A slice drawn here: at full resolution, and for browsers that cannot draw volumes."""
     places = state_of(request).places
-    shown = pictures.scan_at(places.path_of(identity), case)
-    over = pictures.labels_at(places.path_of(labels), label_case or case) if labels else None
+    shown = volumes.scan_at(places.path_of(identity), case)
+    over = volumes.labels_at(places.path_of(labels), label_case or case) if labels else None
     window = (low, high) if low is not None and high is not None else None
-    png = pictures.slice_png(shown, plane, index, over, window, only)
+    png = volumes.slice_png(shown, plane, index, over, window, only)
     return Response(png, media_type="image/png")
 
 

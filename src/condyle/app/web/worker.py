@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from condyle.app.cli.command import plain
-from condyle.app.cli.show import hushed
+from condyle.app.cli.terminal import hushed
 from condyle.app.web.events import Teller
 from condyle.app.web.job_folder import JobFolder
 from condyle.app.web.verbs import command_named
