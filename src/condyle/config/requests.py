@@ -415,6 +415,10 @@ class NetworksRequest(Request):
 class PresetsRequest(Request):
     """List the presets: the studies whose settings are built in, for `condyle train --config`."""
 
+    POSITIONAL = ("name",)
+    name: str = ""
+    """One of them: every number of its study beside the preset's, and why it differs."""
+
 
 class DoctorRequest(Request):
     """Show this machine's processor, versions, weights and fast precisions."""

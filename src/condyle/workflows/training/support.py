@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from condyle.config import Augmentation, Experiment, Inflation, Planes, Preparation, flattened
+from condyle.config import (
+    Augmentation,
+    Experiment,
+    Inflation,
+    Planes,
+    Preparation,
+    Training,
+    flattened,
+)
 from condyle.engines import is_engine
 from condyle.errors import ConfigError
 from condyle.networks import NetworkName
@@ -126,7 +134,24 @@ def _idle(experiment: Experiment, kind: str) -> dict[str, str]:
         found["network.unfreeze_after"] = "it needs `network.freeze` = 'encoder'"
     if training.final_rate and training.schedule in ("constant", "one-cycle"):
         found["training.final_rate"] = f"the schedule {training.schedule!r} does not use it"
+    if reason := _idle_fall(training):
+        found["training.rate_per_epoch"] = reason
     return found
+
+
+def _idle_fall(training: Training) -> str:
+    """Why the rate cannot fall by so much an epoch; '' if it can, or need not."""
+    fall = training.rate_per_epoch
+    if fall and training.schedule != "linear":
+        return "it is for `training.schedule` = 'linear'"
+    if fall and training.final_rate:
+        return "`training.final_rate` says it already"
+    if fall * ((training.epochs or 1) - 1) >= training.rate:
+        return (
+            f"{training.epochs} epochs of {fall:g} each use up the rate of {training.rate:g} "
+            "before the last"
+        )
+    return ""
 
 
 def _idle_preparation(given: Preparation | None) -> dict[str, str]:
