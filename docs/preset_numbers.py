@@ -1,7 +1,4 @@
-"""Write docs/preset_numbers.md, every number of the studies beside the presets':
-
-python docs/preset_numbers.py
-"""
+"""Write preset_numbers.md: `python docs/preset_numbers.py`."""
 
 from pathlib import Path
 
@@ -12,9 +9,10 @@ from condyle.workflows.doctor import list_presets
 
 HEAD = """# The studies' numbers and the presets'
 
-Every number that a study tells, what its preset has, and why that differs. `condyle presets NAME` prints the same. Settings
-have the names of `config.toml`; `data`, `augmentation.labels`, `network.kernel` and `network.output` are what no setting
-stands for. A row of a variant counts for it alone.
+Every number that a study tells, what its preset has, and why that differs. `condyle presets NAME`
+prints the same. Settings have the names of `config.toml`; `data`, `augmentation.labels`,
+`network.kernel` and `network.output` are what no setting stands for. A row of a variant counts for
+it alone.
 """
 
 

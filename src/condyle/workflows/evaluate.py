@@ -182,7 +182,7 @@ def _score(
     scheme = labels.scheme.extended(labels.present())
     return {
         "rows": [{"case": name, **row} for row in found],
-        "slices": [{"case": name, **row} for row in score_slices(truth, labels)],
+        "slices": [{"case": name, **row} for row in score_slices(truth, labels, planes="all")],
         "nnunet": nnunet.case(name, file, scheme, found),
     }
 
