@@ -13,7 +13,7 @@ from condyle.config import Preparation
 from condyle.config.requests import EvaluateRequest, SegmentRequest
 from condyle.core import Grid, LabelScheme, Volume
 from condyle.errors import ConfigError
-from condyle.io import find_scans, read, read_labels, write
+from condyle.io import list_scans, read, read_labels, write
 from condyle.predict import RecipePreprocessing, Segmenter, TrainingRecord
 from condyle.workflows import segment as workflow
 from condyle.workflows.evaluate import evaluate
@@ -47,7 +47,10 @@ def series(shared):
     return shared / "dicom_robustness" / "dcmqi" / "segmentations" / "ct-3slice"
 
 
-def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(segmenter, series, tmp_path):
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(
+    segmenter, series, tmp_path, kind
+):
     scans = tmp_path / "scans"
     shutil.copytree(series, scans / "folder")
     with zipfile.ZipFile(scans / "zipped.zip", "w") as archive:
@@ -56,7 +59,7 @@ def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(segmenter, ser
     volume = read(series)
     write(volume, scans / "other.nii.gz")
     done = workflow.segment(
-        SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out", format="dicom-seg")
+        SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out", format=kind)
     )
     assert {name: path.name for name, path in done.written.items()} == {
         "folder": "folder.dcm",
@@ -65,11 +68,16 @@ def test_each_dicom_scan_gets_its_file_and_the_others_say_why_not(segmenter, ser
     assert list(done.failed) == ["other"]
     assert "other.nii.gz is not DICOM" in done.failed["other"]
     for path in done.written.values():
-        labels = read_labels(path)
+        labels = read_labels(path, scan=volume.grid)
         assert labels.grid.same_as(volume.grid)
         np.testing.assert_array_equal(labels.array == 2, volume.array > -500)
-        series_uid = pydicom.dcmread(path).ReferencedSeriesSequence[0].SeriesInstanceUID
-        assert series_uid == pydicom.dcmread(series / "01.dcm").SeriesInstanceUID
+        data = pydicom.dcmread(path)
+        if kind == "rtstruct":
+            (place,) = data.ReferencedFrameOfReferenceSequence
+            data = place.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+        else:
+            data = data.ReferencedSeriesSequence[0]
+        assert data.SeriesInstanceUID == pydicom.dcmread(series / "01.dcm").SeriesInstanceUID
 
 
 def test_a_scan_in_which_nothing_was_found_fails_alone(segmenter, series, tmp_path, monkeypatch):
@@ -85,21 +93,25 @@ def test_a_scan_in_which_nothing_was_found_fails_alone(segmenter, series, tmp_pa
     assert not list((tmp_path / "out").glob("*.dcm"))
 
 
-def test_a_folder_of_dicom_seg_results_can_be_judged(segmenter, series, tmp_path):
+@pytest.mark.parametrize("kind", ["dicom-seg", "rtstruct"])
+def test_a_folder_of_results_filed_with_their_scans_can_be_judged(
+    segmenter, series, tmp_path, kind
+):
     scans = tmp_path / "scans"
     shutil.copytree(series, scans / "a")
     shutil.copytree(series, scans / "b")
-    workflow.segment(
-        SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out", format="dicom-seg")
-    )
-    assert [path.name for path in find_scans(tmp_path / "out")] == ["a.dcm", "b.dcm"]
-    (summary, *_) = evaluate(
+    workflow.segment(SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "out", format=kind))
+    truth = SegmentRequest(run=tmp_path, scans=[scans], out=tmp_path / "truth")
+    workflow.segment(truth)
+    found = list_scans(tmp_path / "out", labels=True).scans
+    assert [path.name for path in found] == ["a.dcm", "b.dcm"]
+    rows = evaluate(
         EvaluateRequest(
-            predictions=tmp_path / "out", labels=tmp_path / "out", out=tmp_path / "scores"
+            predictions=tmp_path / "out", labels=tmp_path / "truth", out=tmp_path / "scores"
         )
     ).summary
-    assert summary["dice_mean"] == 1.0
-    assert summary["n"] == 2
+    assert {row["dice_mean"] for row in rows if row["n"]} == {1.0}
+    assert max(row["n"] for row in rows) == 2
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from condyle.core.case import repeated
 from condyle.errors import DatasetError, MissingFile
-from condyle.io.dicom.objects import IMAGE, INDEX, SEGMENTATION, object_in
+from condyle.io.dicom.objects import CONTOURS, IMAGE, INDEX, SEGMENTATION, object_in
 from condyle.io.dicom.series import listed
 from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden, scan_name, spelled
 from condyle.jobs.job import note, warn
@@ -69,8 +69,8 @@ def list_scans(path: Path, labels: bool = False) -> Listing:
 
     Parameters
     ----------
-    labels : whether label maps are looked for: of DICOM, segmentations count, and images only
-        where there is nothing else.
+    labels : whether label maps are looked for: of DICOM, segmentations count, contours (RTSTRUCT)
+        where a folder has none, and images only where there is nothing else.
 
     Raises
     ------
@@ -116,7 +116,8 @@ class _Walk:
         entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry))
         dicom, files, rest = _sorted_files([entry for entry in entries if not entry.is_dir()])
         kinds = _kinds(dicom, all_of_them=self.labels)
-        if IMAGE in kinds.values() and self.labels and SEGMENTATION not in kinds.values():
+        drawn = {SEGMENTATION, CONTOURS}.intersection(kinds.values())
+        if IMAGE in kinds.values() and self.labels and not drawn:
             self.doubtful[folder] = {folder: "DICOM images without a segmentation"}
         elif IMAGE in kinds.values():
             if len(files) <= len(dicom):
@@ -150,12 +151,14 @@ class _Walk:
     def _keep_doubtful(self, folder: Path, kinds: Mapping[Path, str]) -> None:
         """Keep DICOM that is no image: each segmentation by itself, all else by its folder."""
         rest = {file: kind for file, kind in kinds.items() if kind != INDEX}
+        drawn = SEGMENTATION if SEGMENTATION in rest.values() else CONTOURS
         for file, kind in rest.items():
-            if kind == SEGMENTATION and self.labels:
+            if kind == drawn and self.labels:
                 self.scans.append(file)
             elif kind == SEGMENTATION:
                 self.doubtful[file] = {file: kind}
-        others = {file: kind for file, kind in rest.items() if kind != SEGMENTATION}
+        kept = {SEGMENTATION, drawn} if self.labels else {SEGMENTATION}
+        others = {file: kind for file, kind in rest.items() if kind not in kept}
         if others and len(others) < len(rest):
             self.passed_over |= others
         elif others:

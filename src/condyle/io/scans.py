@@ -16,7 +16,7 @@ from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFil
 from condyle.io import mgh, nifti
 from condyle.io import zip as archive
 from condyle.io.dicom import pixels as dicom
-from condyle.io.dicom import seg_reader
+from condyle.io.dicom import rtstruct, seg_reader
 from condyle.io.dicom import seg_writer as dicomseg
 from condyle.io.dicom.frames import Header
 from condyle.io.label_names import names_beside
@@ -27,8 +27,9 @@ from condyle.io.paths import ENDINGS, ending_of, is_dicom, kind_of
 from condyle.io.safety import HELD, reading, sane
 from condyle.jobs.job import warn
 from condyle.jobs.outputs import atomic_write
+from condyle.jobs.process import without_python_warnings
 
-__all__ = ["names_of", "read", "read_channels", "read_labels", "sources", "write"]
+__all__ = ["names_of", "read", "read_channels", "read_contours", "read_labels", "sources", "write"]
 
 Loaded = tuple[NDArray[Any], Grid, str]
 
@@ -124,9 +125,9 @@ def read_labels(
 ) -> LabelMap:
     """A label map, on its own grid: whole numbers, whatever type the file keeps them in.
 
-    Without a scheme, the names are those in the file (.seg.nrrd, DICOM-SEG, or a folder or zip that
-    holds one, and NIfTI of Condyle or TotalSegmentator), or those that lie beside it in
-    labels.json or a data set's dataset.json; numbers without a name become label_1, label_2, ...
+    Without a scheme, the names are those in the file (.seg.nrrd, DICOM-SEG, RTSTRUCT, or a folder
+    or zip that holds one, and NIfTI of Condyle or TotalSegmentator), or those that lie beside it
+    in labels.json or a data set's dataset.json; numbers without a name become label_1, label_2, ...
     Segments in several layers are joined where none overlap.
 
     Parameters
@@ -134,7 +135,8 @@ def read_labels(
     scheme : what the numbers stand for: a scheme, {"tibia": 1, "femur": 2}, or knee or lower-limb.
         Where the file has names of its own that are in it, they decide.
     scan : the grid of its scan, where that is known: a DICOM-SEG without its empty slices may not
-        say how far its slices lie apart. The label map itself stays on its own grid.
+        say how far its slices lie apart, and the contours of an RTSTRUCT become masks on it, unless
+        the scan lies in its folder. Other label maps stay on their own grids.
 
     Raises
     ------
@@ -218,10 +220,29 @@ def _load_dicomseg(
         return dicomseg.load(folder, scheme, scan)
 
 
+def read_contours(path: str | Path, scan: Grid) -> dict[str, LabelMap] | None:
+    """Name -> mask on the scan's grid of each region of an RTSTRUCT; regions may overlap.
+
+    None for everything that is no RTSTRUCT.
+    """
+    path = Path(path)
+    with reading(path), without_python_warnings():  # the headers of others
+        if _format_of(path) != "dicom":
+            return None
+        file, modality = seg_reader.only_labels(path)
+        if modality != rtstruct.MODALITY:
+            return None
+        found, grid = rtstruct.masks(path, file, scan)
+    return {
+        name: LabelMap(mask.astype(np.uint8), grid, LabelScheme.of({name: 1}))
+        for name, mask in found.items()
+    }
+
+
 def sources(path: str | Path, *, series: str = "") -> list[Header]:
     """The headers of the DICOM images that `read` makes a scan of, in the order of axis k.
 
-    They are what `condyle.io.dicom.seg_writer.save` refers to; a multi-frame file gives one.
+    They are what DICOM-SEG and RTSTRUCT refer to; a multi-frame file gives one.
 
     Raises
     ------
@@ -237,7 +258,8 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
             with archive.unpacked(path) as folder:
                 return dicom.sources(folder, series, called=path)
         raise ConfigError(
-            f"{path} is not DICOM, so DICOM-SEG cannot refer to it: choose `format` nifti"
+            f"{path} is not DICOM, so DICOM-SEG and RTSTRUCT cannot refer to it: choose `format` "
+            "nifti"
         )
 
 

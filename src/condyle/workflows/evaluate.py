@@ -167,7 +167,9 @@ def _score_own(case: Case, predicted: Path | None) -> Row:
     try:
         if predicted is None:
             raise CondyleError("the prediction is missing")
-        truth, labels = together(truth, read_labels(predicted, truth.scheme), case.id)
+        truth, labels = together(
+            truth, read_labels(predicted, truth.scheme, scan=truth.grid), case.id
+        )
     except CondyleError as error:
         warn(f"case {case.id} counts as failed: {error}", about=case.id)
     return _score(case.id, truth, labels, predicted, TOLERANCE_MM)
@@ -256,10 +258,10 @@ def _tasks(request: EvaluateRequest, job: Job) -> list[Task]:
 def _compute(request: EvaluateRequest, task: Task, _: None, job: Job) -> Done:
     scheme = LabelScheme.of(request.names)
     source, predicted = task.given
-    truth = under_names_of(source.read(), scheme, f"the truth of {task.key}")
+    truth = under_names_of(source.read(None), scheme, f"the truth of {task.key}")
     labels = None
     if predicted is not None:
-        labels = under_names_of(predicted.read(), scheme, f"the prediction of {task.key}")
+        labels = under_names_of(predicted.read(truth.grid), scheme, f"the prediction of {task.key}")
     file = predicted.files[0] if predicted else None
     found = _score(task.key, truth, labels, file, request.tolerance_mm)
     if request.structures:
@@ -355,7 +357,7 @@ def _pictures(
     for name in job.track("drawing", chosen):
         case = by_id[name]
         truth = case.labels()
-        predicted = read_labels(predictions[name], truth.scheme)
+        predicted = read_labels(predictions[name], truth.scheme, scan=truth.grid)
         word = "best" if name == order[-1] else "worst" if name == order[0] else "case"
         pictures.append(
             Picture(

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from condyle.core import LabelMap, LabelScheme
+from condyle.core import Grid, LabelMap, LabelScheme
 from condyle.core.labels import Label
 from condyle.core.merge import Policy
 from condyle.core.relabel import consecutive, matched
@@ -38,13 +38,14 @@ class JudgedLabels:
     Parameters
     ----------
     files : that it is made of.
-    read : gives it; numbers that have no name are called label_N.
+    read : gives it, perhaps on the grid of its truth, which contours (RTSTRUCT) need; numbers that
+        have no name are called label_N.
     names : gives its scheme, None where it has numbers alone.
     are_masks : whether it has names alone, and its numbers stand for nothing.
     """
 
     files: tuple[Path, ...]
-    read: Callable[[], LabelMap]
+    read: Callable[[Grid | None], LabelMap]
     names: Callable[[], LabelScheme | None]
     are_masks: bool = False
 
@@ -72,7 +73,9 @@ def truths_at(path: Path, others: Path, fold: int | None, overlap: Policy) -> Fo
         cases = dataset.labelled() if fold is None else held_out(dataset, fold)
         scheme = None if dataset.scheme.has_bare_numbers else dataset.scheme
         return {
-            case.id: JudgedLabels(tuple(filter(None, [case.label])), case.labels, lambda: scheme)
+            case.id: JudgedLabels(
+                tuple(filter(None, [case.label])), lambda _, c=case: c.labels(), lambda: scheme
+            )
             for case in cases
         }
     found = _files_or_masks(path, others, overlap)
@@ -141,13 +144,18 @@ def _masks(path: Path, cases: Sequence[str], overlap: Policy) -> Found:
 
 
 def _file(path: Path) -> JudgedLabels:
-    return JudgedLabels((path,), partial(read_labels, path), partial(names_of, path))
+    def read(grid: Grid | None) -> LabelMap:
+        return read_labels(path, scan=grid)
+
+    return JudgedLabels((path,), read, partial(names_of, path))
 
 
-def _merged(case: str, masks: Masks, scheme: LabelScheme, overlap: Policy) -> LabelMap:
+def _merged(
+    case: str, masks: Masks, scheme: LabelScheme, overlap: Policy, _grid: Grid | None
+) -> LabelMap:
     notes = Notes()
-    labels, _ = labels_of(case, masks, scheme, overlap, {}, notes)
-    for _, said in notes.lines:
+    labels, _report = labels_of(case, masks, scheme, overlap, {}, notes)
+    for _case, said in notes.lines:
         warn(f"{case}: {said}", about=case)
     return labels.with_scheme(consecutive(scheme))
 
@@ -222,7 +230,7 @@ def one_scheme(truths: Found, predictions: Found) -> LabelScheme:
         return _agreed(named, "predictions have", "the truth calls")
     if named:
         return _union(named)
-    present = _known(truths, lambda labels: labels.read().present())
+    present = _known(truths, lambda labels: labels.read(None).present())
     numbers = sorted({number for some in present.values() for number in some})
     theirs = [scheme for scheme in predicted.values() if scheme is not None]
     if not theirs:

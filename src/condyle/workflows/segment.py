@@ -14,7 +14,7 @@ from condyle.config.requests import SegmentRequest
 from condyle.core import Case, Grid, LabelMap, Volume
 from condyle.errors import CondyleError, ConfigError
 from condyle.io import is_dataset, open_dataset, read, scans_by_name, write
-from condyle.io.dicom import seg_writer
+from condyle.io.dicom import rtstruct_writer, seg_writer
 from condyle.io.dicom.frames import Header
 from condyle.io.labelmaps import write_names
 from condyle.io.scans import sources
@@ -49,9 +49,14 @@ __all__ = ["BATCH", "ENDINGS", "Segmented", "segment", "segment_cases"]
 
 ENDINGS = {
     "nifti": ".nii.gz", "nrrd": ".nrrd", "seg.nrrd": ".seg.nrrd", "mha": ".mha",
-    "dicom-seg": ".dcm",
+    "dicom-seg": ".dcm", "rtstruct": ".dcm",
 }  # fmt: skip
 """Format of a label map -> the ending of its file."""
+
+FILED: dict[str, Callable[[Path, LabelMap, Sequence[Header]], Path]] = {
+    "dicom-seg": seg_writer.save, "rtstruct": rtstruct_writer.save,
+}  # fmt: skip
+"""Formats that a PACS files with the scan -> what writes a label map with the scan's headers."""
 
 Area = Callable[[Grid], Box]
 Row = dict[str, Any]
@@ -285,7 +290,7 @@ def _made_of(request: SegmentRequest, job: Job) -> list[str]:
 
 def _read(request: SegmentRequest, task: Task, job: Job) -> tuple[tuple[Volume, ...], list[Header]]:
     scan: Scan = task.given
-    return scan.read(), scan.sources() if request.format == "dicom-seg" else []
+    return scan.read(), scan.sources() if request.format in FILED else []
 
 
 def _compute(
@@ -310,7 +315,8 @@ def _write(
 ) -> Done:
     labels, images, rows, by = found
     (path,) = task.outputs
-    written = seg_writer.save(path, labels, images) if images else write(labels, path)
+    save = FILED.get(request.format)
+    written = save(path, labels, images) if save is not None else write(labels, path)
     return Done((written,), {"quality": rows, "computed_by": by, "scheme": labels.scheme.to_dict()})
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from condyle.io.dicom.series import NO_SCANS, elements
 
-__all__ = ["IMAGE", "INDEX", "SEGMENTATION", "object_in"]
+__all__ = ["CONTOURS", "IMAGE", "INDEX", "SEGMENTATION", "object_in"]
 
 IMAGE = "an image of a scan"
 SEGMENTATION = "a segmentation"
+CONTOURS = "RTSTRUCT"
 INDEX = "an index of DICOM files"
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")

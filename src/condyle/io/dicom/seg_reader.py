@@ -1,4 +1,4 @@
-"""A DICOM-SEG file's frames as one label map, whoever wrote them."""
+"""A DICOM-SEG file's frames as one label map, whoever wrote them; RTSTRUCT goes its own way."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from condyle.core import Grid, LabelScheme
 from condyle.core.case import repeated
 from condyle.core.labels import Colour, default_colour, whole_numbers
 from condyle.errors import GeometryError, LabelError, OverlapError, UnreadableFile
+from condyle.io.dicom import rtstruct
 from condyle.io.dicom.frames import Frame, Header, frames_of
 from condyle.io.dicom.geometry import stacked
 from condyle.io.dicom.series import elements, find_series, speaking_of
@@ -23,7 +24,7 @@ from condyle.io.safety import LPS_TO_RAS
 from condyle.jobs.job import warn
 from condyle.jobs.process import without_python_warnings
 
-__all__ = ["PRIVATE", "load", "names_in"]
+__all__ = ["PRIVATE", "load", "names_in", "only_labels"]
 
 
 PRIVATE = (0x0071, "CONDYLE")
@@ -50,7 +51,7 @@ class Segment:
 def load(
     path: Path, scheme: LabelScheme | None = None, scan: Grid | None = None
 ) -> tuple[NDArray[Any], Grid, LabelScheme]:
-    """The label numbers (i, j, k) of a DICOM-SEG file, their grid and their scheme.
+    """The label numbers (i, j, k) of a DICOM-SEG or RTSTRUCT, their grid and their scheme.
 
     The grid is the source series' where it is known: the file is Condyle's, its scan is given, or
     that series lies in the same folder; else what the frames span. A scheme that knows all names
@@ -69,7 +70,9 @@ def load(
         If segments overlap or share a name, or are fractions that are not probabilities.
     """
     with without_python_warnings():  # the headers of others
-        file = _only_segmentation(path)
+        file, modality = only_labels(path)
+        if modality == rtstruct.MODALITY:
+            return rtstruct.load(path, file, scheme, scan)
         data = elements(file)
         with speaking_of(file):
             frames = frames_of(file, data)
@@ -95,53 +98,43 @@ def load(
 
 
 def names_in(path: Path) -> LabelScheme:
-    """The scheme of a DICOM-SEG file's segments; where its frames lie does not matter."""
+    """The scheme of a file's segments or regions; where they lie does not matter."""
     with without_python_warnings():
-        file = _only_segmentation(path)
+        file, modality = only_labels(path)
+        if modality == rtstruct.MODALITY:
+            return rtstruct.names_in(file)
         segments = _segments(file, elements(file, stop_before_pixels=True))
     return LabelScheme.of({s.name: s.id for s in segments}, {s.name: s.colour for s in segments})
 
 
-def _only_segmentation(path: Path) -> Path:
-    """The one DICOM-SEG file at a path or below."""
+def only_labels(path: Path) -> tuple[Path, str]:
+    """The one DICOM-SEG or, without any, the one RTSTRUCT at a path or below; and its modality.
+
+    Raises
+    ------
+    UnreadableFile
+        If there is none, or more than one.
+    """
     files = [path]
     if not path.is_dir() and not is_dicom(path):
         raise not_a(path, "a DICOM file")
     if path.is_dir():
         below = (f for f in sorted(path.rglob("*")) if f.is_file() and not is_hidden(f))
         files = [f for f in below if is_dicom(f)]
-    found: list[Path] = []
-    contours: list[Path] = []
+    found: dict[str, list[Path]] = {}
     for file in files:
         header = elements(file, stop_before_pixels=True, specific_tags=["Modality"])
-        if header.get("Modality") == "SEG":
-            found.append(file)
-        if header.get("Modality") == "RTSTRUCT":
-            contours.append(file)
-    if contours and not found:
-        raise UnreadableFile(
-            f"{path} is an RTSTRUCT ({_regions(contours[0])}): contours, which Condyle does not "
-            "read. In 3D Slicer (with SlicerRT), load it with its scan, and export the "
-            "segmentation as .seg.nrrd, with the scan as reference volume"
-        )
-    if not found:
-        raise UnreadableFile(
-            f"{path} is DICOM without a segmentation: give labels as DICOM-SEG, .nii.gz, .nrrd or "
-            ".mha"
-        )
-    if len(found) > 1:
-        shown = ", ".join(f.name for f in found[:4])
-        raise UnreadableFile(f"{path} holds {len(found)} segmentations: give one file ({shown})")
-    return found[0]
-
-
-def _regions(file: Path) -> str:
-    """The names of the first regions of an RTSTRUCT, for a sentence."""
-    header = elements(file, stop_before_pixels=True, specific_tags=["StructureSetROISequence"])
-    items = header.get("StructureSetROISequence") or ()
-    names = [str(item.get("ROIName") or "without a name") for item in items]
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f"ROIs: {', '.join(names[:8])}{more}" if names else "without ROIs"
+        found.setdefault(str(header.get("Modality")), []).append(file)
+    for modality, kind in (("SEG", "segmentations"), (rtstruct.MODALITY, "RTSTRUCT files")):
+        if len(files := found.get(modality, [])) > 1:
+            shown = ", ".join(f.name for f in files[:4])
+            raise UnreadableFile(f"{path} holds {len(files)} {kind}: give one file ({shown})")
+        if files:
+            return files[0], modality
+    raise UnreadableFile(
+        f"{path} is DICOM without a segmentation: give labels as DICOM-SEG, RTSTRUCT, .nii.gz, "
+        ".nrrd or .mha"
+    )
 
 
 def _segments(file: Path, data: Header) -> list[Segment]:

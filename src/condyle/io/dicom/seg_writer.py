@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 from condyle.core import Grid, LabelMap
 from condyle.core.labels import Label
-from condyle.errors import CondyleError, GeometryError, LabelError, OutputError
-from condyle.io.dicom.frames import Frame, Header, frames_of
-from condyle.io.dicom.geometry import stacked
+from condyle.errors import CondyleError, LabelError, OutputError
+from condyle.io.dicom.filing import (
+    CORNER_MM,
+    STUDY,
+    filed,
+    images_of,
+    require_name,
+    slices_of,
+)
+from condyle.io.dicom.frames import Header
 from condyle.io.dicom.seg_reader import PRIVATE, load
 from condyle.io.dicom.snomed import ANATOMY, LATERALITY, STRUCTURES, TISSUE, Code, sided
 from condyle.io.safety import LPS_TO_RAS
@@ -23,16 +30,7 @@ from condyle.jobs.process import without_python_warnings
 
 __all__ = ["load", "save"]
 
-STUDY = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate",
-    "StudyTime", "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
-"""Elements that a segmentation has from its scan just as they are, so that it is filed with it."""
-
 SERIES_NUMBER = 300
-
-NAME_LENGTH = 64
-CORNER_MM = 0.01
 
 
 def save(path: Path, labels: LabelMap, source: Sequence[Header]) -> Path:
@@ -86,27 +84,13 @@ def _pixels(
     labels: LabelMap, present: Sequence[Label], source: Sequence[Header]
 ) -> NDArray[np.uint8 | np.uint16]:
     """The numbers of segments, (frame, row, column), in the order of the source's images."""
-    frames = [frame for header in source for frame in _frames(header)]
-    where = frames[0].file.parent if len(source) > 1 else frames[0].file
-    stack = stacked(where, frames)
-    order, *others = stack.volumes
-    if others or stack.shifts is not None:
-        raise GeometryError(
-            f"{where} is not a plain stack of parallel slices, which DICOM-SEG needs"
-        )
-    rows, columns = frames[0].shape
-    grid = Grid((columns, rows, len(frames)), LPS_TO_RAS @ stack.affine)
-    grid.require_same(labels.grid, f"the label map and {where}", CORNER_MM)
+    slices = slices_of(labels.grid, source, "DICOM-SEG")
     table = np.zeros(present[-1].id + 1, np.uint8 if len(present) < 256 else np.uint16)
     table[[label.id for label in present]] = np.arange(1, len(present) + 1)
-    pixels = np.empty((len(frames), rows, columns), table.dtype)
-    for k, n in enumerate(order):
-        pixels[n] = np.take(table, labels.array[:, :, k]).T
+    pixels = np.empty((len(slices), *slices[0][1].shape), table.dtype)
+    for k, (place, _) in enumerate(slices):
+        pixels[place] = np.take(table, labels.array[:, :, k]).T
     return pixels
-
-
-def _frames(header: Header) -> list[Frame]:
-    return frames_of(Path(getattr(header, "filename", None) or "the series"), header)
 
 
 def _built(
@@ -136,9 +120,7 @@ def _built(
         content_description="Condyle segmentation",
         specific_character_set="ISO_IR 192",
     )
-    for name in STUDY:
-        if name in source[0]:
-            data[name] = source[0][name]
+    filed(data, source[0])
     block = data.private_block(*PRIVATE, create=True)
     block.add_new(0x01, "FD", (LPS_TO_RAS @ grid.affine).ravel().tolist())
     block.add_new(0x02, "UL", list(grid.shape))
@@ -156,13 +138,13 @@ def _plain(source: Sequence[Header], grid: Grid) -> list[Header]:
     from pydicom import Dataset
     from pydicom.uid import generate_uid
 
-    directions = _frames(source[0])[0].get("ImageOrientationPatient")
+    directions = images_of(source[0])[0].get("ImageOrientationPatient")
     column, row, step = grid.spacing
     measures = hd.PixelMeasuresSequence((row, column), step, step)
     place = generate_uid(entropy_srcs=[str(source[0].SeriesInstanceUID)])
     images: list[Header] = []
     for header in source:
-        frames = _frames(header)
+        frames = images_of(header)
         instead = Dataset()
         for name in STUDY:
             setattr(instead, name, "")
@@ -197,10 +179,7 @@ def _described(number: int, label: Label) -> Any:
     """One structure's entry in the SegmentSequence."""
     import highdicom as hd
 
-    if len(label.name) > NAME_LENGTH or "\\" in label.name:
-        raise LabelError(
-            f"DICOM holds names of {NAME_LENGTH} letters without backslash, not {label.name!r}"
-        )
+    require_name(label.name)
     name, side = sided(label.name)
     kind = _concept(STRUCTURES.get(name, TISSUE))
     if side is not None:

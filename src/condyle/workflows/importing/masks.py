@@ -26,7 +26,7 @@ from condyle.errors import (
 from condyle.io import read, read_labels
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
-from condyle.io.scans import names_of
+from condyle.io.scans import names_of, read_contours
 from condyle.io.texts import read_json
 from condyle.jobs.job import warn
 from condyle.workflows.importing.pairing import Masks
@@ -156,19 +156,28 @@ def labels_of(
     ----------
     ignore_rest : whether voxels that no mask claims are marked 'ignore': not all was drawn.
     """
-    if given.is_map:
+    regions = read_contours(given.files[0], grid) if given.is_map and grid is not None else None
+    if given.is_map and regions is None:
         labels = in_scheme(read_labels(given.files[0], scan=grid), scheme, rename, notes, case)
         return placed(labels, grid, notes, case), None
+    if regions is not None:
+        given = Masks(given.files * len(regions), names=tuple(regions))
     require_structures({case: given}, scheme, rename)
     known = structures_of(given.names, scheme, rename)
     notes.names |= known
     files = dict(zip(given.names, given.files, strict=True))
-    unknown = [files[name].name for name, structure in known.items() if not structure]
-    if unknown:
-        notes.add(case, f"not in the scheme, ignored: {listed(unknown)}")
-    masks = {name: files[name] for name, structure in known.items() if structure}
-    read_one = partial(_mask, case=case, notes=notes, grid=grid)
-    opened = layouts.Masks(masks, read_one)
+    wanted = [name for name, structure in known.items() if structure]
+    if unknown := [name for name in known if name not in wanted]:
+        called = [files[name].name if regions is None else name for name in unknown]
+        notes.add(case, f"not in the scheme, ignored: {listed(called)}")
+    opened = (
+        {name: regions[name] for name in wanted}
+        if regions is not None
+        else layouts.Masks(
+            {name: files[name] for name in wanted},
+            partial(_mask, case=case, notes=notes, grid=grid),
+        )
+    )
     labels, report = merge(opened, consecutive(scheme), overlap, known, grid)
     if report.pairs:
         notes.add(case, str(report))
