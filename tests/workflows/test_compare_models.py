@@ -154,30 +154,34 @@ def test_a_slice_has_scan_truth_and_prediction_beside_each_other():
     assert not same[2 * third :].all()
 
 
-def test_other_slices_are_drawn_without_training_again_and_wrong_ones_refused(done, home):
-    before = {file: file.stat().st_mtime_ns for file in (home / "out" / "runs").rglob("cost.json")}
-    compare(asked(home, "out", show=("cube_2:sagittal:5",)))
-    assert (home / "out" / "slices" / "cube_2-sagittal-5.png").is_file()
-    for file, time in before.items():
-        assert file.stat().st_mtime_ns == time
-    for text, kind, said in [
+@pytest.mark.parametrize(
+    ("text", "kind", "said"),
+    [
         ("cube_2:axial", ConfigError, "write CASE:PLANE:INDEX, such as cube_2:axial:40"),
         ("cube_2:oblique:4", ConfigError, "the plane is sagittal, coronal, axial"),
         ("cube_2:axial:5", ConfigError, "cube_2 has axial slices 0 to 4"),
         ("cube_0:axial:1", UnknownName, "test case 'cube_0'"),
-    ]:
-        with pytest.raises(kind, match=said):
-            compare(asked(home, "out", show=(text,)))
+    ],
+)
+def test_slices_that_are_none_are_refused_before_anything_is_trained(home, text, kind, said):
+    with pytest.raises(kind, match=said):
+        compare(asked(home, "nothing", show=(text,)))
+    assert not (home / "nothing").exists()
 
 
-def test_the_command_exits_with_2_where_a_model_failed_and_keeps_the_tables(
+def test_the_command_draws_another_slice_without_training_again_and_exits_with_2_for_a_failure(
     done, home, capsys, monkeypatch
 ):
     monkeypatch.setattr("condyle.jobs.process.restart_with_roomy_allocator", lambda arguments: None)
+    kept = list((home / "out" / "runs").rglob("model.safetensors"))
+    before = [file.stat().st_mtime_ns for file in kept]
     given = ["--config", home / "models.toml", "--dataset", home / "cubes", "--out", home / "out"]
     with pytest.raises(SystemExit) as ended:
-        main(["compare", *map(str, given)])
+        main(["compare", *map(str, given), "--show", "cube_2:sagittal:5"])
     assert ended.value.code == 2
+    assert [file.stat().st_mtime_ns for file in kept] == before
+    assert len(kept) == 3
+    assert (home / "out" / "slices" / "cube_2-sagittal-5.png").is_file()
     said = capsys.readouterr()
     assert "first" in said.out
     assert "child of broken, fold 0 failed: child of broken starts from broken" in said.err
