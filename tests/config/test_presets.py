@@ -15,11 +15,13 @@ from condyle.config import Experiment, presets, read_preset
 from condyle.config.requests import TrainRequest
 from condyle.config.studies import numbers
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.engines import is_engine
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import open_dataset, write_nnunet
 from condyle.jobs.job import Job
 from condyle.prepare.splits import fold_of
 from condyle.workflows.training.plan import plan_training
+from condyle.workflows.training.support import require_supported
 from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"tibia": 1, "femur": 2})
@@ -30,8 +32,13 @@ OF_EACH = [
     ("fcn", ""), ("femur-ends", "unet-mobilenetv3"), ("femur-slices", ""), ("lower-limb", ""),
     ("nnunet-like", ""), ("plain-2d", ""), ("transfer-3d", "scale-triangular"),
 ]  # fmt: skip
-REST = [case for case in CASES if case not in OF_EACH]
-BUILT = {str(read_preset(case[0]).settings_of(case[1])["network"]): case for case in CASES}
+ENGINES = [case for case in CASES if is_engine(read_preset(case[0]).settings["network"]["name"])]
+REST = [case for case in CASES if case not in (*OF_EACH, *ENGINES)]
+BUILT = {
+    str(read_preset(case[0]).settings_of(case[1])["network"]): case
+    for case in CASES
+    if case not in ENGINES
+}
 
 
 def planned(experiment, dataset, plane=None):
@@ -74,7 +81,7 @@ def quick(monkeypatch):
 
 
 def test_there_is_one_for_each_study():
-    assert presets() == sorted(case[0] for case in OF_EACH)
+    assert presets() == sorted({case[0] for case in (*OF_EACH, *ENGINES)})
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
@@ -86,6 +93,12 @@ def test_all_settings_are_known_and_can_be(name, variant):
     assert study.title
     assert study.source
     assert study.differs
+
+
+@pytest.mark.parametrize(("name", "variant"), ENGINES)
+def test_the_settings_of_each_engine_are_such_as_it_takes(name, variant):
+    request = TrainRequest(dataset="x", config=name, variant=variant, out="run")
+    require_supported(request.experiment(), request.plane, request.named())
 
 
 @pytest.mark.parametrize("name", presets())

@@ -51,6 +51,7 @@ SETTINGS = {
     "network.inflation.keep_depth": (1, {}),
     "network.inflation.axis": (2, {"preparation.plane": "sagittal"}),
     "network.deep_supervision": (True, {}),
+    "network.last_layer": ("new", {}),
     "preparation.spacing": ((1.0, 1.0, 1.0), {}),
     "preparation.size": (32, {}),
     "preparation.plane": ("sagittal", {}),
@@ -94,16 +95,22 @@ SETTINGS = {
     "augmentation.noise": (0.2, {}),
 }
 ALWAYS = {"dataset", "fold", "device", "log", "network.name"}
-SPANS = {"training.epochs", "training.budget", "training.seed", "training.steps"}
+TRAINER = {
+    "training.epochs", "training.budget", "training.seed", "training.steps", "training.batch",
+    "training.loss", "training.optimizer", "training.rate", "training.weight_decay",
+    "training.schedule", "training.final_rate", "training.warmup", "training.foreground",
+    "network.deep_supervision", "augmentation.flip",
+}  # fmt: skip
+"""What nnU-Net's trainer takes of us."""
 INFLATION = {name for name in SETTINGS if name.startswith("network.inflation.")}
 REFUSED = {
-    "auto": INFLATION,
-    "2d": INFLATION,
-    "3d": INFLATION | {"preparation.plane", "training.hard_slices"},
-    "inflated": {"training.hard_slices"},
-    "nnunet": SETTINGS.keys() - ALWAYS - SPANS,
+    "auto": INFLATION | {"network.last_layer"},
+    "2d": INFLATION | {"network.last_layer"},
+    "3d": INFLATION | {"network.last_layer", "preparation.plane", "training.hard_slices"},
+    "inflated": {"network.last_layer", "training.hard_slices"},
+    "nnunet": SETTINGS.keys() - ALWAYS - TRAINER,
     "totalsegmentator": SETTINGS.keys() - ALWAYS,
-    "totalsegmentator:finetune": SETTINGS.keys() - ALWAYS - SPANS,
+    "totalsegmentator:finetune": SETTINGS.keys() - ALWAYS - TRAINER - {"network.last_layer"},
 }
 """Kind of network -> the settings that it cannot use."""
 

@@ -144,8 +144,8 @@ def test_best_and_worst_slices_and_the_chosen_one_are_drawn(done, home):
 def test_a_slice_has_scan_truth_and_prediction_beside_each_other():
     scan, truth = cube(0)
     nothing = truth.emptied()
-    both = side_by_side(scan, {"truth": truth, "prediction": truth}, "axial", 2)
-    one = side_by_side(scan, {"truth": truth, "prediction": nothing}, "axial", 2)
+    both = side_by_side((scan,), {"truth": truth, "prediction": truth}, "axial", 2)
+    one = side_by_side((scan,), {"truth": truth, "prediction": nothing}, "axial", 2)
     full, half = (np.asarray(Image.open(BytesIO(png)).convert("RGB"), int) for png in (both, one))
     assert full.shape == half.shape
     third = full.shape[1] // 3

@@ -12,7 +12,7 @@ from condyle.config.choices import Planes
 from condyle.config.experiment import Experiment
 from condyle.config.presets import read_preset
 from condyle.config.section import Section, first_complaint, merged, read_toml
-from condyle.errors import ConfigError, UnknownName
+from condyle.errors import ConfigError, MissingFile, UnknownName
 
 __all__ = ["Comparison", "comparisons"]
 
@@ -55,8 +55,8 @@ class Comparison(Section):
 
         Raises
         ------
-        UnknownName, ConfigError
-            If there is no such file and no such name; if it is no comparison.
+        MissingFile, UnknownName, ConfigError
+            If there is no such file; no such name; if it is no comparison.
 
         Examples
         --------
@@ -65,6 +65,11 @@ class Comparison(Section):
         """
         path = Path(name)
         if not path.is_file():
+            if path.suffix == ".toml":
+                raise MissingFile(
+                    f"{path} is not there: give the path of a TOML file, or one of "
+                    f"{', '.join(comparisons())}"
+                )
             if str(name) not in comparisons():
                 raise UnknownName("comparison or TOML file", str(name), comparisons())
             path = Path(str(files("condyle") / "comparisons" / f"{name}.toml"))

@@ -7,7 +7,7 @@ description is the help of its flag. `POSITIONAL` fields need no flag.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -24,16 +24,15 @@ from condyle.config.choices import (
     MeshSpace,
     NotDrawn,
     Overlap,
+    Plane,
     Planes,
     RunSort,
     Runtime,
     SegmentArea,
 )
-from condyle.config.comparison import Comparison
+from condyle.config.comparison_request import CompareRequest
 from condyle.config.request import BatchRequest, Request
-from condyle.config.section import merged
 from condyle.config.training_requests import PlanRequest, SettingsRequest, TrainRequest
-from condyle.errors import ConfigError
 
 __all__ = [
     "CheckInflationRequest",
@@ -56,6 +55,7 @@ __all__ = [
     "RunsRequest",
     "SegmentRequest",
     "SettingsRequest",
+    "ShowRequest",
     "TrainRequest",
 ]
 
@@ -202,6 +202,9 @@ class RefineRequest(BatchRequest):
     steps: Path | None = None
     """Instead of flags: a TOML file of these settings, with a table [structures.NAME] for each
     structure that needs other ones."""
+    pictures: bool = False
+    """Write a picture NAME.png beside each label map: before, after and what changed, in the axial
+    slice that changed most."""
     choose: Path | None = None
     """The run folder of a training: its validation cases decide which steps raise Dice, and its
     segmenter keeps them."""
@@ -222,7 +225,7 @@ class EvaluateRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
-    """Tolerance of the normalised surface Dice (NSD), in mm."""
+    """Tolerance of the normalised surface Dice (NSD), in mm; of pictures, in pixels."""
     structures: tuple[str, ...] = ()
     """Score these structures alone; left out: all that the truth or a prediction holds."""
     overlap: Overlap = "error"
@@ -231,52 +234,6 @@ class EvaluateRequest(BatchRequest):
     names: dict[str, int] = Field(default_factory=dict)
     """The scheme that all are judged by; found where it is not given."""
     NO_FLAG = ("names",)
-
-
-class CompareRequest(BatchRequest):
-    """Train several networks on the same folds; rank them, and test the differences."""
-
-    POSITIONAL = ("config",)
-    ELSEWHERE = ("out", "on", "resume", "show")
-    config: str
-    """A TOML file: dataset, folds, seeds, [settings] for all, and a table [models.NAME] each; or a
-    built-in comparison: femur-study (Tables 1 to 4 of the femur study), transfer-study (2D, then
-    inflated in three ways)."""
-    dataset: Path | None = None
-    """The data set's folder; left out: the file's."""
-    out: Out
-    """Folder for the runs, tables and report.html. Given again, an interrupted comparison goes
-    on, and no finished training is repeated."""
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    """Epochs of every training, whatever the file says."""
-    budget: str | None = None
-    """Time for every training, such as 15m or 2h, whatever the file says."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Any settings of `config.toml`, nested; they win over the file's."""
-    show: tuple[str, ...] = ()
-    """Slices that are drawn as all models predicted them: CASE:PLANE:INDEX, such as
-    leg_012:axial:40, counted from the patient's left, back or feet from 0."""
-    resume: bool = True
-    """A comparison always goes on with what is finished."""
-    NO_FLAG = ("resume", "settings")
-
-    def comparison(self) -> Comparison:
-        """The models, folds and seeds that are asked for.
-
-        Raises
-        ------
-        ConfigError
-            If no data set is given, or the file is no comparison.
-        """
-        if self.budget and self.epochs:
-            raise ConfigError("give either `budget` or `epochs`, not both", setting="budget")
-        asked = Comparison.read(self.config)
-        if not self.dataset and not asked.dataset:
-            raise ConfigError("no data set given: set `dataset` to its folder", setting="dataset")
-        spans = {"epochs": self.epochs, "budget": self.budget}
-        training = {name: value for name, value in spans.items() if value is not None}
-        over = merged(self.settings, {"training": training} if training else {})
-        return asked.changed(dataset=str(self.dataset or asked.dataset), over=over)
 
 
 class MeshRequest(BatchRequest):
@@ -297,6 +254,43 @@ class MeshRequest(BatchRequest):
     """Smooth the voxel staircase; the volume is kept."""
     error_mm: Annotated[float, Field(ge=0, le=10)] = 0.1
     """How far a surface may move to save triangles, 0 to 10 mm; 0 keeps all triangles."""
+
+
+class ShowRequest(Request):
+    """Draw a slice of a scan beside its labels, many slices on a sheet, or labels in 3D."""
+
+    POSITIONAL = ("scan", "labelmap", "truth")
+    scan: Path
+    """A file, DICOM folder or zip; a data set, with `case`; with `surface`, a label map."""
+    labelmap: Path | None = None
+    """Its label map; of a data set's case, a prediction to show beside the case's own: a file, or a
+    folder with one called after the case."""
+    truth: Path | None = None
+    """The true label map, to show beside the other and where they differ."""
+    out: Out
+    """The picture to write, NAME.png."""
+    case: str = ""
+    """Which case of a data set."""
+    slice: int | None = None
+    """Which slice, counted from 0 at the feet, back or patient's left; left out: the one with the
+    most labels."""
+    plane: Plane = "axial"
+    """Plane of the slices."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """A sheet of every K-th slice that holds labels; of a scan alone, every K-th slice."""
+    ends: Annotated[int, Field(ge=1)] | None = None
+    """A sheet of the first and last N slices that hold a structure: the ends of a bone."""
+    structure: str = ""
+    """Show this structure alone."""
+    window: tuple[float, float] | None = None
+    """Intensities shown as black and as white; left out: -250 900 (HU) for CT, percentiles 1 and
+    99.5 else."""
+    surface: bool = False
+    """Show the labels as surfaces in 3D, from two sides; with a truth, how far they lie apart."""
+    volume: Annotated[int, Field(ge=0)] | None = None
+    """Which volume of a file that holds several, from 0."""
+    series: str = ""
+    """Which series of a DICOM folder that holds several: its number in the list, or its UID."""
 
 
 class FeaturesRequest(BatchRequest):

@@ -177,7 +177,8 @@ def _charts(found: Compared) -> Iterator[str]:
                 f"{tables.heading(metric)} of every patient",
                 "chart",
             )
-            for metric in ("dice", "hd95_mm")
+            for metric in ("dice", "hd95_mm", "hd95_px")
+            if found.standing(metric)
         )
     )
 
@@ -256,7 +257,7 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
     scores = {model.name: found.of_cases(model.name) for model in drawn}
     for word, name in zip(("worst", "best"), dict.fromkeys((names[0], names[-1])), strict=False):
         case = place.cases[name]
-        truth, scan = case.labels(), case.image()
+        truth, scan = case.labels(), case.channels()
         for model in drawn:
             predicted = read_labels(model.predictions[name], truth.scheme)
             caption = (
@@ -264,7 +265,8 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
                 f"{scores[model.name][name]:.3f}; filled: predicted, outlined: true"
             )
             yield image(figures.overlay(scan, truth, predicted), caption, "cases")
-            if word == "worst" and predicted.present() and truth.present():
+            flat = truth.grid.is_picture
+            if word == "worst" and not flat and predicted.present() and truth.present():
                 shown = figures.distances(surfaces(predicted), surfaces(truth))
                 caption = f"{name}, by {model.name}: distance of its surface from the true one"
                 yield image(shown, caption, "surfaces")

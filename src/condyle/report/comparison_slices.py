@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,15 @@ from condyle.io import read_labels
 from condyle.report import panels
 from condyle.report.charts import drawn, png
 from condyle.report.comparison_tables import Compared, Model, Place, Slice, rows_of
-from condyle.report.overlay import PALE, PLANES, cut_to, entries_of, fill, window_of
+from condyle.report.overlay import (
+    PALE,
+    PLANES,
+    cut_to,
+    entries_of,
+    fill,
+    turned_channels,
+    window_of,
+)
 from condyle.report.panels import LETTERS
 
 __all__ = ["Picture", "side_by_side", "slice_pictures"]
@@ -80,16 +88,19 @@ def _drawn(slice: Slice, models: list[Model], place: Place, word: str = "") -> b
     maps = {"truth": truth}
     for model in models:
         maps[word or model.name] = read_labels(model.predictions[slice.case], truth.scheme)
-    return side_by_side(case.image(), maps, slice.plane, slice.at)
+    return side_by_side(case.channels(), maps, slice.plane, slice.at)
 
 
-def side_by_side(scan: Volume, maps: Mapping[str, LabelMap], plane: str, index: int) -> bytes:
+def side_by_side(
+    scan: Sequence[Volume], maps: Mapping[str, LabelMap], plane: str, index: int
+) -> bytes:
     """A PNG of a slice: the scan, and beside it each label map, its structures in full colour.
 
     All panels are cut to what the label maps hold in the scan and 30 mm around it, in one scale.
 
     Parameters
     ----------
+    scan : its channels.
     maps : what is written above -> label map on the scan's grid.
     plane, index : the slice, counted from the patient's left, back or feet from 0.
 
@@ -98,28 +109,30 @@ def side_by_side(scan: Volume, maps: Mapping[str, LabelMap], plane: str, index: 
     GridMismatch
         If a label map is not on the scan's grid.
     """
+    channels = turned_channels(scan)
+    first = channels[0]
     turned = {
-        name: on_grid(labels, scan.grid, "scan and labels of a picture").reoriented("RAS")
+        name: on_grid(labels, scan[0].grid, "scan and labels of a picture").reoriented("RAS")
         for name, labels in maps.items()
     }
-    scan = scan.reoriented("RAS")
-    cut = cut_to([m.within(m.known()).array for m in turned.values()], scan)
+    cut = cut_to([m.within(m.known()).array for m in turned.values()], first)
     cut.middle[PLANES[plane][0]] = index
-    grey = cut.slice(scan.array, plane)
-    low, high = window_of(scan, [grey])
+    seen = cut.seen(channels, plane)
+    low, high = window_of(first, [seen])
     slices = [{plane: cut.slice(m.array, plane)} for m in turned.values()]
     entries = entries_of(list(turned.values()), slices, False, False)
     wide, up = cut.size_mm(plane)
     row = panels.sheet_of_panels((wide, up), len(turned) + 1, 1, entries, "black")
     extent = (0.0, wide, up, 0.0)
     for n, (axes, name) in enumerate(zip(row.panels, ["scan", *turned], strict=True)):
-        axes.imshow(grey, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
         if n:
-            axes.imshow(np.zeros_like(grey), cmap="gray", vmin=0, vmax=1, extent=extent)
             fill(axes, slices[n - 1][plane], turned[name], extent, alpha=1.0)
+        else:
+            axes.imshow(seen, cmap="gray", vmin=low, vmax=high, extent=extent,
+                        interpolation="bilinear")  # fmt: skip
         axes.set(xlim=(0, wide), ylim=(up, 0))
-        title = name if n else cut.place(scan, plane, ", ")
+        title = name if n else cut.place(first, plane, ", ")
         axes.set_title(title, color=PALE, fontsize=LETTERS - 2.5, pad=4, parse_math=False)
-    panels.scale_bar(row, [(wide, up)] * len(row.panels), "white")
+    panels.scale_bar(row, [(wide, up)] * len(row.panels), "white", unit=first.grid.unit)
     panels.write_legend(row, entries, PALE)
     return png(drawn(row.figure))

@@ -13,7 +13,7 @@ import numpy as np
 from condyle.config import Plane, Planes
 from condyle.core import Case
 from condyle.errors import WeightsError
-from condyle.measure.evaluate import FAILURES, METRICS
+from condyle.measure.evaluate import FAILURES, FIGURES
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import at_ends, pooled
 from condyle.measure.statistics import (
@@ -84,7 +84,8 @@ class Place:
     """Slices that are drawn as all models predicted them."""
 
 
-VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd")
+VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd",
+                  "hd95_px", "assd_px")  # fmt: skip
 SLICE_FIGURES = ("dice", "iou", "precision", "recall", "volume_similarity")
 
 VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -197,12 +198,13 @@ def _figures(rows: Mapping[str, Sequence[Row]], view: str) -> tuple[list[Row], l
     ranked: list[Row] = []
     pairs: list[Row] = []
     structures = list(dict.fromkeys(r["structure"] for some in rows.values() for r in some))
+    there = {key for some in rows.values() for row in some for key in row}
     for structure in ("all", *structures):
         chosen = {
             name: [r for r in some if structure in ("all", r["structure"])]
             for name, some in rows.items()
         }
-        for metric in VIEWS[view][1]:
+        for metric in (figure for figure in VIEWS[view][1] if figure in there):
             key = {"view": view, "metric": metric, "structure": structure}
             found, tested = _tested(chosen, metric)
             ranked += [key | _standing(one) for one in found]
@@ -251,7 +253,7 @@ def _tested(
 
     A figure with a sign has no tests: too much and too little would make up for each other.
     """
-    meaning = METRICS[metric]
+    meaning = FIGURES[metric]
     if meaning.better != "nearer":
         scores = of_patients(rows, metric)
         if not any(scores.values()):
@@ -277,7 +279,7 @@ def _line(
     }  # fmt: skip
     dice = mine["dice"]
     line: Row = {"Model": model.name}
-    for metric in VIEWS[view][1]:
+    for metric in (name for name in VIEWS[view][1] if name in mine):
         figure, digits = mine[metric], tables.METRICS[metric][2]
         line[tables.heading(metric)] = tables.mean_sd(figure["mean"], figure["sd"], digits)
         if metric == "dice":

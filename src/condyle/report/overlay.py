@@ -32,6 +32,8 @@ __all__ = [
     "fill",
     "overlay",
     "overlay_pixels",
+    "sides_of",
+    "turned_channels",
     "window_of",
 ]
 
@@ -53,7 +55,7 @@ TOWARDS = ("RL", "AP", "SI")
 
 
 def overlay(
-    volume: Volume,
+    scan: Volume | Sequence[Volume],
     truth: LabelMap | None,
     predicted: LabelMap | None,
     planes: Sequence[str] = tuple(PLANES),
@@ -67,16 +69,19 @@ def overlay(
     and its place in the scan's millimetres. CT is shown from -250 to 900 HU, other scans between
     their percentiles 1 and 99.5.
 
+    A picture has one slice and no body around it: its bar is in pixels, and its three channels are
+    its colours.
+
     Raises
     ------
     GridMismatch
         If the labels are not on the scan's grid.
     """
-    return png(overlay_pixels(volume, truth, predicted, planes))
+    return png(overlay_pixels(scan, truth, predicted, planes))
 
 
 def overlay_pixels(
-    volume: Volume,
+    scan: Volume | Sequence[Volume],
     truth: LabelMap | None,
     predicted: LabelMap | None,
     planes: Sequence[str] = tuple(PLANES),
@@ -93,23 +98,24 @@ def overlay_pixels(
     at : the slice that is shown, counted from the patient's left, back or feet from 0.
     title : what is written above.
     """
-    maps = [m for m in (truth, predicted) if m is not None]
+    channels = turned_channels(scan)
+    volume, maps = channels[0], [m for m in (truth, predicted) if m is not None]
     maps = [on_grid(m, volume.grid, "scan and labels of a picture") for m in maps]
-    volume = volume.reoriented("RAS")
+    planes = ("axial",) if volume.grid.is_picture else planes
     turned = [m.reoriented("RAS") for m in maps]
     cut = cut_to([m.within(m.known()).array for m in turned], volume)
     if at is not None:
         cut.middle[[PLANES[name][0] for name in planes]] = at
-    scan = {name: cut.slice(volume.array, name) for name in planes}
+    seen = {name: cut.seen(channels, name) for name in planes}
     shown = [{name: cut.slice(m.array, name) for name in planes} for m in turned]
     sizes = [cut.size_mm(name) for name in planes]
-    low, high = window_of(volume, list(scan.values()))
+    low, high = window_of(volume, list(seen.values()))
     entries = entries_of(turned, shown, truth is not None, predicted is not None)
     lines = 2 if min(w for w, _ in sizes) / sum(w for w, _ in sizes) * width < ONE_LINE else 1
     row = panels.row_of_panels(sizes, entries, "black", width, lines + bool(title))
     for axes, name, (wide, up) in zip(row.panels, planes, sizes, strict=True):
         extent = (0.0, wide, up, 0.0)
-        axes.imshow(scan[name], cmap="gray", vmin=low, vmax=high, extent=extent,
+        axes.imshow(seen[name], cmap="gray", vmin=low, vmax=high, extent=extent,
                     interpolation="bilinear")  # fmt: skip
         if predicted is not None:
             fill(axes, shown[-1][name], predicted, extent)
@@ -117,11 +123,11 @@ def overlay_pixels(
             step = np.delete(cut.spacing, PLANES[name][0])
             outline(axes, shown[0][name], truth, step, filled=predicted is not None)
         axes.set(xlim=(0, wide), ylim=(up, 0))
-        panels.letters(axes, PLANES[name][1], "white")
+        panels.letters(axes, sides_of(volume, name), "white")
         words = cut.place(volume, name, "\n" if lines == 2 else ", ")
         axes.set_title(f"{title}\n{words}" if title else words, color=PALE, fontsize=LETTERS - 1.5,
                        pad=5, parse_math=False)  # fmt: skip
-    panels.scale_bar(row, sizes, "white")
+    panels.scale_bar(row, sizes, "white", unit=volume.grid.unit)
     panels.write_legend(row, entries, PALE)
     return drawn(row.figure)
 
@@ -141,6 +147,12 @@ class Cut(NamedTuple):
         place[axis] = int(self.middle[axis])
         return array[tuple(place)][::-1, ::-1].T
 
+    def seen(self, channels: Sequence[Volume], plane: str) -> NDArray[Any]:
+        """A plane's slice of a scan, (rows, columns); of a picture in colour (rows, columns, 3)."""
+        if len(channels) == 3 and channels[0].grid.is_picture:
+            return np.stack([self.slice(each.array, plane) for each in channels], axis=-1)
+        return self.slice(channels[0].array, plane)
+
     def size_mm(self, plane: str) -> tuple[float, float]:
         """Width and height of a plane's slice."""
         wide, up = np.delete((self.stop - self.start) * self.spacing, PLANES[plane][0])
@@ -148,6 +160,8 @@ class Cut(NamedTuple):
 
     def place(self, volume: OnGrid, plane: str, between: str) -> str:
         """Where a plane's slice lies: 'axial 11 (0 to 29), S 105.0 mm', say."""
+        if volume.grid.is_picture:
+            return f"{volume.grid.shape[0]} x {volume.grid.shape[1]} pixels"
         axis = PLANES[plane][0]
         centre = (self.start + self.stop - 1) / 2
         centre[axis] = self.middle[axis]
@@ -155,6 +169,17 @@ class Cut(NamedTuple):
         side, slices = TOWARDS[axis][mm < 0], volume.grid.shape[axis]
         number = f"{self.middle[axis]} (0 to {slices - 1})"
         return f"{plane} {number}{between}{side} {abs(mm):.1f} mm"
+
+
+def turned_channels(scan: Volume | Sequence[Volume]) -> tuple[Volume, ...]:
+    """A scan's channels in RAS axes."""
+    channels = (scan,) if isinstance(scan, Volume) else scan
+    return tuple(channel.reoriented("RAS") for channel in channels)
+
+
+def sides_of(scan: OnGrid, plane: str) -> str:
+    """The sides of the body around a plane's slice; '' for a picture, which knows none."""
+    return "" if scan.grid.is_picture else PLANES[plane][1]
 
 
 def cut_to(arrays: list[NDArray[Any]], volume: OnGrid) -> Cut:

@@ -148,12 +148,20 @@ def letters(axes: Axes, sides: str, colour: str) -> None:
 
 
 def scale_bar(
-    row: Row, sizes: Sequence[Sequence[float]], colour: str, *, below: bool = False
+    row: Row,
+    sizes: Sequence[Sequence[float]],
+    colour: str,
+    *,
+    below: bool = False,
+    unit: str = "mm",
 ) -> None:
-    """Draw a bar of a round length at the lower right of each panel, or below it, and its cm."""
+    """Draw a bar of a round length at the lower right of each panel, or below it, and its cm.
+
+    Pixels, where they are the unit of the sizes.
+    """
     narrowest = min(w for w, _ in sizes)
     mm = max((one for one in BARS_MM if one <= narrowest / 3), default=BARS_MM[0])
-    words = f"{mm // 10} cm" if mm >= 10 else f"{mm} mm"
+    words = f"{mm // 10} cm" if mm >= 10 and unit == "mm" else f"{mm} {unit}"
     for axes, (w, h) in zip(row.panels, sizes, strict=True):
         across, pixel = 1 / (w * row.scale), 1 / (h * row.scale)
         end, foot = 1 - 12 * across, (-10 if below else 12) * pixel

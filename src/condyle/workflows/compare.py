@@ -93,7 +93,10 @@ def _trial(
     experiment = without_unused(experiment, own)
     require_supported(experiment)
     fold = fold_of(dataset, number, experiment.training.seed)
-    settings = experiment.model_dump(mode="json", exclude={"device", "dataset", "log"})
+    settings = experiment.model_dump(
+        mode="json", exclude={"device", "dataset", "log", "engine"},
+        exclude_unset=is_engine(experiment.network.name),
+    )  # fmt: skip
     if parent is not None:
         if is_engine(experiment.network.name) or is_engine(parent.experiment.network.name):
             raise ConfigError(

@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, complain, hushed, say_json
+from condyle.app.cli.terminal import bars, complain, hushed, say_json
 from condyle.config.experiment import Experiment
 from condyle.config.request import BatchRequest
 from condyle.config.requests import Request, TrainRequest

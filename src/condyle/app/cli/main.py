@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Group
 from cyclopts.exceptions import MissingArgumentError
 
 from condyle._version import __version__
-from condyle.app.cli.show import RESULTS, complain, replace_missing_letters
+from condyle.app.cli.terminal import RESULTS, complain, replace_missing_letters
 from condyle.errors import (
     Cancelled,
     CondyleError,
@@ -69,6 +69,10 @@ VERBS: dict[str, dict[str, Verb]] = {
         "refine": Verb(
             "Clean label maps; or choose the steps for a segmenter.",
             "refine labels --keep-largest 1 --fill-holes --out clean",
+        ),
+        "show": Verb(
+            "Draw a slice of a scan beside its labels, many slices on a sheet, or labels in 3D.",
+            "show scan.nii.gz labels.nii.gz --slice 50 --out slice.png",
         ),
         "mesh": Verb(
             "Turn label maps into surfaces in millimetres.",

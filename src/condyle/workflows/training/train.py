@@ -392,7 +392,7 @@ class _Work:
                 train=self.fold.train,
                 validation=self.fold.validation,
                 test=self.fold.test,
-                reach_mm=self.reach_mm,
+                reach_mm=0.0 if self.known.pictures else self.reach_mm,
                 ends_mm=self._ends_mm(),
                 mirroring=self.experiment.augmentation.flip,
                 best_epoch=history.best_epoch if history else None,
