@@ -68,6 +68,7 @@ SETTINGS = {
     "training.weight_decay": (1e-3, {}),
     "training.schedule": ("linear", {}),
     "training.final_rate": (0.1, {}),
+    "training.rate_per_epoch": (1e-5, {"training.schedule": "linear"}),
     "training.warmup": (0.1, {}),
     "training.epochs": (3, {}),
     "training.steps": (7, {}),
@@ -185,6 +186,7 @@ IDLE = {
     },
     "network.inflation.axis": {"network.name": "3d:unet-mobilenetv3", "network.inflation.axis": 3},
     "training.final_rate": {"training.schedule": "constant", "training.final_rate": 0.5},
+    "training.rate_per_epoch": {"training.rate_per_epoch": 1e-6},
     "training.steps": {"network.name": "nnunet:2d", "training.steps": "all"},
     "preparation.window": {"preparation.window": (0.0, 1.0)},
     "preparation.percentiles": {
@@ -212,7 +214,7 @@ ALONE = {
     "network.deep_supervision", "training.hard_slices", "preparation.mean", "preparation.std",
     "preparation.window", "preparation.size", "training.epochs", "training.patch", "training.batch",
     "network.inflation.axis", "preparation.plane", "log", "network.freeze",
-    "network.unfreeze_after", "network.inflation.alphas",
+    "network.unfreeze_after", "network.inflation.alphas", "training.rate_per_epoch",
 }  # fmt: skip
 """Settings that do not go together with others in one experiment, or only with some."""
 

@@ -137,6 +137,9 @@ class Training(Section):
     """one-cycle rises over `warmup` (0.3 is usual) and falls to nearly nothing, by cosines."""
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of `rate` that is left at the end of cosine, poly and linear."""
+    rate_per_epoch: Annotated[float, Field(ge=0)] = 0.0
+    """For linear, instead of `final_rate`: how much the rate falls after each epoch, however many
+    there are, down to 0."""
     warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
     """Fraction of the training over which the rate rises from 0."""
     epochs: Annotated[int, Field(ge=1)] | None = None

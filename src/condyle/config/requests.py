@@ -30,6 +30,7 @@ from condyle.config.choices import (
     Runtime,
     SegmentArea,
 )
+from condyle.config.comparison_request import CompareRequest
 from condyle.config.request import BatchRequest, Request
 from condyle.config.training_requests import PlanRequest, SettingsRequest, TrainRequest
 
@@ -234,20 +235,6 @@ class EvaluateRequest(BatchRequest):
     names: dict[str, int] = Field(default_factory=dict)
     """The scheme that all are judged by; found where it is not given."""
     NO_FLAG = ("names",)
-
-
-class CompareRequest(BatchRequest):
-    """Train several networks on the same folds; rank them, and test the differences."""
-
-    POSITIONAL = ("experiment",)
-    experiment: Path
-    """A TOML file: dataset, folds, seeds, [settings] for all, and a table [models.NAME] each."""
-    out: Out
-    """Folder for the runs, tables and report.html. Given again, an interrupted comparison goes
-    on, and no finished training is repeated."""
-    resume: bool = True
-    """A comparison always goes on with what is finished."""
-    NO_FLAG = ("resume",)
 
 
 class MeshRequest(BatchRequest):
@@ -457,6 +444,10 @@ class NetworksRequest(Request):
 
 class PresetsRequest(Request):
     """List the presets: the studies whose settings are built in, for `condyle train --config`."""
+
+    POSITIONAL = ("name",)
+    name: str = ""
+    """One of them: every number of its study beside the preset's, and why it differs."""
 
 
 class DoctorRequest(Request):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -139,8 +139,8 @@ class TrainRequest(SettingsRequest):
 
     out: Out
     """The run folder."""
-    folds: Annotated[int, Field(ge=2)] | None = None
-    """Train all the data set's folds, so many, into folders of `out`: every labelled case is
+    folds: Annotated[int, Field(ge=2)] | Literal["all"] | None = None
+    """Train all the data set's folds, so many or all, into folders of `out`: every labelled case is
     scored, and `segment` averages their predictions. A budget is for all of them."""
     resume: bool = False
     """Go on with the interrupted training in the run folder, if there is one."""

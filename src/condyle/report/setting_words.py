@@ -42,6 +42,7 @@ SETTING_WORDS = {
     "training.weight_decay": "Weight decay",
     "training.schedule": "Course of the learning rate",
     "training.final_rate": "Part of the learning rate left in the end",
+    "training.rate_per_epoch": "Fall of the learning rate an epoch",
     "training.warmup": "Part of the training in which the rate rises",
     "training.epochs": "Epochs",
     "training.steps": "Steps an epoch",

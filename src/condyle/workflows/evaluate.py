@@ -181,9 +181,10 @@ def _score(
     found = failed_case(truth) if labels is None else score_case(truth, labels, tolerance_mm)
     labels = truth.emptied() if labels is None else labels
     scheme = labels.scheme.extended(labels.present())
+    planes = "axial" if truth.grid.is_picture else "all"
     return {
         "rows": [{"case": name, **row} for row in found],
-        "slices": [{"case": name, **row} for row in score_slices(truth, labels)],
+        "slices": [{"case": name, **row} for row in score_slices(truth, labels, planes=planes)],
         "nnunet": nnunet.case(name, file, scheme, found),
     }
 

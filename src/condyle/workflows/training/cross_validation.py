@@ -95,7 +95,7 @@ def _begun(request: TrainRequest) -> Folds | None:
     folds = Folds.of(request.out) if request.resume else None
     if folds is None:
         return None
-    if request.folds not in (None, len(folds.runs)):
+    if request.folds not in (None, "all", len(folds.runs)):
         raise ConfigError(f"{request.out} was begun with {len(folds.runs)} folds", setting="folds")
     if other := sorted(request.given().keys() - MAY_CHANGE):
         names = ", ".join(f"`{name}`" for name in other)
@@ -108,7 +108,7 @@ def _begun(request: TrainRequest) -> Folds | None:
 
 def _new(request: TrainRequest) -> Folds:
     """The folds of a training that begins, written into its folder."""
-    experiment, count = request.experiment(), request.folds or 0
+    experiment = request.experiment()
     require_supported(experiment, request.plane, request.named())
     if "fold" in request.asked():
         raise ConfigError("give either `fold` or `folds`, not both", setting="folds")
@@ -118,6 +118,7 @@ def _new(request: TrainRequest) -> Folds:
             "`fold`, or totalsegmentator:finetune", setting="folds",
         )  # fmt: skip
     there = count_of_folds(dataset := open_dataset(Path(experiment.dataset)))
+    count = there if request.folds == "all" else request.folds or 0
     if there != count:
         raise ConfigError(
             f"{dataset.root} has {there} folds, not {count}: give `folds` = {there}, or other "

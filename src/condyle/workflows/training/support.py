@@ -172,7 +172,24 @@ def _idle(experiment: Experiment, kind: str) -> dict[str, str]:
         }
     if network.unfreeze_after is not None and network.freeze != "encoder":
         found["network.unfreeze_after"] = "it needs `network.freeze` = 'encoder'"
+    if reason := _idle_fall(experiment.training):
+        found["training.rate_per_epoch"] = reason
     return found | _idle_rate(experiment.training)
+
+
+def _idle_fall(training: Training) -> str:
+    """Why the rate cannot fall by so much an epoch; '' if it can, or need not."""
+    fall = training.rate_per_epoch
+    if fall and training.schedule != "linear":
+        return "it is for `training.schedule` = 'linear'"
+    if fall and training.final_rate:
+        return "`training.final_rate` says it already"
+    if fall * ((training.epochs or 1) - 1) >= training.rate:
+        return (
+            f"{training.epochs} epochs of {fall:g} each use up the rate of {training.rate:g} "
+            "before the last"
+        )
+    return ""
 
 
 def _idle_preparation(given: Preparation | None) -> dict[str, str]:
