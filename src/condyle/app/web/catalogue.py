@@ -69,7 +69,8 @@ def _below(folder: Path, root: Path, depth: int) -> Iterator[tuple[Kind, Path]]:
         predictions = RunFolder(folder).predictions
         if kind == "run" and predictions.is_dir():
             yield "labels", predictions
-        return
+        if kind != "dataset" or (folder / "dataset.json").is_file():
+            return  # else scans and masks that lie side by side, which may be chosen, too
     try:
         entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry))
     except OSError:

@@ -16,7 +16,7 @@ __all__ = ["FormField", "fields_of"]
 
 PICKS: dict[str, str] = {
     "run": "run", "also": "run", "specialist": "run", "choose": "run",
-    "dataset": "dataset", "experiment": "comparison", "calibrate": "dataset",
+    "dataset": "dataset", "calibrate": "dataset",
     "labelmaps": "labels scan", "predictions": "labels", "labels": "labels dataset scan",
     "labelmap": "labels scan", "truth": "labels scan dataset",
 }  # fmt: skip

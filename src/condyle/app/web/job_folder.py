@@ -93,6 +93,8 @@ class JobFolder:
 
     def state(self) -> str:
         """'waiting', 'running', or one of `OVER`."""
+        if (self.path / "again").exists():
+            return "waiting"
         process = self._process()
         if process is None:
             return "cancelled" if (self.path / "cancelled").exists() else "waiting"
@@ -121,7 +123,8 @@ class JobFolder:
     def start(self) -> None:
         """Start its process, in a group of its own, so that it outlives the server."""
         number = (self._process() or {"try": 0})["try"] + 1
-        (self.path / "cancelled").unlink(missing_ok=True)
+        for mark in ("cancelled", "again"):
+            (self.path / mark).unlink(missing_ok=True)
         with self.log.open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "condyle.app.web.worker", str(self.path), str(number)],
@@ -137,6 +140,7 @@ class JobFolder:
         """Ask its process to end as Ctrl-C does, and end it after a while; or wait no longer."""
         if self.state() == "waiting":
             (self.path / "cancelled").touch()
+            (self.path / "again").unlink(missing_ok=True)
             return
         process = self._process()
         if process is None or not _is_alive(process):
@@ -153,13 +157,6 @@ class JobFolder:
     def retry(self) -> None:
         """Wait again; what was finished is kept, where the verb can go on."""
         (self.path / "again").touch()
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is to be started."""
-        return self.state() == "waiting" or (
-            (self.path / "again").exists() and self.state() in OVER
-        )
 
     def _process(self) -> dict[str, Any] | None:
         with suppress(OSError, ValueError):

@@ -44,7 +44,9 @@ PANELS: dict[str, tuple[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
         ("mesh", "Surfaces", ("labelmaps", "format", "error_mm", "out")),
         ("evaluate", "Score against the truth", ("predictions", "labels", "out")),
     )),
-    "compare": ("Compare", (("compare", "Compare networks", ("experiment", "out")),)),
+    "compare": ("Compare", (
+        ("compare", "Compare networks", ("config", "dataset", "budget", "epochs", "out")),
+    )),
     "features": ("Features", (
         ("features", "Compare regions", ("scan", "labelmap", "encoder", "regions", "out")),
     )),

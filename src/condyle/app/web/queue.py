@@ -88,7 +88,7 @@ class Queue:
                     if row["state"] in OVER:
                         self._keep(job.id, mark, row)
             if row is not None:
-                rows.append(row | {"state": "waiting"} if job.waits else row)
+                rows.append(row)
         return sorted(rows, key=lambda row: row["created"], reverse=True)
 
     def _folders(self) -> list[JobFolder]:
@@ -106,7 +106,7 @@ class Queue:
 
     def _start_next(self) -> None:
         jobs = self._folders()
-        waiting = [job for job in jobs if job.waits]
+        waiting = [job for job in jobs if job.state() == "waiting"]
         if waiting and not any(job.state() == "running" for job in jobs):
             waiting[0].start()
 
@@ -135,7 +135,7 @@ class Queue:
 def _mark(job: JobFolder) -> str:
     """What changes when a job does."""
     marks: list[str] = []
-    for path in (job.events, job.path / "process.json", job.path / "cancelled"):
+    for path in (job.events, job.path / "process.json", job.path / "cancelled", job.path / "again"):
         with suppress(OSError):
             found = path.stat()
             marks.append(f"{found.st_size}.{found.st_mtime_ns}")

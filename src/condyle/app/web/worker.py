@@ -22,7 +22,6 @@ __all__ = ["main"]
 def main(folder: Path, number: int) -> int:
     """Do the work of a job, and write what is said of it; the exit code of the shell."""
     job, teller = JobFolder(folder), Teller(JobFolder(folder).events)
-    (folder / "again").unlink(missing_ok=True)
     (folder / "result.json").unlink(missing_ok=True)
     teller.tell("started", **{"try": number})
     end: dict[str, Any]

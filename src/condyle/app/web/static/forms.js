@@ -25,7 +25,7 @@ async function fill(form) {
     }
     select.dataset.filled = "yes";
   }
-  form.dataset.filled = "yes";
+  form.setAttribute("data-filled", "yes"); // `form.dataset` may be a field of that name
 }
 
 export function settings(form) {
@@ -57,7 +57,7 @@ async function submit(form) {
   wrong.hidden = true;
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   try {
-    const job = await send("/api/jobs", { verb: form.dataset.verb, settings: settings(form) });
+    const job = await send("/api/jobs", { verb: form.getAttribute("data-verb"), settings: settings(form) });
     location.href = `/jobs/${job.id}`;
   } catch (error) {
     wrong.textContent = error.message.replaceAll("`", "");
