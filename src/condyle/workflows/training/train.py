@@ -461,7 +461,7 @@ class _Work:
         if self.first:
             file = self.run.history
             before = read_csv(file) if file.is_file() else []
-            write_csv(file, [*(r for r in before if r["epoch"] < row["epoch"]), row])
+            write_csv(file, [*(r for r in before if r["epoch"] < row["epoch"]), dict(row)])
         self.track.epoch(row)
 
     def _show(self, moment: Moment) -> None:
