@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -21,6 +22,8 @@ __all__ = ["main"]
 
 def main(folder: Path, number: int) -> int:
     """Do the work of a job, and write what is said of it; the exit code of the shell."""
+    # a server that was started in the background has told its children to ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job, teller = JobFolder(folder), Teller(JobFolder(folder).events)
     (folder / "result.json").unlink(missing_ok=True)
     teller.tell("started", **{"try": number})

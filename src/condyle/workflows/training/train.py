@@ -356,7 +356,7 @@ class _Work:
             fabric=self.fabric,
             resume=resume,
             on_step=self._show,
-            on_epoch=self._keep,
+            on_epoch=self._keeper(resume),
             cancelled=lambda: self.job.is_cancelled,
         )
 
@@ -456,13 +456,18 @@ class _Work:
         error = _standard_error(by_case[self.experiment.training.best_by])
         return {**overall, "error": error, **dices}
 
-    def _keep(self, row: Mapping[str, float]) -> None:
-        """Write an epoch's figures at once, so that a training can be watched."""
-        if self.first:
-            file = self.run.history
-            before = read_csv(file) if file.is_file() else []
-            write_csv(file, [*(r for r in before if r["epoch"] < row["epoch"]), dict(row)])
-        self.track.epoch(row)
+    def _keeper(self, resume: bool) -> Callable[[Mapping[str, float]], None]:
+        """What writes each epoch's figures at once, so that a training can be watched."""
+        file = self.run.history
+        rows = read_csv(file) if resume and file.is_file() else []
+
+        def keep(row: Mapping[str, float]) -> None:
+            rows[:] = [*(each for each in rows if each["epoch"] < row["epoch"]), dict(row)]
+            if self.first:
+                write_csv(file, rows)
+            self.track.epoch(row)
+
+        return keep
 
     def _show(self, moment: Moment) -> None:
         best = f", validation Dice {moment.dice:.3f}" if moment.dice is not None else ""
