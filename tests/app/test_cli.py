@@ -196,3 +196,13 @@ def test_gzip_is_not_trusted_beyond_its_checksum(dataset, tmp_path, capsys):
     code, out, _ = run("check", dataset, capsys=capsys)
     assert code == 2
     assert "a.nii.gz" in out
+
+
+def test_check_writes_what_to_do_with_flags(capsys):
+    from condyle.app.cli.check import show
+    from condyle.audit.structures import structure_findings
+    from condyle.config.requests import CheckRequest
+
+    found = structure_findings({"a": {"femur"}, "b": {"femur bone"}, "c": {"femur"}})
+    show(CheckRequest(dataset="data"), found)
+    assert "--rename" in capsys.readouterr().out

@@ -117,6 +117,7 @@ CHANGES = {
     "series": {"series": "1.2.4", "scans": "dicom"},
     "slices": {"slices": "3:7"},
     "near_slice": {"near_slice": 5},
+    "below_slice": {"below_slice": 5},
     "area": {"area": "auto"},
     "planes": {"planes": "all"},
     "flips": {"flips": "all"},
@@ -177,7 +178,7 @@ def test_what_cannot_be_used_is_refused_by_its_name(runs, scans, tmp_path, kind,
     assert not (tmp_path / "out").exists()
 
 
-DIFFER = ("slices", "near_slice", "flips", "also", "specialist", "raw", "planes")
+DIFFER = ("slices", "near_slice", "below_slice", "flips", "also", "specialist", "raw", "planes")
 USED = [(k, f) for k in KINDS if k != "zero-shot" for f in DIFFER if f not in REFUSED[k]]
 
 
@@ -185,8 +186,9 @@ USED = [(k, f) for k in KINDS if k != "zero-shot" for f in DIFFER if f not in RE
 def test_what_is_used_changes_the_labels(runs, scans, before, tmp_path, kind, field):
     found, _ = labels_of(runs, scans, kind, tmp_path, **CHANGES[field])
     assert not np.array_equal(found["scan"], before[kind])
-    if field in ("slices", "near_slice"):
-        first, stop = (3, 7) if field == "slices" else (3, 8)
+    ends = {"slices": (3, 7), "near_slice": (3, 8), "below_slice": (0, 5)}
+    if field in ends:
+        first, stop = ends[field]
         assert not found["scan"][..., :first].any()
         assert not found["scan"][..., stop + 1 :].any()
         assert found["scan"].any()
@@ -305,5 +307,6 @@ def test_mirror_images_that_nobody_learnt_are_refused(runs, scans, tmp_path):
 
 
 def test_of_both_settings_of_slices_one_is_refused(runs, scans, tmp_path):
-    with pytest.raises(ConfigError, match="`slices` or `near_slice`"):
-        segment(request_of(runs, scans, "2d", tmp_path / "out", slices="3:7", near_slice=4))
+    for one in ({"slices": "3:7", "near_slice": 4}, {"near_slice": 4, "below_slice": 4}):
+        with pytest.raises(ConfigError, match="one of `slices`, `near_slice` and `below_slice`"):
+            segment(request_of(runs, scans, "2d", tmp_path / "out", **one))

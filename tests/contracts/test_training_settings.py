@@ -116,8 +116,8 @@ REFUSED = {
 
 FLAGS = {
     "dataset": "elsewhere", "network": None, "budget": "10m", "epochs": 50, "fold": 0, "seed": 0,
-    "batch": 4, "rate": 2e-3, "weights": "imagenet", "plane": "axial", "inflation": "average",
-    "device": "auto", "log": ("tensorboard",),
+    "batch": 4, "rate": 2e-3, "size": 32, "weights": "imagenet", "plane": "axial",
+    "inflation": "average", "device": "auto", "log": ("tensorboard",),
 }  # fmt: skip
 """Fields that stand for a setting, and most at what they are by themselves: still asked for."""
 OTHERS = {"config", "variant", "settings", "out", "resume", "folds"}

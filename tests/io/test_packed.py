@@ -116,3 +116,10 @@ def test_pairs_of_hdr_and_img_are_read_as_nibabel_reads_them(tmp_path, kind, cap
     (tmp_path / "leg.img").unlink()
     with pytest.raises(UnreadableFile, match=r"leg\.img is not beside it"):
         read(tmp_path / "leg.hdr")
+
+
+def test_zip_of_another_format_says_to_unpack_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        archive.writestr("scan.nii.gz", b"\x1f\x8b nothing of DICOM")
+    with pytest.raises(UnreadableFile, match=r"holds scan\.nii\.gz and no DICOM.*: unpack it"):
+        read(tmp_path / "scan.zip")

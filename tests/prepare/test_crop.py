@@ -6,7 +6,14 @@ from hypothesis.extra.numpy import arrays
 
 from condyle.core import KNEE, Grid, LabelMap, Volume
 from condyle.errors import GeometryError, LabelError, UnknownName
-from condyle.prepare.crop import bounding_box, labelled_slices, near_slice, restore, slab
+from condyle.prepare.crop import (
+    below_slice,
+    bounding_box,
+    labelled_slices,
+    near_slice,
+    restore,
+    slab,
+)
 
 SHAPE = (7, 8, 9)
 GRID = Grid.regular(SHAPE, (1, 2, 5))
@@ -88,3 +95,22 @@ def test_an_area_outside_the_scan_is_refused():
         slab(GRID, 9)
     with pytest.raises(GeometryError, match="no slice 9: the scan has 0 to 8"):
         near_slice(GRID, 9, 10)
+
+
+@pytest.mark.parametrize(
+    ("letters", "box"),
+    [("RAS", ((0, 0, 0), (4, 5, 7))), ("RAI", ((0, 0, 6), (4, 5, 10)))],
+)
+def test_below_a_slice_is_towards_the_feet_whichever_way_slices_are_counted(letters, box):
+    affine = np.diag([1.0, 1.0, 1.0 if letters[2] == "S" else -1.0, 1.0])
+    assert below_slice(Grid((4, 5, 10), affine), 6) == box
+
+
+def test_below_a_slice_is_refused_where_the_axis_leans_or_the_slice_is_not_there():
+    leaning = np.eye(4)
+    leaning[:3, 2] = (0.6, 0.65, 0.47)  # 62 degrees from the line of feet and head
+    leaning[:3, 2] /= np.linalg.norm(leaning[:3, 2])
+    with pytest.raises(GeometryError, match="leans by 62 degrees"):
+        below_slice(Grid((4, 5, 6), leaning), 3)
+    with pytest.raises(GeometryError, match="there is no slice 99"):
+        below_slice(Grid.regular((4, 5, 6)), 99)

@@ -85,13 +85,13 @@ def structure_findings(present: Mapping[str, Collection[str]]) -> list[Finding]:
             what = f"holds no {structure}, which {of}"
             remedy = (
                 "if it was not drawn there, draw it, or let the voxels without a label be 'ignore' "
-                "(import with not_drawn ignore); else it is trained to be background"
+                "(import with `not_drawn` ignore); else it is trained to be background"
             )
             found.append(Finding(case, "warning", what, remedy, "lacks"))
     same = alike(present)
     for one, other in same:
         what = f"{one} and {other} never occur in one case: are they one structure?"
-        remedy = f"if so, import again with rename {other}={one}"
+        remedy = f"if so, import again with `rename` {other}={one}"
         found.append(Finding("all cases", "warning", what, remedy, "alike"))
     return found + _rare(present, [name for pair in same for name in pair])
 
@@ -104,7 +104,7 @@ def _rare(present: Mapping[str, Collection[str]], said: Sequence[str]) -> list[F
             cases.setdefault(name, []).append(case)
     once = {name: own[0] for name, own in cases.items() if len(own) == 1 and name not in said}
     labelled = sum(1 for names in present.values() if names)
-    remedy = "if they have other names in other cases, import again and give one name by rename"
+    remedy = "if they have other names in other cases, import again and give one name by `rename`"
     if labelled > 1 and cases and all(len(own) == 1 for own in cases.values()):
         names = sorted(cases)
         what = f"no structure occurs in more than one case: {', '.join(names[:8])}"

@@ -85,16 +85,22 @@ class ImportRequest(BatchRequest):
     """Files, DICOM folders or zips; or one data set folder, and no masks."""
     masks: Paths = ()
     """A folder with a folder of masks a scan (tibia.nii.gz, R_femur.nrrd, ...), with masks called
-    SCAN_STRUCTURE or with a label map a scan, matched by name: 01_CT and 01_seg match, too. Left
-    out where they lie beside their scans."""
+    SCAN_STRUCTURE or with a label map a scan, matched by name: 01_CT and 01_seg match, too, and
+    6_R_tibia_9B is of 6_AutoBindWATER_650_9B. Left out where they lie beside their scans."""
+    mask_names: str = ""
+    """How masks are called, where their names are others: a template of {case}, {index}, {side},
+    {structure} and {code}, such as '{index}_{side}_{structure}_{code}'. Index and code are the
+    first and the last word with a digit in a scan's name."""
     pairs: Path | None = None
     """A .csv table with the columns scan and mask, and, if wished, case and patient: which mask
     belongs to which scan, where names do not say it."""
     out: Out
     """New folder for the data set."""
     scheme: str = ""
-    """lower-limb (1 tibia, 2 femur, 3 fibula, 4 pelvis), knee (1 tibia, 2 femur), or a JSON file
-    {"name": number}; left out: the names found."""
+    """lower-limb (1 tibia, 2 femur, 3 fibula, 4 pelvis), knee (1 tibia, 2 femur), thigh-muscles, or
+    a JSON file {"name": number}, with colours {"name": {"number": 1, "colour": "#00ff00"}}; left
+    out: the names found."""
+
     rename: tuple[str, ...] = ()
     """NAME=STRUCTURE, or a .csv table with the columns name and structure, such as the names.csv
     of an import: what a mask or segment of this name is called. Without STRUCTURE: left out."""
@@ -157,6 +163,9 @@ class SegmentRequest(BatchRequest):
     left out."""
     near_slice: int | None = None
     """Segment only near this slice, over the longest labelled extent seen in training."""
+    below_slice: Annotated[int, Field(ge=0)] | None = None
+    """Segment only from this slice to the feet, such as from the top of the pelvis; `area` auto
+    finds where to begin and to end by itself."""
     area: SegmentArea = "whole"
     """auto: a first, coarse prediction finds the slices that are then segmented in full."""
     planes: Planes | None = None
@@ -189,6 +198,9 @@ class RefineRequest(BatchRequest):
     """Files, or folders of them; with `choose`, the data set of the training."""
     out: Out | None = None
     """Folder for the cleaned label maps."""
+    scheme: str = ""
+    """Names and colours of bare numbers: lower-limb, knee, thigh-muscles, or a JSON file, as
+    of `condyle import`. It must not contradict names that the label maps have."""
     keep_largest: Annotated[int, Field(ge=0)] = 0
     """Keep only this many connected components of each structure; 0 keeps all."""
     min_mm3: Annotated[float, Field(ge=0)] = 0.0
@@ -227,6 +239,9 @@ class EvaluateRequest(BatchRequest):
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
     """Tolerance of the normalised surface Dice (NSD), in mm; of pictures, in pixels."""
+    scheme: str = ""
+    """What bare numbers stand for: lower-limb, knee, thigh-muscles, or a JSON file, as of `condyle
+    import`. Label maps that name their structures are understood by their names."""
     structures: tuple[str, ...] = ()
     """Score these structures alone; left out: all that the truth or a prediction holds."""
     overlap: Overlap = "error"
@@ -246,6 +261,9 @@ class MeshRequest(BatchRequest):
     """Files, or folders of them."""
     out: Out
     """Folder for the surfaces."""
+    scheme: str = ""
+    """Names and colours of bare numbers: lower-limb, knee, thigh-muscles, or a JSON file, as
+    of `condyle import`. It must not contradict names that the label maps have."""
     format: MeshFormat = "ply"
     """STL has no colours; OBJ has them in a .mtl file beside it."""
     space: MeshSpace = "ras"
@@ -302,6 +320,9 @@ class FeaturesRequest(BatchRequest):
     """A scan; a folder of scans; or a data set, which has its label maps in it."""
     labelmap: Path | None = None
     """The scan's label map; or a folder of label maps with the scans' names."""
+    scheme: str = ""
+    """Names and colours of bare numbers: lower-limb, knee, thigh-muscles, or a JSON file, as
+    of `condyle import`. It must not contradict names that the label maps have."""
     out: Out
     """The table to write, NAME.csv. Beside it: how it was made (.json), the features (.npz), a
     heat map (.png), how alike random regions are (_random.csv), and a page of all (.html)."""

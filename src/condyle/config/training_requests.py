@@ -49,6 +49,9 @@ class SettingsRequest(Request):
     """Random seed."""
     batch: Annotated[int, Field(ge=1)] | None = None
     """Samples per step; left out: chosen by the time and the memory."""
+    size: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Pixels along the longer side of the slices, such as 256 or 512; left out: chosen by the
+    scans' voxels."""
     rate: Annotated[float, Field(gt=0)] | None = None
     """Learning rate."""
     weights: str | None = None
@@ -76,6 +79,7 @@ class SettingsRequest(Request):
         "epochs": "training.epochs",
         "seed": "training.seed",
         "batch": "training.batch",
+        "size": "preparation.size",
         "rate": "training.rate",
     }
     """Field -> the setting of an experiment that it stands for."""

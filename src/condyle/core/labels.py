@@ -217,7 +217,13 @@ def _other_sides(name: str) -> list[str]:
 
 LOWER_LIMB = LabelScheme.of({"tibia": 1, "femur": 2, "fibula": 3, "pelvis": 4})
 KNEE = LabelScheme.of({"tibia": 1, "femur": 2})
-SCHEMES = {"lower-limb": LOWER_LIMB, "knee": KNEE}
+THIGH_MUSCLES = LabelScheme.of({
+    "rectus_femoris": 1, "vastus_lateralis": 2, "vastus_intermedius": 3, "vastus_medialis": 4,
+    "sartorius": 5, "gracilis": 6, "biceps_femoris": 7, "semitendinosus": 8, "semimembranosus": 9,
+    "adductor_brevis": 10, "adductor_longus": 11, "adductor_magnus": 12,
+})  # fmt: skip
+"""The muscles of the thigh: the four of the quadriceps first, then the hamstrings and adductors."""
+SCHEMES = {"lower-limb": LOWER_LIMB, "knee": KNEE, "thigh-muscles": THIGH_MUSCLES}
 
 
 @dataclass(frozen=True, eq=False)

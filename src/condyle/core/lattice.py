@@ -18,7 +18,7 @@ from condyle.core.grid import TOLERANCE_MM, Grid, Turn
 from condyle.core.volume import OnGrid
 from condyle.errors import GridMismatch, OutsideGrid
 
-__all__ = ["SLICER", "Place", "covering", "on_grid", "place_of", "together"]
+__all__ = ["PLACED", "SLICER", "Place", "covering", "on_grid", "place_of", "together"]
 
 T = TypeVar("T", bound=OnGrid)
 
@@ -43,6 +43,13 @@ class Place:
         """First and one past the last voxel of an array of this shape, in the other grid."""
         first = np.array(self.start)
         return first, first + np.array([shape[axis] for axis in self.turn.order])
+
+
+PLACED = (
+    "labels with other axes or another extent than the scan were put in their place, without "
+    "interpolation"
+)
+"""What is said of label maps that lie on their scan's lattice, but not on its grid."""
 
 
 def place_of(own: Grid, other: Grid, tolerance_mm: float = TOLERANCE_MM) -> Place | None:

@@ -26,6 +26,7 @@ __all__ = [
     "merge",
     "scheme_of_names",
     "structure_of",
+    "structures_in",
     "words_of",
 ]
 
@@ -232,7 +233,8 @@ def structure_of(file_name: str, scheme: LabelScheme) -> str | None:
     """The structure of a scheme that a mask's file name means; None if unknown or ambiguous.
 
     Sides are understood in front and behind, in words and letters. Where the scheme does not
-    part left from right, both are the same structure.
+    part left from right, both are the same structure. An index in front and a code behind, words
+    with a digit, are no part of a structure's name: 6_R_tibia_9B, tibia_1.
 
     Examples
     --------
@@ -245,6 +247,34 @@ def structure_of(file_name: str, scheme: LabelScheme) -> str | None:
     for known in scheme.names:
         if known.lower() == name.lower():
             return known
+    return _named(name, scheme) or _named(CODED.sub("", name), scheme)
+
+
+CODED = re.compile(r"^[^\W_]*\d[^\W_]*[\W_]+|[\W_]+[^\W_]*\d[^\W_]*$")
+"""An index in front of a name, or a code behind it: a word with a digit."""
+
+
+def structures_in(name: str, scheme: LabelScheme) -> list[str]:
+    """All structures of a scheme whose words are in a mask's name, but for parts of longer ones.
+
+    Examples
+    --------
+    >>> from condyle.core import LOWER_LIMB
+    >>> structures_in("6_tibia_femur", LOWER_LIMB)
+    ['tibia', 'femur']
+    """
+    said = f" {words_of(name)[1]} "
+    found = {known: f" {words_of(known)[1]} " for known in scheme.names}
+    found = {known: words for known, words in found.items() if words.strip() and words in said}
+    return [
+        known
+        for known, words in found.items()
+        if not any(words != other and words in other for other in found.values())
+    ]
+
+
+def _named(name: str, scheme: LabelScheme) -> str | None:
+    """The structure whose words, and side if it has one, are those of a name."""
     sides, words = words_of(name)
     if len(sides) > 1 or not words:
         return None

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from condyle.core import LabelScheme
-from condyle.errors import CondyleError, ConfigError, DatasetError, UnreadableFile
+from condyle.core.labels import SCHEMES, default_colour
+from condyle.errors import (
+    CondyleError,
+    ConfigError,
+    DatasetError,
+    MissingFile,
+    UnknownName,
+    UnreadableFile,
+)
 from condyle.io.texts import read_json
 
-__all__ = ["NAMES", "json_tree", "names_beside", "scheme_of_table"]
+__all__ = [
+    "NAMES",
+    "colours_in",
+    "colours_told",
+    "json_tree",
+    "names_beside",
+    "scheme_named",
+    "scheme_of_table",
+]
 
 NAMES = "labels.json"
 """The file of a folder of label maps that says what their numbers stand for: {"name": number}."""
@@ -40,16 +58,80 @@ def names_beside(path: Path) -> LabelScheme | None:
     for file in files:
         if file.is_file():
             try:
-                labels = json_tree(file, dict).get("labels")
+                tree = json_tree(file, dict)
+                labels, colours = tree.get("labels"), tree.get("colours")
                 if isinstance(labels, list):  # of a segmenter
                     labels = {row["name"]: row["id"] for row in cast(list[Any], labels)}
-                return scheme_of_table(file, labels)
+                return scheme_of_table(file, labels, colours)
             except (DatasetError, KeyError, TypeError):
                 continue  # regions of nnU-Net, or a file of something else
     return None
 
 
-def scheme_of_table(path: Path, labels: object) -> LabelScheme:
+def scheme_named(name: str) -> LabelScheme | None:
+    """A built-in scheme, one from a JSON file, or None for ''.
+
+    The file has a number for each name, {"tibia": 1}, or its number and colour,
+    {"tibia": {"number": 1, "colour": "#00ff00"}}.
+
+    Raises
+    ------
+    UnknownName, MissingFile, ConfigError
+        If there is no such scheme or file, or the file holds something else.
+    """
+    if not name:
+        return None
+    if name in SCHEMES:
+        return SCHEMES[name]
+    if not Path(name).suffix:
+        raise UnknownName("scheme", name, [*SCHEMES, "or a JSON file"])
+    if not Path(name).exists():
+        raise MissingFile(f"the scheme {name} is not there")
+    try:
+        table = dict[str, Any](read_json(Path(name)))
+        rows = {key: cast(dict[str, Any], row) for key, row in table.items() if type(row) is dict}
+        if strange := sorted({key for row in rows.values() for key in row} - {"number", "colour"}):
+            raise ValueError(f"{strange[0]} is neither number nor colour")
+        numbers = {key: rows[key]["number"] if key in rows else row for key, row in table.items()}
+        colours = {key: row["colour"] for key, row in rows.items() if "colour" in row}
+        return LabelScheme.of(numbers, colours_in(colours))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        reason = f" ({error})" if str(error) else ""
+        raise ConfigError(
+            f'{name} is no scheme{reason}: write {{"tibia": 1, "femur": 2}}, or with colours '
+            '{"tibia": {"number": 1, "colour": "#00ff00"}}', setting="scheme",
+        ) from error  # fmt: skip
+
+
+def colours_in(table: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """Name -> red, green and blue (0 to 255), of texts such as #00ff00.
+
+    Raises
+    ------
+    ValueError
+        If a text is no such colour.
+    """
+    found: dict[str, tuple[int, int, int]] = {}
+    for name, text in table.items():
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", str(text)):
+            raise ValueError(f"the colour {text!r} of {name} is not one such as '#00ff00'")
+        red, green, blue = bytes.fromhex(str(text)[1:])
+        found[name] = (red, green, blue)
+    return found
+
+
+def colours_told(scheme: LabelScheme) -> dict[str, str]:
+    """Name -> #rrggbb, of the structures that have another colour than their number's own."""
+    return {
+        label.name: "#" + bytes(label.colour).hex()
+        for label in scheme.labels
+        if label.colour != default_colour(label.id)
+    }
+
+
+def scheme_of_table(
+    path: Path, labels: object, colours: Mapping[str, Any] | None = None
+) -> LabelScheme:
     """The scheme of a table name -> number, or (nnU-Net v1, Decathlon) number -> name.
 
     Raises
@@ -67,7 +149,9 @@ def scheme_of_table(path: Path, labels: object) -> LabelScheme:
             )
         if all(str(key).isdigit() for key, _ in table):
             return LabelScheme.of({str(name): int(number) for number, name in table})
-        return LabelScheme.of({name: int(number) for name, number in table})
+        return LabelScheme.of(
+            {name: int(number) for name, number in table}, colours_in(colours or {})
+        )
     except DatasetError:
         raise
     except (AttributeError, TypeError, ValueError) as error:

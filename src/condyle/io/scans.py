@@ -211,12 +211,18 @@ def _load_numbers(
     if scheme is None:
         beside = names_beside(path)  # may name structures that this one scan lacks
         if beside is not None and own.to_dict().items() <= beside.to_dict().items():
-            own = beside
+            own = _recoloured(beside, own)
         return numbers, grid, own.extended(present)
     new_of = numbers_in(own, present, scheme, str(path))
     if all(number == new for number, new in new_of.items()):
         return numbers, grid, scheme
     return whole_numbers(exchanged(numbers, new_of), str(path)), grid, scheme
+
+
+def _recoloured(names: LabelScheme, own: LabelScheme) -> LabelScheme:
+    """Names that lie beside a file, in the colours that the file has for them."""
+    labels = tuple(own[one.id] if one.id in own.ids else one for one in names.labels)
+    return LabelScheme(labels, names.ignore)
 
 
 def _extended(names: LabelScheme, present: Sequence[int], path: Path) -> LabelScheme:

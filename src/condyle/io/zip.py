@@ -11,7 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from condyle.errors import CondyleError, UnreadableFile
-from condyle.io.paths import is_hidden, not_a
+from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden, not_a
 
 __all__ = ["unpacked"]
 
@@ -43,12 +43,24 @@ def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator
             left -= _inflate(archive, info, target, left)
             if left < 0:
                 raise UnreadableFile(f"{path} inflates to over {size >> 20} MiB; unpack it first")
+        _require_dicom(path, Path(folder))
         try:
             yield Path(folder)
         except CondyleError as error:
             # the user knows the zip, not our temporary folder
             message = str(error).replace(f"{folder}/", f"{path}/").replace(folder, str(path))
             raise type(error)(message) from error
+
+
+def _require_dicom(path: Path, folder: Path) -> None:
+    """Raise where a zip holds scans of other formats, and no DICOM."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    others = [f for f in files if ENDINGS.get(ending_of(f), "") in ("nifti", "mgh", "itk")]
+    if others and not any(is_dicom(file) for file in files if file not in others):
+        raise UnreadableFile(
+            f"{path} holds {others[0].name} and no DICOM, and only DICOM is read from a zip: "
+            "unpack it and give the file or the folder"
+        )
 
 
 def _safe_name(path: Path, info: zipfile.ZipInfo) -> str:

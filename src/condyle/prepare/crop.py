@@ -13,7 +13,16 @@ from condyle.errors import GeometryError, LabelError
 from condyle.prepare.boxes import box_of
 from condyle.prepare.slices import axis_of
 
-__all__ = ["Box", "bounding_box", "labelled_slices", "lengthwise", "near_slice", "restore", "slab"]
+__all__ = [
+    "Box",
+    "below_slice",
+    "bounding_box",
+    "labelled_slices",
+    "lengthwise",
+    "near_slice",
+    "restore",
+    "slab",
+]
 
 Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 """First voxel, and the one after the last, along i, j and k."""
@@ -111,6 +120,36 @@ def near_slice(grid: Grid, index: int, reach_mm: float) -> Box:
         raise GeometryError(f"there is no slice {index}: the scan has 0 to {grid.shape[axis] - 1}")
     reach = int(np.ceil(reach_mm / grid.spacing[axis] - 1e-6))
     return slab(grid, index - reach, index + reach)
+
+
+STEEP = 0.5
+"""Cosine of the angle, 60 degrees, by which an axis may lean from the line of feet and head."""
+
+
+def below_slice(grid: Grid, index: int) -> Box:
+    """The box of one slice, which must be in the scan, and all those from it to the feet.
+
+    Raises
+    ------
+    GeometryError
+        If the scan has no such slice, or none of its axes runs from feet to head.
+
+    Examples
+    --------
+    >>> below_slice(Grid.regular((4, 5, 60)), 19)      # its slices are counted from the feet
+    ((0, 0, 0), (4, 5, 20))
+    """
+    axis = lengthwise(grid)
+    upwards = float(grid.direction[2, axis])
+    if abs(upwards) < STEEP:
+        raise GeometryError(
+            "no axis of the scan runs from feet to head: the nearest leans by "
+            f"{np.degrees(np.arccos(abs(upwards))):.0f} degrees, and up to 60 it is known which "
+            "slices lie below another; give `slices`"
+        )
+    if not 0 <= index < grid.shape[axis]:
+        raise GeometryError(f"there is no slice {index}: the scan has 0 to {grid.shape[axis] - 1}")
+    return slab(grid, last=index) if upwards > 0 else slab(grid, first=index)
 
 
 def lengthwise(grid: Grid) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from condyle.core import Case, LabelMap, Volume
+from condyle.core.lattice import on_grid
 from condyle.core.relabel import exchanged
 from condyle.errors import LabelError
 from condyle.jobs.outputs import atomic_write
@@ -65,9 +66,16 @@ def _kept(case: Case, room: list[float]) -> Case:
     return replace(case, read_images=read_images, read_label=read_label)
 
 
-def prepare(case: Case, recipe: Recipe, folder: Path) -> None:
-    """Write a case as the network sees it: what `mapped` reads."""
-    channels, labels = case.pair()
+def prepare(case: Case, recipe: Recipe, folder: Path) -> bool:
+    """Write a case as the network sees it: what `mapped` reads.
+
+    Returns
+    -------
+    Whether its labels lay on another grid than its scan, and were put in their place.
+    """
+    channels, labels = case.channels(), case.labels()
+    placed = not labels.grid.same_as(channels[0].grid)
+    labels = on_grid(labels, channels[0].grid, f"scan and labels of case {case.id}")
     ready, scheme = recipe.apply(channels), labels.scheme
     if len(scheme) >= IGNORE:
         raise LabelError(
@@ -83,6 +91,7 @@ def prepare(case: Case, recipe: Recipe, folder: Path) -> None:
         path = folder / f"{case.id}.{name}.npy"
         with atomic_write(path) as temporary, temporary.open("wb") as stream:
             np.save(stream, array)
+    return placed
 
 
 def mapped(case: str, folder: Path) -> TrainingCase:

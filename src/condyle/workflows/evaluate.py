@@ -15,6 +15,7 @@ from condyle.core.lattice import together
 from condyle.core.relabel import listed, matched, under_names_of
 from condyle.errors import CondyleError, DatasetError, UnknownName
 from condyle.io import read_labels
+from condyle.io.label_names import scheme_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import write_bytes, write_csv, write_json, write_text, written_together
@@ -227,8 +228,8 @@ def evaluate(request: EvaluateRequest, job: Job) -> Evaluated:
         If there is no truth, no prediction has the name of a case, or no case can be compared.
     """
     if not request.names:
-        truths, predictions = _judged(request, job)
-        request = request.changed(names=one_scheme(truths, predictions).to_dict())
+        scheme = scheme_named(request.scheme) or one_scheme(*_judged(request, job))
+        request = request.changed(names=scheme.to_dict())
     return run_batch(BATCH, request, job)
 
 

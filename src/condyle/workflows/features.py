@@ -15,7 +15,7 @@ import numpy as np
 
 from condyle._version import __version__
 from condyle.config.requests import FeaturesRequest
-from condyle.core import Case, LabelMap, Volume
+from condyle.core import Case, LabelMap, LabelScheme, Volume
 from condyle.errors import ConfigError, DamagedWeights, WeightsError
 from condyle.features.maps import LAYERS, FeatureMaps, RuntimeName
 from condyle.features.regions import BACKGROUND, Features, Mode, Pool, Scene, region_features
@@ -29,6 +29,7 @@ from condyle.io import (
     sha256,
     write_text,
 )
+from condyle.io.label_names import scheme_named
 from condyle.io.labelmaps import label_files, read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb
@@ -281,13 +282,14 @@ def _tasks(request: FeaturesRequest, job: Job) -> list[Task]:
                 f"{scan} is not a data set: give a label map after the scan, or a folder of label "
                 "maps after the folder of scans"
             )
+        request.refuse({"scheme": "a data set names its labels itself"})
         cases = open_dataset(scan).labelled()
         return [
             Task(case.id, (*case.images, *([case.label] if case.label else [])),
                  given=partial(_of_case, case))
             for case in cases
         ]  # fmt: skip
-    scans = scans_by_name([scan])
+    scans, scheme = scans_by_name([scan]), scheme_named(request.scheme)
     if not labelmap.is_dir():
         if len(scans) != 1:
             raise ConfigError(f"{scan} holds {len(scans)} scans, and {labelmap} is of one")
@@ -303,10 +305,11 @@ def _tasks(request: FeaturesRequest, job: Job) -> list[Task]:
             missing = ", ".join(alone)
             job.warn(f"ignored, because the scan or the label map is missing: {missing}")
     return [
-        Task(name, (scans[name], labels[name]), given=partial(_of_files, scans[name], labels[name]))
+        Task(name, (scans[name], labels[name]),
+             given=partial(_of_files, scans[name], labels[name], scheme))
         for name in labels
         if name in scans
-    ]
+    ]  # fmt: skip
 
 
 def _compute(request: FeaturesRequest, task: Task, found: Scanned, job: Job) -> Done:
@@ -377,8 +380,8 @@ BATCH = Batch(
 )  # fmt: skip
 
 
-def _of_files(scan: Path, labelmap: Path) -> Scanned:
-    return read(scan), read_named(labelmap)
+def _of_files(scan: Path, labelmap: Path, scheme: LabelScheme | None) -> Scanned:
+    return read(scan), read_named(labelmap, scheme)
 
 
 def _of_case(case: Case) -> Scanned:

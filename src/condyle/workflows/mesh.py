@@ -13,6 +13,7 @@ from condyle.config.requests import MeshRequest
 from condyle.core import LabelMap
 from condyle.core.case import repeated
 from condyle.errors import LabelError
+from condyle.io.label_names import scheme_named
 from condyle.io.labelmaps import label_files, read_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb, warn
@@ -104,7 +105,8 @@ def _gather(
 
 BATCH = Batch(
     home="condyle.workflows.mesh:BATCH", stage="making surfaces", request=MeshRequest,
-    tasks=_tasks, read=lambda request, task, job: read_named(task.inputs[0]), compute=_compute,
+    tasks=_tasks, compute=_compute,
+    read=lambda request, task, job: read_named(task.inputs[0], scheme_named(request.scheme)),
     write=_write, gather=_gather, tables=lambda request: [request.out / TABLE],
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from condyle.config.requests import RefineRequest
 from condyle.core import Case, Dataset, LabelMap
 from condyle.errors import ConfigError
 from condyle.io import open_dataset, write
+from condyle.io.label_names import scheme_named
 from condyle.io.labelmaps import label_files, read_named, write_names
 from condyle.io.paths import ending_of
 from condyle.io.pictures import is_picture
@@ -168,7 +169,8 @@ def _gather(
 
 BATCH = Batch(
     home="condyle.workflows.refine:BATCH", stage="refining", request=RefineRequest,
-    tasks=_tasks, read=lambda request, task, job: read_named(task.inputs[0]), compute=_compute,
+    tasks=_tasks, compute=_compute,
+    read=lambda request, task, job: read_named(task.inputs[0], scheme_named(request.scheme)),
     write=_write, gather=_gather,
     made_of=lambda request, job: _steps(request, job).to_dict(),
 )  # fmt: skip

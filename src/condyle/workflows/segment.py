@@ -32,7 +32,7 @@ from condyle.predict.passes import PartProgress, share_of
 from condyle.predict.runtimes.selection import Backends
 from condyle.predict.segmenter import home_of
 from condyle.predict.views import Mirroring, common_mirroring
-from condyle.prepare.crop import Box, near_slice, slab
+from condyle.prepare.crop import Box, below_slice, near_slice, slab
 from condyle.prepare.splits import held_out
 from condyle.quality.assess import NAME as QUALITY
 from condyle.quality.assess import (
@@ -281,7 +281,7 @@ def _way(request: SegmentRequest, job: Job) -> _Way:
         way = _Way(
             first,
             Predictor(Ensemble(members, special), options, backends),
-            _area(first, request.slices, request.near_slice),
+            _area(first, request),
             request.raw,
             load_quality(request.run, first) if request.quality else None,
         )  # fmt: skip
@@ -421,10 +421,16 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / line for line in read_lines(path)]
 
 
-def _area(segmenter: Segmenter, slices: str, near: int | None) -> Area | None:
+def _area(segmenter: Segmenter, request: SegmentRequest) -> Area | None:
     """What gives the box of a scan's grid that is segmented; None for all of it."""
-    if slices and near is not None:
-        raise ConfigError("give either `slices` or `near_slice`, not both")
+    slices, near, below = request.slices, request.near_slice, request.below_slice
+    if bool(slices) + (near is not None) + (below is not None) > 1:
+        raise ConfigError(
+            "give one of `slices`, `near_slice` and `below_slice`: each says by itself which "
+            "slices are segmented"
+        )
+    if below is not None:
+        return lambda grid: below_slice(grid, below)
     if near is not None:
         reach = segmenter.training.reach_mm
         if not reach:

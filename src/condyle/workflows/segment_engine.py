@@ -24,6 +24,7 @@ _OWN = "TotalSegmentator predicts in its own way"
 REFUSED = {
     "slices": f"{_OWN}, on whole scans",
     "near_slice": f"{_OWN}, on whole scans",
+    "below_slice": f"{_OWN}, on whole scans",
     "area": f"{_OWN}, on whole scans",
     "planes": f"{_OWN}, in 3D",
     "flips": _OWN,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from condyle.app.cli.command import command_of
+from condyle.app.cli.command import as_flags, command_of, flags_of
 from condyle.app.cli.terminal import say, show_table
-from condyle.config.requests import CheckRequest
+from condyle.config.requests import CheckRequest, ImportRequest
 from condyle.jobs.job import count_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def show(request: CheckRequest, findings: Sequence[Finding]) -> int:
     rows: list[dict[str, Any]] = []
     for finding in findings:
         row = {"": finding.severity, "case": finding.case, "what": finding.what}
-        row["what to do"] = finding.remedy
+        row["what to do"] = as_flags(finding.remedy, flags_of(ImportRequest))
         rows.append(row | ({"in the copy": finding.outcome} if finding.outcome else {}))
     if rows:
         show_table(str(request.dataset), rows)

@@ -86,7 +86,7 @@ def _opener(root: Path) -> Callable[[Path, Policy], Dataset] | None:
 def _described(root: Path, _: Policy) -> Dataset:
     """A data set with a dataset.json: nnU-Net v2 and v1, Decathlon."""
     facts = json_tree(root / "dataset.json", dict)
-    scheme = scheme_of_table(root / "dataset.json", facts.get("labels"))
+    scheme = scheme_of_table(root / "dataset.json", facts.get("labels"), facts.get("colours"))
     named = facts.get("channel_names") or facts.get("modality") or {"0": "image"}
     if not isinstance(named, dict):
         raise DatasetError(f'{root / "dataset.json"}: write "channel_names": {{"0": "CT"}}')

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from condyle.core import Fold, LabelMap, LabelScheme, Volume
 from condyle.errors import DatasetError, LabelError
+from condyle.io.label_names import colours_told
 from condyle.io.scans import write, write_channels
 from condyle.jobs.outputs import atomic_folder, write_text
 
@@ -105,7 +107,7 @@ def write_facts(
         raise DatasetError(f"the cases have {channels} channels, named are {listed}")
     written = [write_splits(folder / "splits_final.json", folds)] if folds else []
     written += [write_text(folder / file, text) for file, text in (beside or {}).items()]
-    facts = {
+    facts: dict[str, Any] = {
         "name": name,
         "channel_names": {str(n): channel for n, channel in enumerate(channel_names)},
         "labels": {"background": 0, **scheme.to_dict()},
@@ -113,6 +115,8 @@ def write_facts(
         "file_ending": ".png" if pictures else ".nii.gz",
         **({"overwrite_image_reader_writer": "NaturalImage2DIO"} if pictures else {}),
     }
+    if colours := colours_told(scheme):
+        facts["colours"] = colours
     text = json.dumps(facts, indent=1) + "\n"
     return [*written, write_text(folder / "dataset.json", text)]
 

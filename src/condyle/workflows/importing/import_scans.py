@@ -19,6 +19,7 @@ from condyle.errors import Cancelled, DatasetError, LabelError, OutputError
 from condyle.io import dropped, is_dataset, open_dataset, read_channels, read_labels
 from condyle.io.datasets.nnunet import require_numbered, splits_json, write_case, write_facts
 from condyle.io.datasets.patients import numbered, patients_csv, patients_given
+from condyle.io.label_names import scheme_named
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, count_of, verb
 from condyle.jobs.outputs import written_together
@@ -28,7 +29,7 @@ from condyle.prepare.crop import labelled_slices
 from condyle.prepare.fingerprint import looks_like_ct
 from condyle.prepare.intensity import finite, sample
 from condyle.workflows.importing.case_names import telling
-from condyle.workflows.importing.masks import Notes, scheme_named
+from condyle.workflows.importing.masks import Notes
 from condyle.workflows.importing.provenance import case_facts, overlaps_csv, without_paths
 from condyle.workflows.importing.renaming import NAMES, names_csv, renaming, require_met
 from condyle.workflows.importing.sources import (
@@ -121,9 +122,14 @@ def _sources(request: ImportRequest, job: Job) -> Sources:
             request.refuse({
                 "volume": "a data set has its own scans", "series": "a data set has its own scans",
                 "not_drawn": "in a data set, nothing says what was not drawn",
+                "mask_names": "a data set has its own labels",
             })  # fmt: skip
             return sources_of_dataset(open_dataset(scans[0]), wanted)
-        return sources_of_scans(scans, masks, wanted, request.pairs, request.volume, request.series)
+        if request.pairs is not None:
+            request.refuse({"mask_names": "`pairs` says which mask belongs to which scan"})
+        return sources_of_scans(
+            scans, masks, wanted, request.pairs, request.volume, request.series, request.mask_names
+        )
 
     return job.keep("sources", found)
 

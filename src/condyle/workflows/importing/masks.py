@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
-from condyle.core.labels import SCHEMES
-from condyle.core.lattice import on_grid
+from condyle.core.lattice import PLACED, on_grid
 from condyle.core.masks import cut_at_half, holds_fractions, mask_of
-from condyle.core.merge import OverlapReport, Policy, merge, scheme_of_names, structure_of
-from condyle.core.relabel import by_name, consecutive, listed
-from condyle.errors import (
-    ConfigError,
-    DatasetError,
-    LabelError,
-    MissingFile,
-    UnknownName,
+from condyle.core.merge import (
+    OverlapReport,
+    Policy,
+    merge,
+    scheme_of_names,
+    structure_of,
+    structures_in,
+    words_of,
 )
+from condyle.core.relabel import by_name, consecutive, listed
+from condyle.errors import ConfigError, DatasetError, LabelError
 from condyle.io import read, read_labels
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
 from condyle.io.pictures import is_picture
 from condyle.io.scans import names_of, read_contours
-from condyle.io.texts import read_json
 from condyle.jobs.job import warn
 from condyle.workflows.importing.pairing import Masks
 
@@ -39,7 +39,6 @@ __all__ = [
     "placed",
     "require_structures",
     "scheme_found",
-    "scheme_named",
     "structures_of",
 ]
 
@@ -63,22 +62,6 @@ class Notes:
         """Note a sentence of a case, once."""
         if (case, sentence) not in self.lines:
             self.lines.append((case, sentence))
-
-
-def scheme_named(name: str) -> LabelScheme | None:
-    """A built-in scheme, one from a JSON file, or None for ''."""
-    if not name:
-        return None
-    if name in SCHEMES:
-        return SCHEMES[name]
-    if not Path(name).suffix:
-        raise UnknownName("scheme", name, [*SCHEMES, "or a JSON file"])
-    if not Path(name).exists():
-        raise MissingFile(f"the scheme {name} is not there")
-    try:
-        return LabelScheme.of(read_json(Path(name)))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f'{name} is no scheme: write {{"tibia": 1, "femur": 2}}') from error
 
 
 def scheme_found(groups: Mapping[str, Masks], rename: Mapping[str, str]) -> LabelScheme:
@@ -122,6 +105,12 @@ def structures_of(
     for name in names:
         meant = rename.get(name, name)
         found[name] = (structure_of(meant, scheme) or "") if meant else ""
+        several = structures_in(meant, scheme) if meant and not found[name] else []
+        if len({words_of(one)[1] for one in several}) > 1:
+            raise DatasetError(
+                f"the mask {name} has the names of {' and '.join(several)} in it: say by `rename` "
+                f"which it is, {name}=STRUCTURE, or {name}= to leave it out"
+            )
     return found
 
 
@@ -203,12 +192,6 @@ def in_scheme(
     notes.names |= met
     notes.numbers = len(met)
     return found
-
-
-PLACED = (
-    "labels with other axes or another extent than the scan were put in their place, without "
-    "interpolation"
-)
 
 
 def placed(labels: LabelMap, grid: Grid | None, notes: Notes, case: str) -> LabelMap:

@@ -15,6 +15,12 @@ from condyle.errors import DatasetError, MissingFile
 from condyle.io import list_scans, read_labels, scan_name
 from condyle.io.listing import name_scans
 from condyle.io.paths import channel_of, ending_of, is_hidden
+from condyle.workflows.importing.coded_names import (
+    Template,
+    by_template,
+    coded_rest,
+    owners_by_code,
+)
 
 __all__ = ["Masks", "Pairing", "bare_name", "masks_within", "paired", "together"]
 
@@ -106,13 +112,17 @@ def _without_channel(name: str) -> str:
 
 
 def paired(
-    scans: Sequence[str], masks: Sequence[Path], scheme: LabelScheme | None = None
+    scans: Sequence[str],
+    masks: Sequence[Path],
+    scheme: LabelScheme | None = None,
+    template: str = "",
 ) -> Pairing:
     """The masks of each scan, by name; all scans without masks are named at once.
 
-    A folder of masks, or a label map, called like its scan; or masks called CASE_STRUCTURE. Names
-    may differ by _0000 (nnU-Net's first channel) and by words such as _CT and _seg. A single scan
-    may have any masks.
+    A folder of masks, or a label map, called like its scan; or masks called CASE_STRUCTURE, or
+    after the index and code of the scan (6_R_tibia_9B of 6_AutoBindWATER_650_9B). Names may differ
+    by _0000 (nnU-Net's first channel) and by words such as _CT and _seg. A single scan may have
+    any masks. A template, {index}_{side}_{structure}_{code}, says how masks are called instead.
 
     Raises
     ------
@@ -123,6 +133,8 @@ def paired(
     if missing:
         raise MissingFile(f"the masks {missing[0]} are not there")
     found = Pairing(cases=_cases(scans))
+    if template:
+        return _templated(Template(template), scans, masks, found)
     if len(scans) == 1 and masks and all(path.is_file() for path in masks):
         found.masks[scans[0]] = masks_within(
             scans[0], found.cases[scans[0]], masks, scheme, alone_is_map=True
@@ -132,6 +144,7 @@ def paired(
     for rule in RULES:
         work.match(*rule)
     work.match_structures()
+    work.match_codes()
     if len(scans) == 1 and not found.masks:
         files = [entry for entry in work.left if entry.is_file() or entry in masks]
         if files:
@@ -139,6 +152,24 @@ def paired(
             return found
     work.require_complete()
     found.lost = [] if len(scans) == 1 else sorted(scan_name(entry) for entry in work.left)
+    return found
+
+
+def _templated(
+    template: Template, scans: Sequence[str], masks: Sequence[Path], found: Pairing
+) -> Pairing:
+    """The masks of each scan, as a template of their names says."""
+    files = [file for entry in _entries(masks) for file in list_scans(entry, labels=True).scans]
+    keys = {scan: _keys(scan, found.cases[scan]) for scan in scans}
+    groups, found.lost = by_template(template, files, keys)
+    if bare := [scan for scan in scans if scan not in groups]:
+        lost = f"; masks of no scan: {', '.join(found.lost)}" if found.lost else ""
+        raise DatasetError(
+            f"by `mask_names` {template.text!r}, there are no masks for {', '.join(bare)}{lost}"
+        )
+    for scan, rows in groups.items():
+        paths, names = zip(*rows, strict=True)
+        found.masks[scan] = Masks(paths, False, names)
     return found
 
 
@@ -228,6 +259,25 @@ class _Pairs:
             self.found.masks[scan] = self.inside(scan, files)
             self.left = [entry for entry in self.left if entry not in files]
 
+    def match_codes(self) -> None:
+        """Pair masks called after the index and code of their scan: 6_R_tibia_9B."""
+        groups: dict[str, list[Path]] = {}
+        open_ = [scan for scan in self.scans if scan not in self.found.masks]
+        for entry in [e for e in self.left if not e.is_dir()]:
+            name = scan_name(entry)
+            owners = [
+                scan
+                for scan in owners_by_code(name, self.scans)
+                if (coded_rest(name, scan) or "").casefold() not in MASK_WORDS
+            ]
+            if len(owners) > 1:
+                self.doubts.append(f"{entry.name} may be of {' or '.join(owners)}")
+            elif owners and owners[0] in open_:
+                groups.setdefault(owners[0], []).append(entry)
+        for scan, files in groups.items():
+            self.found.masks[scan] = self.inside(scan, files)
+            self.left = [entry for entry in self.left if entry not in files]
+
     def require_complete(self) -> None:
         """Raise unless each scan has masks: all that have none are named, with a guess each."""
         bare = [scan for scan in self.scans if scan not in self.found.masks]
@@ -246,8 +296,9 @@ class _Pairs:
         lost = f"; masks of no scan: {', '.join(sorted(spare.values()))}" if spare else ""
         raise DatasetError(
             f"no masks for {what}{doubts}{lost}; `masks` needs a folder {bare[0]}/ of masks, a "
-            f"label map called {bare[0]}, or masks called {bare[0]}_STRUCTURE: rename them, or "
-            "give `pairs`, a table with the columns scan and mask"
+            f"label map called {bare[0]}, or masks called {bare[0]}_STRUCTURE: rename them, say "
+            "by `mask_names` how they are called ({index}_{side}_{structure}_{code}), or give "
+            "`pairs`, a table with the columns scan and mask"
         )
 
 
@@ -304,7 +355,8 @@ def structure_names(files: Sequence[Path], cases: Sequence[str]) -> tuple[str, .
     names: list[str] = []
     for file in files:
         name = scan_name(file)
-        rests = [_rest(name, key) for key in sorted(filter(None, cases), key=len, reverse=True)]
+        keys = sorted(filter(None, cases), key=len, reverse=True)
+        rests = [rest(name, key) for rest in (_rest, coded_rest) for key in keys]
         names.append(next((rest for rest in rests if rest is not None), name))
     if twice := repeated(names):
         same = [str(f) for f, name in zip(files, names, strict=True) if name == twice[0]]

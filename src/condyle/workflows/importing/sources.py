@@ -115,12 +115,13 @@ def sources_of_scans(
     table: Path | None = None,
     volume: int | None = None,
     series: str = "",
+    template: str = "",
 ) -> Sources:
     """Scans, each with its masks, by a table or by their names."""
     if table is not None:
         files, pairing = tabled(table, (*scans, *masks), wanted.scheme)
     else:
-        files, pairing = _paired(scans, masks, wanted.scheme)
+        files, pairing = _paired(scans, masks, wanted.scheme, template)
     groups, called = pairing.masks, wanted.called(pairing.cases.values())
     scheme = wanted.scheme or scheme_found(groups, wanted.rename)
     if wanted.scheme:
@@ -158,7 +159,7 @@ def sources_of_scans(
 
 
 def _paired(
-    scans: Sequence[Path], masks: Sequence[Path], scheme: LabelScheme | None
+    scans: Sequence[Path], masks: Sequence[Path], scheme: LabelScheme | None, template: str
 ) -> tuple[dict[str, Path], Pairing]:
     """Scan -> file, and the masks of each."""
     if not scans:
@@ -167,14 +168,14 @@ def _paired(
     if not found:
         raise DatasetError(f"no scans found in {', '.join(map(str, scans))}")
     one_place = {path.resolve() for path in scans} == {path.resolve() for path in masks}
-    if (one_place or not masks) and (both := together(found, scheme)):
+    if not template and (one_place or not masks) and (both := together(found, scheme)):
         return both
     if not masks:
         raise ConfigError(
             "give the scans' masks as `masks`, or one data set folder and no masks", setting="masks"
         )
     try:
-        return found, paired(list(found), masks, scheme)
+        return found, paired(list(found), masks, scheme, template)
     except DatasetError as error:
         if _fit_the_other_way_round(scans, masks):
             raise DatasetError(

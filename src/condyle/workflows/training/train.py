@@ -21,6 +21,8 @@ from condyle import networks
 from condyle.config import Experiment, Planes
 from condyle.config.requests import TrainRequest
 from condyle.core import Dataset, Fold
+from condyle.core.lattice import PLACED
+from condyle.core.relabel import listed
 from condyle.engines import is_engine
 from condyle.errors import CondyleError, ConfigError, OutOfMemory
 from condyle.io import open_dataset
@@ -243,11 +245,14 @@ class _Work:
         assert self.experiment.preparation is not None
         self.recipe = Recipe(self.experiment.preparation)
         if self.first:
-            since = time.monotonic()
+            since, placed = time.monotonic(), list[str]()
             for number, case in enumerate(self.job.track("preparing", self.cases)):
                 if number >= FEW_CASES:
                     self.require_time(started, number, since)
-                prepare(case, self.recipe, self.run.prepared)
+                if prepare(case, self.recipe, self.run.prepared):
+                    placed.append(case.id)
+            if placed:
+                self.job.warn(f"{listed(placed)}: {PLACED}")
         self.cases = ()  # and what was kept of them in memory
         self.fabric.barrier()
         self.training = [mapped(i, self.run.prepared) for i in self.fold.train]
