@@ -3,16 +3,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all coverage lint bench docs clean
+.PHONY: demo serve page test test-all coverage lint bench docs clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/installed page
 	$(BIN)/condyle demo --out demo
+
+serve: $(VENV)/installed page
+	$(BIN)/condyle serve --roots .
+
+# What the page takes from others, where Node is installed; without it, the server draws slices.
+VENDOR := src/condyle/app/web/static/vendor
+page:
+	@command -v npm > /dev/null && $(MAKE) -s $(VENDOR)/niivue.js || \
+		echo "no Node here: the page will show slices that the server draws"
+
+$(VENDOR)/niivue.js: package-lock.json
+	npm ci --silent
+	$(PYTHON) vendor.py
 
 # A file a worker, a thread each: most tests are too small to use several.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q --numprocesses auto --dist loadfile
 
 # As this machine computes; then what depends on it in the other of float32 and bfloat16.
-test: $(VENV)/developer
+test: $(VENV)/developer page
 	$(PYTEST)
 	$(PYTEST) -m "precision and not slow" --precision other
 

@@ -145,6 +145,10 @@ WRITES = re.compile(
 WRITERS = {
     "jobs/outputs.py": "the one writer",
     "jobs/job.py": "a log file grows line by line",
+    "app/web/events.py": "a job's events grow line by line",
+    "app/web/job_folder.py": "the log of a job's own process",
+    "app/web/places.py": "a secret that nobody else may read, even for a moment",
+    "app/web/uploads.py": "files as they come in, which a failed upload removes",
     "engines/process.py": "an engine's own log and folder",
     "engines/nnunet.py": "nnU-Net's own folders",
     "engines/totalsegmentator.py": "TotalSegmentator's own weights, unpacked beside their place",

@@ -1,12 +1,12 @@
 """What carrying weights from 2D to 3D is worth: the same minutes, each way to start a network.
 
-    python benchmarks/long/transfer.py DATASET --out FOLDER [--budget 10m] [--seeds 0 1]
+    python benchmarks/long/transfer.py DATASET --out FOLDER [--budget 10] [--seeds 0 1]
 
-Every row trains on the data set's fold 0 and is scored on its test cases. A run that is
-finished is not repeated, so an interrupted table goes on.
+Every row trains on the data set's fold 0 and is scored on its test cases by `condyle compare`. A
+run that is finished is not repeated, so an interrupted table goes on.
 
 The minutes are processor time of one core (`on_one_core.py`): two seeds can be run side by side
-(--seeds 0 and --seeds 1).
+(--seeds 0 and --seeds 1, with a folder each).
 """
 
 import argparse
@@ -17,25 +17,25 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+import tomli_w
 from rivals import ALONE, ONE_CORE
 
-FLAT, DEEP = "unet-efficientnet_lite0", "3d:unet-efficientnet_lite0"
-BATCH = {FLAT: 8, DEEP: 2}
+FLAT, DEEP = {"name": "unet-efficientnet_lite0"}, {"name": "3d:unet-efficientnet_lite0"}
+BATCH = {"unet-efficientnet_lite0": 8, "3d:unet-efficientnet_lite0": 2}
+BEFORE = "2D, half of the time"
+"""What the last row starts from; its own figures are not in the table."""
 ROWS = {
-    "3D from random numbers": [(DEEP, "none", "average", 1.0)],
-    "2D from photographs": [(FLAT, "imagenet", "average", 1.0)],
-    "3D inflated by average": [(DEEP, "imagenet", "average", 1.0)],
-    "3D inflated by center": [(DEEP, "imagenet", "center", 1.0)],
-    "3D inflated by scale": [(DEEP, "imagenet", "scale", 1.0)],
-    "3D inflated by acs": [(DEEP, "imagenet", "acs", 1.0)],
-    "2D, then inflated": [
-        (FLAT, "imagenet", "average", 0.5),
-        (DEEP, "before", "center", 0.5),
-    ],
+    "3D from random numbers": DEEP | {"weights": "none"},
+    "2D from photographs": FLAT,
+    "3D inflated by average": DEEP | {"inflation": {"strategy": "average"}},
+    "3D inflated by center": DEEP | {"inflation": {"strategy": "center"}},
+    "3D inflated by scale": DEEP | {"inflation": {"strategy": "scale"}},
+    "3D inflated by acs": DEEP | {"inflation": {"strategy": "acs"}},
+    BEFORE: FLAT,
+    "2D, then inflated": DEEP | {"weights": f"model:{BEFORE}", "inflation": {"strategy": "center"}},
 }
-"""Row -> its trainings: network, weights, inflation, part of the budget."""
-OWN_VOXELS = "[preparation]\nspacing = [0, 0, 0]\n"
-"""Slices that a 3D network goes on from are not enlarged: what follows keeps their voxels."""
+"""Row -> its network."""
+HALVES = (BEFORE, "2D, then inflated")
 
 
 def main():
@@ -47,56 +47,49 @@ def main():
     parser.add_argument("--budget", type=float, default=10, help="minutes a row")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     given = parser.parse_args()
-    for seed in given.seeds:
-        for row in ROWS:
-            run(row, seed, given)
-            print(table(given), flush=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    file = given.out / "models.toml"
+    file.write_text(tomli_w.dumps(comparison(given.seeds, 60 * given.budget)))
+    done = subprocess.run(
+        [sys.executable, ONE_CORE, "-m", "condyle", "compare", file, "--dataset", given.dataset,
+         "--out", given.out / "compared"],
+        check=False,
+        env=os.environ | ALONE,
+    )  # fmt: skip
+    if done.returncode in (0, 2):  # 2: a row failed, and has the worst figures
+        print(table(given.out / "compared" / "scores.csv"))
+    sys.exit(done.returncode)
 
 
-def run(row, seed, given):
-    """The trainings of a row, one after the other, each from the weights of the one before."""
-    before = ""
-    for n, (network, weights, inflation, part) in enumerate(ROWS[row]):
-        out = folder(given, row, seed, n)
-        followed = n + 1 < len(ROWS[row])
-        config = given.out / "own_voxels.toml"
-        if followed:
-            config.write_text(OWN_VOXELS)
-        if not (out / "summary.csv").is_file():
-            subprocess.run(
-                [sys.executable, ONE_CORE, "-m", "condyle", "train", given.dataset, "--fold", "0",
-                 "--network", network, "--weights", before or weights, "--inflation", inflation,
-                 "--budget", f"{60 * part * given.budget:.0f}s", "--batch", str(BATCH[network]),
-                 "--seed", str(seed), "--out", out,
-                 *(["--config", config] if followed else [])],
-                check=True,
-                env=os.environ | ALONE,
-            )  # fmt: skip
-        before = str(out)
+def comparison(seeds, seconds):
+    """What `condyle compare` reads. Slices that a 3D network goes on from are not enlarged."""
+    models = {}
+    for row, network in ROWS.items():
+        part = 0.5 if row in HALVES else 1.0
+        training = {"budget": part * seconds, "batch": BATCH[network["name"]]}
+        models[row] = {"network": network, "training": training}
+    models[BEFORE]["preparation"] = {"spacing": [0, 0, 0]}
+    return {"seeds": seeds, "models": models}
 
 
-def folder(given, row, seed, part):
-    name = row.replace(" ", "_").replace(",", "")
-    return given.out / f"{name}-{given.budget:g}m-seed{seed}-{part}"
-
-
-def table(given):
-    """The rows that are finished, as Markdown: mean Dice over cases, and the spread over seeds."""
+def table(scores):
+    """The rows as Markdown: mean Dice over cases, and the spread over seeds."""
+    with scores.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
     lines = [
         "| start | Dice, mean over cases, a seed each | mean | sd over seeds |",
         "|---|---|---|---|",
     ]
-    for row, trainings in ROWS.items():
-        scores = []
-        for seed in given.seeds:
-            file = folder(given, row, seed, len(trainings) - 1) / "summary.csv"
-            if file.is_file():
-                with file.open(newline="") as stream:
-                    scores.append(float(list(csv.DictReader(stream))[-1]["dice_mean"]))
-        if scores:
-            spread = f"{stdev(scores):.3f}" if len(scores) > 1 else ""
-            each = ", ".join(f"{score:.3f}" for score in scores)
-            lines.append(f"| {row} | {each} | {mean(scores):.3f} | {spread} |")
+    for name in ROWS:
+        found = {}
+        for row in rows:
+            if row["model"] == name and name != BEFORE and row["dice"]:
+                found.setdefault(row["seed"], []).append(float(row["dice"]))
+        each = [mean(values) for values in found.values()]
+        if each:
+            spread = f"{stdev(each):.3f}" if len(each) > 1 else ""
+            said = ", ".join(f"{one:.3f}" for one in each)
+            lines.append(f"| {name} | {said} | {mean(each):.3f} | {spread} |")
     return "\n".join(lines)
 
 

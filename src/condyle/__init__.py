@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from condyle.predict import Segmenter
     from condyle.predict.segmenter import load
     from condyle.workflows.features import features
+    from condyle.workflows.show import show
 
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "open_dataset",
     "read",
     "read_labels",
+    "show",
     "to_nibabel",
     "to_sitk",
     "write",
@@ -63,6 +65,7 @@ HOMES = {
     "open_dataset": "io",
     "read": "io",
     "read_labels": "io",
+    "show": "workflows.show",
     "to_nibabel": "io",
     "to_sitk": "io",
     "write": "io",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from condyle.app.cli import show
+from condyle.app.cli import terminal
 from condyle.app.cli.main import VERBS, app, main
 from condyle.config import requests
 from condyle.config.request import Request
@@ -108,8 +108,8 @@ def test_networks_can_be_narrowed_and_read_by_programs(capsys, monkeypatch):
     code, _, err = said("networks resnet35", capsys)
     assert code == 2
     assert "resnet34" in err
-    monkeypatch.setattr(show.RESULTS, "_force_terminal", True)
-    monkeypatch.setattr(show.RESULTS, "_width", 80)
+    monkeypatch.setattr(terminal.RESULTS, "_force_terminal", True)
+    monkeypatch.setattr(terminal.RESULTS, "_width", 80)
     out = said("networks efficientnet_lite0", capsys)[1]
     assert "3d:deeplabv3plus-efficientnet_lite0" in out
     assert "start with" in out

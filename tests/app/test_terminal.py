@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condyle.app.cli import show
+from condyle.app.cli import terminal
 from condyle.app.cli.main import main
 from condyle.jobs.job import Job, Progress, shown
 
@@ -102,12 +102,12 @@ def test_any_text_stays_on_its_line_and_none_of_it_is_markup(name):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", stream)
             patch.setattr(sys, "stderr", stream)
-            show.complain(name)
-            show.say(name)
+            terminal.complain(name)
+            terminal.say(name)
             said, warned, end = stream.getvalue().split("\n")
             assert (said, warned, end) == (f"condyle: {shown(name)}", shown(name), "")
-            patch.setattr(show.ERRORS, "_force_terminal", is_terminal)
-            with show.bars() as (on_progress, on_warning):
+            patch.setattr(terminal.ERRORS, "_force_terminal", is_terminal)
+            with terminal.bars() as (on_progress, on_warning):
                 job = Job(on_progress=on_progress, on_warning=on_warning)
                 job.progress(name, 1, 2, name)
                 job.warn(name, name)
@@ -117,9 +117,9 @@ def test_any_text_stays_on_its_line_and_none_of_it_is_markup(name):
 def test_bars_show_names_as_they_are(name, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(show.ERRORS, "_force_terminal", True)
-    monkeypatch.setattr(show.ERRORS, "_width", 200)
-    with show.bars() as (on_progress, _):
+    monkeypatch.setattr(terminal.ERRORS, "_force_terminal", True)
+    monkeypatch.setattr(terminal.ERRORS, "_width", 200)
+    with terminal.bars() as (on_progress, _):
         on_progress(Progress(name, 1, 2, f"at {name}"))
     assert f"at {shown(name)}" in stream.getvalue()
     assert stream.getvalue().count(shown(name)) >= 2
@@ -128,12 +128,12 @@ def test_bars_show_names_as_they_are(name, monkeypatch):
 def test_names_are_not_broken_at_80_columns(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(show.RESULTS, "_force_terminal", True)
-    monkeypatch.setattr(show.RESULTS, "_width", 80)
+    monkeypatch.setattr(terminal.RESULTS, "_force_terminal", True)
+    monkeypatch.setattr(terminal.RESULTS, "_width", 80)
     name = "vertebra_lumbalis_quinta_left"
     row = {"structure": name, "volume_error_cm3_median": 1.0, "n": 3, "n_failed": 0}
-    row |= {f"{metric}_{kind}": 1.5 for metric in show.COLUMNS for kind in ("mean", "sd")}
-    show.show_summary([row, row | {"structure": "mean"}], "report.html")
+    row |= {f"{metric}_{kind}": 1.5 for metric in terminal.COLUMNS for kind in ("mean", "sd")}
+    terminal.show_summary([row, row | {"structure": "mean"}], "report.html")
     assert name in stream.getvalue()
 
 
@@ -170,8 +170,8 @@ def test_a_reader_who_leaves_ends_nothing(tmp_path, monkeypatch):
         os.close(reader)
         ends.append(os.fdopen(writer, "w", encoding="utf-8"))
         monkeypatch.setattr(sys, stream, ends[-1])
-        monkeypatch.setattr(show.ERRORS, "quiet", False)
-        monkeypatch.setattr(show.RESULTS, "quiet", False)
+        monkeypatch.setattr(terminal.ERRORS, "quiet", False)
+        monkeypatch.setattr(terminal.RESULTS, "quiet", False)
         with pytest.raises(SystemExit) as ended:
             main(["evaluate", str(data / "labelsTr"), str(data), "--out", str(tmp_path / stream)])
         assert ended.value.code == 0

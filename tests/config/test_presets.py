@@ -1,6 +1,8 @@
 """Each study's settings are valid, build their network and train."""
 
+import json
 import math
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -11,12 +13,15 @@ from condyle import networks
 from condyle.app.cli.main import main
 from condyle.config import Experiment, presets, read_preset
 from condyle.config.requests import TrainRequest
+from condyle.config.studies import numbers
 from condyle.core import Grid, LabelMap, LabelScheme, Volume
+from condyle.engines import is_engine
 from condyle.errors import ConfigError, UnknownName
 from condyle.io import open_dataset, write_nnunet
 from condyle.jobs.job import Job
 from condyle.prepare.splits import fold_of
 from condyle.workflows.training.plan import plan_training
+from condyle.workflows.training.support import require_supported
 from condyle.workflows.training.train import train
 
 SCHEME = LabelScheme.of({"tibia": 1, "femur": 2})
@@ -27,8 +32,13 @@ OF_EACH = [
     ("fcn", ""), ("femur-ends", "unet-mobilenetv3"), ("femur-slices", ""), ("lower-limb", ""),
     ("nnunet-like", ""), ("plain-2d", ""), ("transfer-3d", "scale-triangular"),
 ]  # fmt: skip
-REST = [case for case in CASES if case not in OF_EACH]
-BUILT = {str(read_preset(case[0]).settings_of(case[1])["network"]): case for case in CASES}
+ENGINES = [case for case in CASES if is_engine(read_preset(case[0]).settings["network"]["name"])]
+REST = [case for case in CASES if case not in (*OF_EACH, *ENGINES)]
+BUILT = {
+    str(read_preset(case[0]).settings_of(case[1])["network"]): case
+    for case in CASES
+    if case not in ENGINES
+}
 
 
 def planned(experiment, dataset, plane=None):
@@ -71,7 +81,7 @@ def quick(monkeypatch):
 
 
 def test_there_is_one_for_each_study():
-    assert presets() == sorted(case[0] for case in OF_EACH)
+    assert presets() == sorted({case[0] for case in (*OF_EACH, *ENGINES)})
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
@@ -83,6 +93,12 @@ def test_all_settings_are_known_and_can_be(name, variant):
     assert study.title
     assert study.source
     assert study.differs
+
+
+@pytest.mark.parametrize(("name", "variant"), ENGINES)
+def test_the_settings_of_each_engine_are_such_as_it_takes(name, variant):
+    request = TrainRequest(dataset="x", config=name, variant=variant, out="run")
+    require_supported(request.experiment(), request.plane, request.named())
 
 
 @pytest.mark.parametrize("name", presets())
@@ -138,10 +154,58 @@ def test_the_plane_can_be_chosen_for_a_preset(plane, through, dataset, quick):
         planned(made, open_dataset(dataset), plane=other)
 
 
-def test_the_lower_limbs_rate_falls_by_a_millionth_an_epoch():
-    training = read_preset("lower-limb").settings["training"]
-    fall = training["rate"] * (1 - training["final_rate"]) / training["epochs"]
-    assert fall == pytest.approx(1e-6)
+def test_the_lower_limbs_rate_falls_by_a_millionth_an_epoch_whatever_their_number(
+    dataset, tmp_path, quick
+):
+    tree = settings(
+        "lower-limb", network={"name": "unet-plain", "freeze": "none"},
+        training={"epochs": 3, "steps": 1, "batch": 2}, preparation={"size": 32},
+    )  # fmt: skip
+    experiment = Experiment.parse({"dataset": str(dataset), **tree})
+    run = train(TrainRequest.of(experiment, tmp_path / "run"))
+    rates = [row["rate"] for row in run.history.rows]
+    assert rates == pytest.approx([1e-4 - 1e-6 * n for n in range(3)], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_difference_to_a_study_is_declared_and_every_one_that_is_declared_is_real(name):
+    told = numbers(name)
+    assert {one.setting for one in told if not one.is_same} == set(read_preset(name).study.differs)
+    assert all(bool(one.why) != one.is_same for one in told)
+    assert all(one.variant in ("", *read_preset(name).study.variants) for one in told)
+
+
+def test_the_studies_own_numbers_are_told_as_they_are():
+    """Read off the studies' texts, whatever the table says."""
+    limb = {(n.variant, n.setting): n.here for n in numbers("lower-limb")}
+    assert (limb["", "training.epochs"], limb["", "training.batch"]) == (20, 12)
+    assert limb["unet-resnet50", "training.epochs"] == 40
+    assert limb["unet-resnet50", "training.batch"] == 24
+    assert limb["", "network.freeze"] == "encoder"
+    femur = read_preset("femur-slices").settings
+    assert femur["preparation"]["plane"] == "all"
+    assert "best_by" not in femur["training"]
+    assert "training loss" in read_preset("femur-slices").study.differs["training.best_by"]
+
+
+def test_the_page_of_numbers_is_what_its_script_writes():
+    docs = Path(__file__).parents[2] / "docs"
+    made = runpy.run_path(str(docs / "preset_numbers.py"))["page"]()
+    assert (docs / "preset_numbers.md").read_text(encoding="utf-8") == made, (
+        "run python docs/preset_numbers.py"
+    )
+
+
+def test_presets_shows_the_numbers_of_one(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+    code, out, _ = command("presets", "lower-limb", "--json", capsys=capsys)
+    assert code == 0
+    rows = json.loads(out)
+    [epochs] = [r for r in rows if (r["variant"], r["setting"]) == ("all", "training.epochs")]
+    assert (epochs["study"], epochs["here"], epochs["why"]) == ("20", 20, "")
+    [patience] = [r for r in rows if r["setting"] == "training.patience"]
+    assert patience["study"] != patience["here"]
+    assert "validation loss" in patience["why"]
 
 
 def test_hard_slices_are_for_networks_that_see_slices(dataset, quick):

@@ -51,6 +51,7 @@ SETTINGS = {
     "network.inflation.keep_depth": (1, {}),
     "network.inflation.axis": (2, {"preparation.plane": "sagittal"}),
     "network.deep_supervision": (True, {}),
+    "network.last_layer": ("new", {}),
     "preparation.spacing": ((1.0, 1.0, 1.0), {}),
     "preparation.size": (32, {}),
     "preparation.plane": ("sagittal", {}),
@@ -68,6 +69,7 @@ SETTINGS = {
     "training.weight_decay": (1e-3, {}),
     "training.schedule": ("linear", {}),
     "training.final_rate": (0.1, {}),
+    "training.rate_per_epoch": (1e-5, {"training.schedule": "linear"}),
     "training.warmup": (0.1, {}),
     "training.epochs": (3, {}),
     "training.steps": (7, {}),
@@ -94,16 +96,22 @@ SETTINGS = {
     "augmentation.noise": (0.2, {}),
 }
 ALWAYS = {"dataset", "fold", "device", "log", "network.name"}
-SPANS = {"training.epochs", "training.budget", "training.seed", "training.steps"}
+TRAINER = {
+    "training.epochs", "training.budget", "training.seed", "training.steps", "training.batch",
+    "training.loss", "training.optimizer", "training.rate", "training.weight_decay",
+    "training.schedule", "training.final_rate", "training.warmup", "training.foreground",
+    "network.deep_supervision", "augmentation.flip",
+}  # fmt: skip
+"""What nnU-Net's trainer takes of us."""
 INFLATION = {name for name in SETTINGS if name.startswith("network.inflation.")}
 REFUSED = {
-    "auto": INFLATION,
-    "2d": INFLATION,
-    "3d": INFLATION | {"preparation.plane", "training.hard_slices"},
-    "inflated": {"training.hard_slices"},
-    "nnunet": SETTINGS.keys() - ALWAYS - SPANS,
+    "auto": INFLATION | {"network.last_layer"},
+    "2d": INFLATION | {"network.last_layer"},
+    "3d": INFLATION | {"network.last_layer", "preparation.plane", "training.hard_slices"},
+    "inflated": {"network.last_layer", "training.hard_slices"},
+    "nnunet": SETTINGS.keys() - ALWAYS - TRAINER,
     "totalsegmentator": SETTINGS.keys() - ALWAYS,
-    "totalsegmentator:finetune": SETTINGS.keys() - ALWAYS - SPANS,
+    "totalsegmentator:finetune": SETTINGS.keys() - ALWAYS - TRAINER - {"network.last_layer"},
 }
 """Kind of network -> the settings that it cannot use."""
 
@@ -179,6 +187,7 @@ IDLE = {
     },
     "network.inflation.axis": {"network.name": "3d:unet-mobilenetv3", "network.inflation.axis": 3},
     "training.final_rate": {"training.schedule": "constant", "training.final_rate": 0.5},
+    "training.rate_per_epoch": {"training.rate_per_epoch": 1e-6},
     "training.steps": {"network.name": "nnunet:2d", "training.steps": "all"},
     "preparation.window": {"preparation.window": (0.0, 1.0)},
     "preparation.percentiles": {
@@ -206,7 +215,7 @@ ALONE = {
     "network.deep_supervision", "training.hard_slices", "preparation.mean", "preparation.std",
     "preparation.window", "preparation.size", "training.epochs", "training.patch", "training.batch",
     "network.inflation.axis", "preparation.plane", "log", "network.freeze",
-    "network.unfreeze_after", "network.inflation.alphas",
+    "network.unfreeze_after", "network.inflation.alphas", "training.rate_per_epoch",
 }  # fmt: skip
 """Settings that do not go together with others in one experiment, or only with some."""
 

@@ -48,7 +48,8 @@ def test_fine_tuning_counts_where_it_is_better_on_validation_cases(
         (out / "segmenter").mkdir()
         found = answers(dataset, (*fold.test, *fold.validation), out / "predictions", better)
         tensors = [{"tensor": "x", "shape": "1", "outcome": "kept"}]
-        return Trained(Path("model"), [], found, {}, 1, 1.0, 1.0, tensors, True)
+        facts = {"training.rate": 3e-4}, {"mirrored_axes": []}
+        return Trained(Path("model"), [], found, {}, 1, 1.0, 1.0, tensors, True, *facts)
 
     monkeypatch.setattr(engines.totalsegmentator, "predict", zero_shot)
     monkeypatch.setattr(engines.totalsegmentator, "model_of", lambda part: part.folder)

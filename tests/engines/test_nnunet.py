@@ -65,6 +65,14 @@ def test_the_run_folder_is_like_ours(run, toy):
     rows = list(csv.DictReader((run / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert all(float(row["loss"]) < 3 for row in rows)
+    assert float(rows[0]["rate"]) == 0.01
+    known = Experiment.read(run / "config.toml")
+    assert (known.training.optimizer, known.training.rate) == ("sgd", 0.01)
+    assert (known.training.loss, known.training.schedule) == ("dice+ce", "poly")
+    assert (known.training.epochs, known.training.steps) == (3, 12)
+    assert known.network.deep_supervision
+    assert len(known.engine["patch"]) == len(known.engine["spacing"]) in (2, 3)
+    assert any("rotation" in words for words in known.engine["augmentation"])
     assert not list((run / "engine").glob("preprocessed/Dataset*"))
     for case in open_dataset(toy).select(["toy_7", "toy_8"]):
         found = read_labels(run / "predictions" / f"{case.id}.nii.gz", case.labels().scheme)
@@ -156,8 +164,8 @@ def test_a_training_that_is_killed_goes_on_from_its_last_epoch(nnunet, toy, tmp_
 
 
 def test_an_unknown_configuration_is_named(toy, tmp_path):
-    experiment = Experiment.parse({"dataset": str(toy), "network": {"name": "nnunet:3d_lowres"}})
-    with pytest.raises(UnknownName, match="unknown network 'nnunet:3d_lowres'"):
+    experiment = Experiment.parse({"dataset": str(toy), "network": {"name": "nnunet:4d"}})
+    with pytest.raises(UnknownName, match="unknown network 'nnunet:4d'"):
         train(TrainRequest.of(experiment, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

@@ -79,6 +79,12 @@ def test_names_of_engines():
     assert EngineName.parse("totalsegmentator") == EngineName("totalsegmentator", "total")
     assert EngineName.parse("totalsegmentator:finetune:body").what == "body"
     assert str(EngineName.parse("totalsegmentator:finetune")) == "totalsegmentator:finetune:total"
+    fast = EngineName.parse("totalsegmentator:finetune:fast")
+    assert (fast.what, fast.finetuned, fast.fast) == ("total", True, True)
+    for name in ("totalsegmentator:body:fast", "totalsegmentator:total:fast"):
+        assert str(EngineName.parse(name)) == name
+    with pytest.raises(UnknownName, match="totalsegmentator:fast:body"):
+        EngineName.parse("totalsegmentator:fast:body")
 
 
 @pytest.fixture
@@ -145,16 +151,25 @@ def installed(total_segmentator, toy, tmp_path_factory):
     )
     home = tmp_path_factory.mktemp("home")
     (model,) = (out / "engine" / "results").glob("*/*")
-    shutil.copytree(model, home / "nnunet/results/Dataset343_mediastinum_1786subj" / model.name)
+    results = home / "nnunet" / "results"
+    shutil.copytree(model, results / "Dataset343_mediastinum_1786subj" / model.name)
+    shutil.copytree(model, results / FAST)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOTALSEG_HOME_DIR", str(home))
         yield out
 
 
-def with_names(toy, tmp_path):
+FAST = (
+    "Dataset297_TotalSegmentator_total_3mm_1559subj/"
+    "nnUNetTrainer_4000epochs_NoMirroring__nnUNetPlans__3d_fullres"
+)
+"""Where TotalSegmentator keeps the 3 mm model of its task `total`."""
+
+
+def with_names(toy, tmp_path, ball="abdominal_cavity", box="thoracic_cavity"):
     data = tmp_path / "data"
     shutil.copytree(toy, data)
-    given = {"ball": "abdominal_cavity", "box": "thoracic_cavity"}
+    given = {"ball": ball, "box": box}
     (data / "totalsegmentator.json").write_text(json.dumps(given))
     return data
 
@@ -218,3 +233,42 @@ def test_without_weights_or_licence_nothing_is_written(
     with pytest.raises(WeightsError, match="needs a licence"):
         train(TrainRequest.of(experiment(data, "appendicular_bones"), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_coarser_model_is_used_where_it_is_asked_for(installed, toy, tmp_path):
+    out = tmp_path / "run"
+    data = with_names(toy, tmp_path, "spleen", "kidney_right")  # the first classes of `total`
+    train(TrainRequest.of(experiment(data, "fast"), out))
+    known = Experiment.read(out / "config.toml")
+    assert known.engine["task"] == "total"
+    assert known.engine["spacing"] == 3.0
+    assert known.engine["weights"] == "TotalSegmentator, total fast"
+    assert len(list((out / "predictions").glob("*.nii.gz"))) == 2
+    assert json.loads((out / "engine.json").read_text())["fast"]
+    with pytest.raises(ConfigError, match=r"trunk_cavities has no `fast` model.*total, "):
+        train(TrainRequest.of(experiment(data, "trunk_cavities:fast"), tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_fine_tuning_as_the_femur_study_did_in_all_folds(installed, toy, tmp_path):
+    data, out = with_names(toy, tmp_path, "spleen", "kidney_right"), tmp_path / "run"
+    names = [f"toy_{n}" for n in range(9)]
+    folds = [{"train": names[4:], "val": names[:4]}, {"train": names[:4], "val": names[4:]}]
+    (data / "splits_final.json").write_text(json.dumps(folds))
+    request = TrainRequest(
+        dataset=data, config="femur-totalsegmentator", variant="fast", folds=2, epochs=1,
+        settings={"training": {"steps": 4}}, device="cpu", out=out,
+    )  # fmt: skip
+    done = train(request)
+    assert done.summary[0]["n"] == 9
+    for fold in ("fold_0", "fold_1"):
+        known = Experiment.read(out / fold / "config.toml")
+        assert (known.training.optimizer, known.training.rate) == ("adam", 3e-4)
+        assert (known.training.loss, known.network.last_layer) == ("bce+dice", "new")
+        rows = list(csv.DictReader((out / fold / "history.csv").read_text().splitlines()))
+        assert float(rows[0]["rate"]) == 3e-4
+        rows = list(csv.DictReader((out / fold / "tensors.csv").read_text().splitlines()))
+        assert {row["outcome"] for row in rows if "seg_layers" in row["tensor"]} == {"new"}
+        assert {row["outcome"] for row in rows if "seg_layers" not in row["tensor"]} == {"kept"}

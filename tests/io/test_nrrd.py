@@ -332,10 +332,10 @@ def test_a_scan_is_no_segmentation(tmp_path):
 
 def test_unknown_endings_and_missing_files(tmp_path):
     with pytest.raises(ConfigError, match=r"\.nii\.gz"):
-        write(Volume(ARRAY, Grid.regular(ARRAY.shape)), tmp_path / "x.png")
-    (tmp_path / "x.png").write_bytes(b"x" * 200)
+        write(Volume(ARRAY, Grid.regular(ARRAY.shape)), tmp_path / "x.gif")
+    (tmp_path / "x.gif").write_bytes(b"x" * 200)
     with pytest.raises(UnreadableFile, match=r"\.nii\.gz"):
-        read(tmp_path / "x.png")
+        read(tmp_path / "x.gif")
     with pytest.raises(MissingFile, match=r"x\.nrrd is not there"):
         read(tmp_path / "x.nrrd")
 

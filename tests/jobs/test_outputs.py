@@ -15,6 +15,7 @@ from condyle.core import Grid, Volume
 from condyle.errors import GeometryError, OutputError
 from condyle.io import atomic_write, paths, read, write, write_text
 from condyle.jobs.outputs import (
+    PICTURES,
     SCANS,
     atomic_folder,
     linked,
@@ -39,14 +40,19 @@ def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("ending", sorted({*paths.ENDINGS, *SCANS}))
+@pytest.mark.parametrize("ending", sorted({*paths.ENDINGS, *SCANS, *PICTURES}))
 def test_no_result_lies_beside_a_scan_under_its_name(tmp_path, ending):
     """Of whatever ending it can be read: the next run would find two scans of one name."""
     assert ending in paths.ENDINGS
     scan = tmp_path / f"leg{ending}"
     scan.touch()
-    with protected([scan]), pytest.raises(OutputError, match="one of the inputs, or would lie"):
-        require_free(tmp_path / ("leg.nrrd" if ending == ".nii.gz" else "leg.nii.gz"))
+    is_picture = paths.ENDINGS[ending] == "picture"
+    beside = "leg.nrrd" if ending == ".nii.gz" else "leg.nii.gz"
+    other = "leg.tif" if ending == ".png" else "leg.png"
+    with protected([scan]):
+        with pytest.raises(OutputError, match="one of the inputs, or would lie"):
+            require_free(tmp_path / (other if is_picture else beside))
+        require_free(tmp_path / (beside if is_picture else other))  # a picture of a scan
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

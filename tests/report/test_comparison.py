@@ -25,7 +25,7 @@ def model(name, patients, error):
         maps = [LabelMap(one, Grid.regular(one.shape), KNEE) for one in (truth, found)]
         key = {"patient": f"p{n}", "case": f"p{n}", "fold": 0, "seed": 0}
         rows += [key | row for row in score_case(*maps, 1.0)]
-        slices += [key | row for row in score_slices(*maps)]
+        slices += [key | row for row in score_slices(*maps, planes="all")]
     return Model(name, rows=rows, slices=slices, runs=[{"fold": 0, "seed": 0, "failed": ""}])
 
 

@@ -57,8 +57,13 @@ def test_one_cycle_equals_torchs():
 
 
 def test_the_lower_limb_studys_rate_falls_by_a_millionth_an_epoch():
-    rates = [1e-4 * factor for factor in mine(50, schedule="linear", final_rate=0.5)]
-    assert rates == pytest.approx([1e-4 - 1e-6 * epoch for epoch in range(51)])
+    for epochs in (20, 40):
+        training = Training(
+            rate=1e-4, schedule="linear", rate_per_epoch=1e-6, warmup=0, epochs=epochs
+        )
+        rates = [1e-4 * rate_factor(training, n / epochs, epoch=n) for n in range(epochs)]
+        assert rates == pytest.approx([1e-4 - 1e-6 * epoch for epoch in range(epochs)])
+    assert rate_factor(training, 0.5, epoch=101) == 0
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -90,9 +90,9 @@ def compared(asked):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workflow, "train", train)
         with pytest.raises(KeyboardInterrupt):
-            compare(CompareRequest(experiment=asked, out=out), Job(on_progress=stop_in_the_third))
+            compare(CompareRequest(config=str(asked), out=out), Job(on_progress=stop_in_the_third))
         before = list(trained)
-        table = compare(CompareRequest(experiment=asked, out=out)).rows
+        table = compare(CompareRequest(config=str(asked), out=out)).rows
     return out, table, before, trained[len(before) :]
 
 
@@ -151,7 +151,7 @@ def test_a_training_that_fails_counts_as_the_worst_for_its_patients(
 
     monkeypatch.setattr(workflow, "train", fail)
     before = compared[1]
-    table = compare(CompareRequest(experiment=asked, out=out)).rows
+    table = compare(CompareRequest(config=str(asked), out=out)).rows
     mine = {row["Model"]: row for row in table}
     assert mine["learns"]["Failed"] == 3
     assert float(mine["learns"]["Dice"].split()[0]) < float(before[0]["Dice"].split()[0])
@@ -183,14 +183,14 @@ def test_mistakes_are_found_before_anything_is_trained(asked, tmp_path, change, 
     file = tmp_path / "models.toml"
     file.write_text(tomli_w.dumps(changed.model_dump(mode="json")))
     with pytest.raises(error, match=said):
-        compare(CompareRequest(experiment=file, out=tmp_path / "out"))
+        compare(CompareRequest(config=str(file), out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(asked, tmp_path):
     (tmp_path / "thesis.tex").write_text("all my work")
     with pytest.raises(OutputError, match="other files"):
-        compare(CompareRequest(experiment=asked, out=tmp_path))
+        compare(CompareRequest(config=str(asked), out=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 

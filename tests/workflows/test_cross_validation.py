@@ -26,7 +26,9 @@ def home(tmp_path_factory):
     parts = [["ball_0", "ball_1", "ball_2"], ["ball_3", "ball_4"]]
     folds = [{"train": parts[n], "val": parts[1 - n]} for n in (0, 1)]
     (balls(folder) / "splits_final.json").write_text(json.dumps(folds))
-    train(TrainRequest(dataset=folder / "balls", folds=2, settings=SETTINGS, out=folder / "run"))
+    train(
+        TrainRequest(dataset=folder / "balls", folds="all", settings=SETTINGS, out=folder / "run")
+    )
     return folder
 
 

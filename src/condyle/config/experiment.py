@@ -88,7 +88,11 @@ class Network(Section):
     inflation: Inflation = Inflation()
     """Of a network with `3d:` before its name whose encoder is pretrained in 2D."""
     deep_supervision: bool = False
-    """Train the inner nodes of a U-Net++ as well; the loss is the mean over them all."""
+    """Train the inner nodes of a U-Net++ as well; the loss is the mean over them all. nnU-Net's
+    networks have it unless it is switched off."""
+    last_layer: Literal["kept", "new"] = "kept"
+    """Of totalsegmentator:finetune. kept: it begins with the weights of those old classes that make
+    each structure; new: with random numbers."""
 
 
 class Augmentation(Section):
@@ -137,6 +141,9 @@ class Training(Section):
     """one-cycle rises over `warmup` (0.3 is usual) and falls to nearly nothing, by cosines."""
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of `rate` that is left at the end of cosine, poly and linear."""
+    rate_per_epoch: Annotated[float, Field(ge=0)] = 0.0
+    """For linear, instead of `final_rate`: how much the rate falls after each epoch, however many
+    there are, down to 0."""
     warmup: Annotated[float, Field(ge=0, lt=0.5)] = 0.03
     """Fraction of the training over which the rate rises from 0."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -182,6 +189,9 @@ class Experiment(Section):
     """None: chosen from the training scans; the run's config.toml says what was chosen."""
     training: Training = Training()
     augmentation: Augmentation = Augmentation()
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """Written by a run of another program (nnU-Net, TotalSegmentator): what its plans and its
+    trainer had besides the settings above. A record: a training takes nothing from it."""
 
     @classmethod
     def parse(cls, settings: dict[str, Any], where: str = "the settings") -> Experiment:
@@ -198,7 +208,19 @@ class Experiment(Section):
 
     def to_toml(self) -> str:
         """The TOML text that reads back as this experiment; settings that are None are left out."""
-        return tomli_w.dumps(_without_none(self.model_dump(mode="json")))
+        return tomli_w.dumps(_without_none(self.known()))
+
+    def known(self) -> dict[str, Any]:
+        """All settings as JSON values; of a run of another program those that it has, no others."""
+        if not self.engine:
+            return self.model_dump(mode="json", exclude={"engine"})
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given, as JSON values, even where they are the usual ones."""
+        return self.model_dump(
+            mode="json", exclude_unset=True, exclude_none=True, exclude={"engine"}
+        )
 
 
 def _without_none(tree: dict[str, Any]) -> dict[str, Any]:

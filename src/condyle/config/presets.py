@@ -20,8 +20,8 @@ class Study(Section):
     title: str
     source: str
     """Where the settings come from."""
-    differs: list[str] = Field(default_factory=list)
-    """What the settings cannot reproduce, and what is done instead."""
+    differs: dict[str, str] = Field(default_factory=dict)
+    """Setting -> why it is not the study's, and what is done instead."""
     variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Name -> the settings that it changes."""
 

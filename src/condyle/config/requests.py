@@ -24,11 +24,13 @@ from condyle.config.choices import (
     MeshSpace,
     NotDrawn,
     Overlap,
+    Plane,
     Planes,
     RunSort,
     Runtime,
     SegmentArea,
 )
+from condyle.config.comparison_request import CompareRequest
 from condyle.config.request import BatchRequest, Request
 from condyle.config.training_requests import PlanRequest, SettingsRequest, TrainRequest
 
@@ -52,7 +54,9 @@ __all__ = [
     "Request",
     "RunsRequest",
     "SegmentRequest",
+    "ServeRequest",
     "SettingsRequest",
+    "ShowRequest",
     "TrainRequest",
 ]
 
@@ -199,6 +203,9 @@ class RefineRequest(BatchRequest):
     steps: Path | None = None
     """Instead of flags: a TOML file of these settings, with a table [structures.NAME] for each
     structure that needs other ones."""
+    pictures: bool = False
+    """Write a picture NAME.png beside each label map: before, after and what changed, in the axial
+    slice that changed most."""
     choose: Path | None = None
     """The run folder of a training: its validation cases decide which steps raise Dice, and its
     segmenter keeps them."""
@@ -219,7 +226,7 @@ class EvaluateRequest(BatchRequest):
     fold: Annotated[int, Field(ge=0)] | None = None
     """Only the test cases of this fold of the data set."""
     tolerance_mm: Annotated[float, Field(gt=0)] = 2.0
-    """Tolerance of the normalised surface Dice (NSD), in mm."""
+    """Tolerance of the normalised surface Dice (NSD), in mm; of pictures, in pixels."""
     structures: tuple[str, ...] = ()
     """Score these structures alone; left out: all that the truth or a prediction holds."""
     overlap: Overlap = "error"
@@ -228,20 +235,6 @@ class EvaluateRequest(BatchRequest):
     names: dict[str, int] = Field(default_factory=dict)
     """The scheme that all are judged by; found where it is not given."""
     NO_FLAG = ("names",)
-
-
-class CompareRequest(BatchRequest):
-    """Train several networks on the same folds; rank them, and test the differences."""
-
-    POSITIONAL = ("experiment",)
-    experiment: Path
-    """A TOML file: dataset, folds, seeds, [settings] for all, and a table [models.NAME] each."""
-    out: Out
-    """Folder for the runs, tables and report.html. Given again, an interrupted comparison goes
-    on, and no finished training is repeated."""
-    resume: bool = True
-    """A comparison always goes on with what is finished."""
-    NO_FLAG = ("resume",)
 
 
 class MeshRequest(BatchRequest):
@@ -262,6 +255,43 @@ class MeshRequest(BatchRequest):
     """Smooth the voxel staircase; the volume is kept."""
     error_mm: Annotated[float, Field(ge=0, le=10)] = 0.1
     """How far a surface may move to save triangles, 0 to 10 mm; 0 keeps all triangles."""
+
+
+class ShowRequest(Request):
+    """Draw a slice of a scan beside its labels, many slices on a sheet, or labels in 3D."""
+
+    POSITIONAL = ("scan", "labelmap", "truth")
+    scan: Path
+    """A file, DICOM folder or zip; a data set, with `case`; with `surface`, a label map."""
+    labelmap: Path | None = None
+    """Its label map; of a data set's case, a prediction to show beside the case's own: a file, or a
+    folder with one called after the case."""
+    truth: Path | None = None
+    """The true label map, to show beside the other and where they differ."""
+    out: Out
+    """The picture to write, NAME.png."""
+    case: str = ""
+    """Which case of a data set."""
+    slice: int | None = None
+    """Which slice, counted from 0 at the feet, back or patient's left; left out: the one with the
+    most labels."""
+    plane: Plane = "axial"
+    """Plane of the slices."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """A sheet of every K-th slice that holds labels; of a scan alone, every K-th slice."""
+    ends: Annotated[int, Field(ge=1)] | None = None
+    """A sheet of the first and last N slices that hold a structure: the ends of a bone."""
+    structure: str = ""
+    """Show this structure alone."""
+    window: tuple[float, float] | None = None
+    """Intensities shown as black and as white; left out: -250 900 (HU) for CT, percentiles 1 and
+    99.5 else."""
+    surface: bool = False
+    """Show the labels as surfaces in 3D, from two sides; with a truth, how far they lie apart."""
+    volume: Annotated[int, Field(ge=0)] | None = None
+    """Which volume of a file that holds several, from 0."""
+    series: str = ""
+    """Which series of a DICOM folder that holds several: its number in the list, or its UID."""
 
 
 class FeaturesRequest(BatchRequest):
@@ -415,6 +445,22 @@ class NetworksRequest(Request):
 class PresetsRequest(Request):
     """List the presets: the studies whose settings are built in, for `condyle train --config`."""
 
+    POSITIONAL = ("name",)
+    name: str = ""
+    """One of them: every number of its study beside the preset's, and why it differs."""
+
 
 class DoctorRequest(Request):
     """Show this machine's processor, versions, weights and fast precisions."""
+
+
+class ServeRequest(Request):
+    """Show Condyle's page in a browser of this machine; nothing leaves it."""
+
+    POSITIONAL = ("workspace",)
+    workspace: Path = Path("condyle")
+    """The folder in which the page keeps uploads, jobs and results; made if it is not there."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    """The port on this machine; 0: any that is free."""
+    roots: Paths = ()
+    """More folders whose scans, data sets and runs the page may read."""

@@ -33,8 +33,12 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def changed(self, **settings: Any) -> Self:
-        """The same settings but for those given; each is validated."""
-        return type(self).model_validate({**self.model_dump(), **settings})
+        """The same settings but for those given; each is validated.
+
+        What was not given before, and is not now, stays so (`model_fields_set`).
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate({**given, **settings})
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -35,8 +35,9 @@ class SettingsRequest(Request):
     network: str | None = None
     """decoder-encoder, such as unet-resnet34 (`condyle networks` lists them); left out:
     chosen by the scans and the time (`condyle plan` shows it, with reasons). Or an engine:
-    nnunet:2d, nnunet:3d_fullres, nnunet:resenc-m, totalsegmentator[:TASK] as it is, or
-    totalsegmentator:finetune[:TASK]."""
+    nnunet:2d, nnunet:3d_fullres, nnunet:3d_lowres, nnunet:3d_cascade_fullres, nnunet:resenc-m,
+    totalsegmentator[:TASK][:fast] as it is (fast: its 3 mm model), or
+    totalsegmentator:finetune[:TASK][:fast]."""
     budget: str | None = None
     """Time for everything, such as 15m or 2h, instead of epochs."""
     epochs: Annotated[int, Field(ge=1)] | None = None
@@ -96,7 +97,8 @@ class SettingsRequest(Request):
             if value is not None:
                 value = str(value) if isinstance(value, Path) else value
                 fields = merged(fields, _nested(setting.split("."), value))
-        return merged(merged(start, self.settings), fields)
+        found = merged(merged(start, self.settings), fields)
+        return {name: value for name, value in found.items() if name != "engine"}  # a record
 
     def named(self) -> list[str]:
         """The settings that are given by fields of their own, whatever their values."""
@@ -137,8 +139,8 @@ class TrainRequest(SettingsRequest):
 
     out: Out
     """The run folder."""
-    folds: Annotated[int, Field(ge=2)] | None = None
-    """Train all the data set's folds, so many, into folders of `out`: every labelled case is
+    folds: Annotated[int, Field(ge=2)] | Literal["all"] | None = None
+    """Train all the data set's folds, so many or all, into folders of `out`: every labelled case is
     scored, and `segment` averages their predictions. A budget is for all of them."""
     resume: bool = False
     """Go on with the interrupted training in the run folder, if there is one."""
@@ -146,8 +148,7 @@ class TrainRequest(SettingsRequest):
     @classmethod
     def of(cls, experiment: Experiment, out: Path, **more: Any) -> Self:
         """A request for an experiment."""
-        settings = experiment.model_dump(mode="json", exclude_none=True)
-        return cls(settings=settings, out=Path(out), **more)
+        return cls(settings=experiment.given(), out=Path(out), **more)
 
     def inputs(self) -> list[Path]:
         """The files that the settings name, but for those of the run itself, which goes on."""

@@ -1,4 +1,4 @@
-"""Where the voxels of a scan are.
+"""Where the voxels of a scan are; or the pixels of a picture, which has no millimetres.
 
 The one axis rule: arrays are indexed (i, j, k), and the affine takes (i, j, k, 1) to RAS+
 millimetres: x grows to the patient's right, y to the front, z to the head.
@@ -7,9 +7,9 @@ DICOM and ITK count LPS; they are converted when read or written, in `condyle.io
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +58,8 @@ class Grid:
     ----------
     shape : number of voxels along i, j and k.
     affine : (4, 4) matrix; ``affine @ (i, j, k, 1)`` is the centre of that voxel in mm.
+    unit : 'px' for a picture: nothing is known of its size in the world, so that all that is said
+        here of millimetres is pixels. Pictures and scans are never on one grid.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class Grid:
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    unit: Literal["mm", "px"] = "mm"
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
@@ -103,6 +106,33 @@ class Grid:
         affine = np.diag([*np.asarray(spacing, dtype=float), 1.0])
         affine[:3, 3] = origin
         return cls(shape, affine)
+
+    @classmethod
+    def of_picture(cls, columns: int, rows: int) -> Grid:
+        """The grid of a picture's pixels, (columns, rows, 1): in slices as scans have them.
+
+        Its columns run to the patient's left and its rows to the back, so that an axial slice
+        shows the picture upright.
+
+        Examples
+        --------
+        >>> Grid.of_picture(640, 480)
+        Grid(640x480x1 voxels, 1x1x1 px, LPS)
+        """
+        return cls((columns, rows, 1), np.diag([-1.0, -1.0, 1.0, 1.0]), "px")
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is the grid of a picture, which has no millimetres."""
+        return self.unit == "px"
+
+    def require_mm(self, what: str) -> None:
+        """Raise `GeometryError` for a picture: `what` needs a scan, 'a surface' say."""
+        if self.is_picture:
+            raise GeometryError(
+                f"{what} needs a scan with millimetres; this is a picture of "
+                f"{self.shape[0]} x {self.shape[1]} pixels"
+            )
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -152,7 +182,7 @@ class Grid:
 
     def distance_to(self, other: Grid) -> float:
         """The largest distance in mm between corners of two grids; infinite if shapes differ."""
-        if self.shape != other.shape:
+        if self.shape != other.shape or self.unit != other.unit:
             return float("inf")
         gaps = np.linalg.norm(self.corners() - other.corners(), axis=1)
         return float(gaps.max())
@@ -171,6 +201,8 @@ class Grid:
 
     def difference_from(self, other: Grid) -> str:
         """What parts two grids, for a sentence."""
+        if self.unit != other.unit:
+            return "one is a picture, the other has millimetres"
         if self.shape != other.shape:
             return f"shapes {self.shape} and {other.shape}"
         if not np.allclose(self.spacing, other.spacing, rtol=1e-4):
@@ -195,7 +227,7 @@ class Grid:
             step[old, new] = -1.0 if turn.flip[new] else 1.0
             step[old, 3] = self.shape[old] - 1 if turn.flip[new] else 0.0
         shape = tuple(self.shape[a] for a in turn.order)
-        return Grid(shape, self.affine @ step)  # type: ignore[arg-type]  # three sides
+        return replace(self, shape=shape, affine=self.affine @ step)  # type: ignore[arg-type]
 
     def cropped(self, start: ArrayLike, stop: ArrayLike) -> Grid:
         """The grid of ``array[start:stop]``, both in voxels; may reach outside for padding."""
@@ -203,7 +235,7 @@ class Grid:
         affine = self.affine.copy()
         affine[:3, 3] = self.index_to_world(first)
         shape = np.asarray(stop, dtype=int) - first
-        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+        return replace(self, shape=(int(shape[0]), int(shape[1]), int(shape[2])), affine=affine)
 
     def resized(self, shape: tuple[int, int, int]) -> Grid:
         """The same box of space, edge to edge, cut into another number of voxels."""
@@ -211,7 +243,7 @@ class Grid:
         affine = self.affine.copy()
         affine[:3, :3] = self.affine[:3, :3] * ratio
         affine[:3, 3] = self.index_to_world((ratio - 1) / 2)
-        return Grid(shape, affine)
+        return replace(self, shape=shape, affine=affine)
 
     def shape_at(self, spacing: ArrayLike) -> tuple[int, int, int]:
         """The whole number of voxels that fills this box at about the given spacing in mm."""
@@ -221,7 +253,7 @@ class Grid:
 
     def __repr__(self) -> str:
         sides = "x".join(str(n) for n in self.shape)
-        return f"Grid({sides} voxels, {_mm(self.spacing)} mm, {self.orientation})"
+        return f"Grid({sides} voxels, {_mm(self.spacing)} {self.unit}, {self.orientation})"
 
 
 def _mm(values: tuple[float, ...]) -> str:

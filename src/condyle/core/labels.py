@@ -260,7 +260,8 @@ class LabelMap(OnGrid):
         return self.array == self.scheme[structure].id
 
     def volume_cm3(self, structure: str | int) -> float:
-        """Volume of a structure in cm³; 0 if it is absent."""
+        """Volume of a structure in cm³; 0 if it is absent. `GeometryError` for a picture."""
+        self.grid.require_mm("a volume")
         return float(np.count_nonzero(self.mask(structure)) * self.grid.voxel_volume / 1000.0)
 
     def volumes(self) -> dict[str, float]:
@@ -273,6 +274,10 @@ class LabelMap(OnGrid):
         {'tibia': 8.0, 'femur': 0.0}
         """
         return {name: self.volume_cm3(name) for name in self.scheme.names}
+
+    def areas(self) -> dict[str, int]:
+        """Structure -> how many voxels, or pixels of a picture, it has; 0 of those absent."""
+        return {name: int(np.count_nonzero(self.mask(name))) for name in self.scheme.names}
 
     def present(self) -> tuple[int, ...]:
         """The structures' numbers that occur, known to the scheme or not, in ascending order."""

@@ -60,7 +60,7 @@ def place_of(own: Grid, other: Grid, tolerance_mm: float = TOLERANCE_MM) -> Plac
     >>> place_of(Grid.regular((10, 10, 5), (1, 1, 3), origin=(0.5, 0, 0)), scan) is None
     True
     """
-    turn = _turn(own, other)
+    turn = _turn(own, other) if own.unit == other.unit else None
     if turn is None:
         return None
     turned = own.turned(turn)

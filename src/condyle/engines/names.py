@@ -20,6 +20,8 @@ class NnunetPreset:
 NNUNET = {
     "2d": NnunetPreset("ExperimentPlanner", "2d"),
     "3d_fullres": NnunetPreset("ExperimentPlanner", "3d_fullres"),
+    "3d_lowres": NnunetPreset("ExperimentPlanner", "3d_lowres"),
+    "3d_cascade_fullres": NnunetPreset("ExperimentPlanner", "3d_cascade_fullres"),
     "resenc-m": NnunetPreset("nnUNetPlannerResEncM", "3d_fullres"),
 }
 """What stands after `nnunet:` -> the plan."""
@@ -27,7 +29,11 @@ NNUNET = {
 PACKAGES = {"nnunet": "nnunetv2", "totalsegmentator": "TotalSegmentator"}
 """Engine -> the package on PyPI."""
 
+CASCADE = "3d_cascade_fullres"
+"""nnU-Net's configuration whose network sees the answer of another, which is trained first."""
 FINETUNE = "finetune"
+FAST = "fast"
+"""What stands last for a task's coarser model: 3 mm for most tasks."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +45,20 @@ class EngineName:
     engine : nnunet or totalsegmentator.
     what : a plan of nnU-Net, or a task of TotalSegmentator.
     finetuned : whether a task's model learns our structures first.
+    fast : whether a task's coarser model (3 mm for most) is meant, not that of 1.5 mm.
 
     Examples
     --------
     >>> EngineName.parse("nnunet:2d")
-    EngineName(engine='nnunet', what='2d', finetuned=False)
-    >>> EngineName.parse("totalsegmentator:finetune")
-    EngineName(engine='totalsegmentator', what='total', finetuned=True)
+    EngineName(engine='nnunet', what='2d', finetuned=False, fast=False)
+    >>> EngineName.parse("totalsegmentator:finetune:fast")
+    EngineName(engine='totalsegmentator', what='total', finetuned=True, fast=True)
     """
 
     engine: str
     what: str
     finetuned: bool = False
+    fast: bool = False
 
     @classmethod
     def parse(cls, name: str) -> EngineName:
@@ -58,10 +66,14 @@ class EngineName:
         engine, _, what = name.partition(":")
         if engine not in PACKAGES or (engine == "nnunet" and what not in NNUNET):
             raise UnknownName("network", name, names())
-        finetuned = engine == "totalsegmentator" and what.partition(":")[0] == FINETUNE
-        if finetuned:
-            what = what.partition(":")[2]
-        return cls(engine, what or "total", finetuned)
+        if engine == "nnunet":
+            return cls(engine, what)
+        words = what.split(":") if what else []
+        finetuned, fast = words[:1] == [FINETUNE], words[-1:] == [FAST]
+        words = words[finetuned : len(words) - fast]
+        if len(words) > 1:
+            raise UnknownName("network", name, names())
+        return cls(engine, "".join(words) or "total", finetuned, fast)
 
     @property
     def package(self) -> str:
@@ -69,7 +81,8 @@ class EngineName:
         return PACKAGES[self.engine]
 
     def __str__(self) -> str:
-        return f"{self.engine}:{f'{FINETUNE}:' if self.finetuned else ''}{self.what}"
+        words = (FINETUNE * self.finetuned, self.what, FAST * self.fast)
+        return ":".join((self.engine, *filter(None, words)))
 
 
 def is_engine(name: str) -> bool:
@@ -84,6 +97,7 @@ def is_engine(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """The engines' names; any task may stand after TotalSegmentator's: totalsegmentator:body."""
+    """The engines' names; a task may stand in TotalSegmentator's: totalsegmentator:body:fast."""
     own = [f"nnunet:{what}" for what in NNUNET]
-    return [*own, "totalsegmentator", f"totalsegmentator:{FINETUNE}"]
+    theirs = ["totalsegmentator", f"totalsegmentator:{FINETUNE}"]
+    return [*own, *(f"{name}{fast}" for name in theirs for fast in ("", f":{FAST}"))]

@@ -12,18 +12,21 @@ from typing import Any
 
 from condyle.core import Case, Dataset, Fold, LabelMap, LabelScheme, Volume
 from condyle.core.relabel import consecutive, relabelled
-from condyle.engines.names import NNUNET
+from condyle.engines.names import CASCADE, NNUNET
 from condyle.engines.process import Child, fitted, require
 from condyle.errors import LabelError
 from condyle.io import read_labels, write, write_nnunet
 from condyle.jobs.job import Job
+from condyle.prepare.splits import k_fold
 
-__all__ = ["Space", "Trained", "predict", "train"]
+__all__ = ["Before", "Space", "Start", "Trained", "predict", "train"]
 
 ROOTS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 JOB = "train.json"
 """What nnU-Net was asked for, in the folder of a training."""
-LATEST = "checkpoint_latest.pth"
+CHECKPOINTS = ("checkpoint_latest.pth", "checkpoint_final.pth")
+LOWRES_FOLDS = 5
+"""As nnU-Net has it: networks before a cascade, each for the cases that it has not seen."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Space:
     @property
     def can_go_on(self) -> bool:
         """Whether there is a training that was interrupted after an epoch."""
-        left = self.roots["nnUNet_results"].glob(f"{self.name}/*/fold_0/{LATEST}")
-        return any(left)
+        folds = self.roots["nnUNet_results"].glob(f"{self.name}/*/fold_*")
+        return any((fold / name).is_file() for fold in folds for name in CHECKPOINTS)
 
     def clear(self, *names: str) -> None:
         """Remove our data set from some of the folders; all that others put there stays."""
@@ -130,6 +133,20 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Before:
+    """The network before a cascade's.
+
+    Parameters
+    ----------
+    model : its folder.
+    folds : that are averaged.
+    """
+
+    model: Path
+    folds: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Trained:
     """What nnU-Net made.
 
@@ -152,6 +169,12 @@ class Trained:
     """A row a tensor of a model that it started from: kept, adapted or anew."""
     mirror: bool
     """Whether mirror images were looked at too, as nnU-Net does; not where a budget forbade it."""
+    settings: Mapping[str, Any]
+    """Our settings, by their dotted names, as its trainer had them."""
+    engine: Mapping[str, Any]
+    """What else its plans and its trainer had, in its own words."""
+    before: Before | None = None
+    """Of a cascade."""
 
 
 def train(
@@ -171,7 +194,8 @@ def train(
     Parameters
     ----------
     what : of `names.NNUNET`; not used with `start`.
-    settings : device, seed, epochs, steps, budget (seconds) and deadline (seconds since 1970).
+    settings : device, seed, epochs, steps, budget (seconds), deadline (seconds since 1970), and
+        `settings`: those that its trainer is given, by their dotted names.
     start : a model whose plans, network and weights are taken; then scans are turned to RAS axes,
         as it saw them, and validation cases are predicted as well.
     """
@@ -184,13 +208,16 @@ def train(
         if space.can_go_on:
             asked = json.loads((space.folder / JOB).read_text("utf-8"))
         else:
+            before = _lowres_folds(dataset, fold) if what == CASCADE else ()
             asked = {
                 "do": "train",
                 "dataset": space.number,
                 "roots": space.environment,
                 **_plan(what, start, dataset.scheme.is_sided()),
+                "structures": list(LabelScheme(dataset.scheme.labels).names),
                 "workers": int(environment["nnUNet_def_n_proc"]),
-                "cases": export(dataset, fold, space, job, start is not None),
+                "lowres_folds": len(before),
+                "cases": export(dataset, fold, space, job, start is not None, before),
                 "predictions": str(maps.resolve()),
                 **settings,
             }
@@ -200,6 +227,7 @@ def train(
             space.give_up()
         raise
     space.clear("nnUNet_raw", "nnUNet_preprocessed")
+    folds = range(1, asked["lowres_folds"] + 1)
     return Trained(
         model=Path(done["model"]),
         history=done["history"],
@@ -210,7 +238,17 @@ def train(
         seconds_a_case=done["seconds_a_case"],
         tensors=done["tensors"],
         mirror=done["mirror"],
+        settings=done["settings"],
+        engine=done["engine"],
+        before=Before(Path(done["lowres"]), folds) if folds else None,
     )
+
+
+def _lowres_folds(dataset: Dataset, fold: Fold) -> tuple[Fold, ...]:
+    """The folds of the networks before a cascade: its own cases, so that each is predicted once."""
+    cases = dataset.select((*fold.train, *fold.validation))
+    patients = {case.patient for case in cases}
+    return k_fold(cases, min(LOWRES_FOLDS, len(patients)))
 
 
 def _plan(what: str, start: Start | None, sided: bool) -> dict[str, Any]:
@@ -224,7 +262,7 @@ def _plan(what: str, start: Start | None, sided: bool) -> dict[str, Any]:
 
 def predict(
     model: Path, cases: Mapping[str, Sequence[Path]], folder: Path, scheme: LabelScheme, out: Path,
-    *, device: str, mirror: bool, folds: Sequence[int | str] = (0,), job: Job,
+    *, device: str, mirror: bool, before: Before | None = None, job: Job,
 ) -> tuple[dict[str, Path], dict[str, str]]:  # fmt: skip
     """Label maps of scans by nnU-Net's own predictor; and the reason, for those that failed.
 
@@ -233,27 +271,31 @@ def predict(
     cases : base name -> its files, one a channel, in a format that nnU-Net reads.
     folder : for its job and what it says.
     scheme : of the labels 1, 2, ... in the model's order.
+    before : of a cascade, whose network sees what this one found.
     """
     maps = folder / "maps"
     child = Child("nnU-Net", "run_nnunet.py", folder, fitted(os.environ, device),
                   require("nnunetv2"))  # fmt: skip
     files = {name: [str(Path(x).resolve()) for x in paths] for name, paths in cases.items()}
     done = child.run(
-        {"do": "predict", "model": str(model.resolve()), "folds": list(folds), "device": device,
-         "mirror": mirror, "cases": files, "predictions": str(maps.resolve())},
+        {"do": "predict", "model": str(model.resolve()), "device": device, "mirror": mirror,
+         "before": before and {"model": str(before.model.resolve()), "folds": list(before.folds)},
+         "cases": files, "predictions": str(maps.resolve())},
         job,
     )  # fmt: skip
     return collected(maps, out, scheme, list(files)), done["failed"]
 
 
 def export(
-    dataset: Dataset, fold: Fold, space: Space, job: Job, turned: bool = False
-) -> dict[str, list[str]]:
+    dataset: Dataset, fold: Fold, space: Space, job: Job, turned: bool = False,
+    others: Sequence[Fold] = (),
+) -> dict[str, list[str]]:  # fmt: skip
     """Write our cases and our fold in nnU-Net's form; gives case -> files of those to predict.
 
     Parameters
     ----------
     turned : to RAS axes; then validation cases are predicted too.
+    others : folds that stand behind ours.
     """
     scheme = consecutive(dataset.scheme)
     trained = (*fold.train, *fold.validation)
@@ -277,7 +319,7 @@ def export(
 
     # nnU-Net wants a case to watch; it chooses nothing by it
     own = Fold(fold.train, fold.validation or fold.train[:1])
-    write_nnunet(where, dataset.name, pairs(), scheme, dataset.channel_names, [own])
+    write_nnunet(where, dataset.name, pairs(), scheme, dataset.channel_names, [own, *others])
     channels = len(dataset.channel_names)
     wanted = dict.fromkeys(fold.test, "imagesTs")
     wanted |= dict.fromkeys(fold.validation, "imagesTr") if turned else {}

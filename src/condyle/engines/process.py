@@ -249,6 +249,8 @@ class Child:
             error = EngineFailed(f"{self.engine} {self._killed(-code)}")
         elif reason.startswith("TooLittleTime"):
             error = ConfigError(f"{reason.partition(': ')[2]}: give more time")
+        elif reason.startswith("Refused: "):
+            error = ConfigError(reason.removeprefix("Refused: "))
         elif found := next((s for mark, s in KNOWN.items() if re.search(mark, reason)), ""):
             error = OutOfMemory(f"{self.engine} {found} ({self._held()})")
         else:

@@ -68,22 +68,35 @@ class Task:
     classes: Mapping[int, str]
     parts: tuple[Part, ...]
     crop: tuple[Part, ...]
+    fast: bool = False
+    """Whether it is its coarser model."""
+    spacing: float | None = None
+    """In mm, that scans are resampled to; None: their own."""
 
 
-def ask(task: str, folder: Path, job: Job) -> Task:
+def ask(task: str, folder: Path, job: Job, fast: bool = False) -> Task:
     """What TotalSegmentator says of one of its tasks.
+
+    Parameters
+    ----------
+    fast : its coarser model is meant.
 
     Raises
     ------
-    MissingExtra, UnknownName
-        If it is not installed, or has no such task.
+    MissingExtra, UnknownName, ConfigError
+        If it is not installed, has no such task, or no coarser model for it.
     WeightsError
         If the task needs a licence that is not here.
     """
     child = _child(folder, "cpu")
-    found = child.run({"do": "ask", "task": task}, job)
+    found = child.run({"do": "ask", "task": task, "fast": fast}, job)
     if "tasks" in found:
         raise UnknownName("task of TotalSegmentator", task, found["tasks"])
+    if "with_fast" in found:
+        raise ConfigError(
+            f"TotalSegmentator's task {task} has no `fast` model: leave out :fast, or take one of "
+            f"{', '.join(found['with_fast'])}", setting="network.name",
+        )  # fmt: skip
     if found["licensed"] and found["licence"] != "yes":
         raise WeightsError(
             f"TotalSegmentator's task {task} needs a licence, free for research: ask for one at "
@@ -94,6 +107,8 @@ def ask(task: str, folder: Path, job: Job) -> Task:
         {int(number): name for number, name in found["classes"].items()},
         tuple(Part.of(part) for part in found["parts"]),
         tuple(Part.of(part) for part in found["crop"]),
+        fast,
+        found["spacing"],
     )
 
 
@@ -224,8 +239,8 @@ def predict(
     """
     maps = folder.resolve() / "maps"
     done = _child(folder, device).run(
-        {"do": "predict", "task": task.name, "cases": dict(cases), "device": device,
-         "predictions": str(maps)},
+        {"do": "predict", "task": task.name, "fast": task.fast, "cases": dict(cases),
+         "device": device, "predictions": str(maps)},
         job,
     )  # fmt: skip
     structures = LabelScheme(scheme.labels)

@@ -89,6 +89,7 @@ class Scene:
         LabelError
             If a structure is not in the mask, or too small.
         """
+        volume.grid.require_mm("a comparison of regions in 3D")
         labels = on_grid(labels, volume.grid, what)
         names = named(labels, regions, what)
         volume, labels = volume.reoriented(), labels.reoriented()

@@ -2,7 +2,8 @@
 
 A folder that directly holds the images of a DICOM scan is one scan. Files are taken from the
 first folder that holds any: below it, only DICOM folders are looked for. DICOM that is no scan
-(scouts, dose reports, RTSTRUCT) counts where there is nothing else.
+(scouts, dose reports, RTSTRUCT) counts where there is nothing else, and so do pictures (.png,
+.jpg, .tif): beside scans they are views of these.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def list_scans(path: Path, labels: bool = False) -> Listing:
         return Listing((path,), {})
     walk = _Walk(labels)
     walk.into(path, files_too=True)
+    if walk.pictures and not walk.scans:
+        return Listing(tuple(sorted(walk.pictures)), walk.passed_over)
     if walk.scans:
+        walk.passed_over |= dict.fromkeys(walk.pictures, "a picture beside scans")
         others = {file: why for found in walk.doubtful.values() for file, why in found.items()}
         return Listing(tuple(sorted(walk.scans)), walk.passed_over | others)
     return Listing(tuple(sorted(walk.doubtful)), walk.passed_over)
@@ -108,6 +112,7 @@ class _Walk:
     scans: list[Path] = field(default_factory=list[Path])
     passed_over: dict[Path, str] = field(default_factory=dict[Path, str])
     doubtful: dict[Path, dict[Path, str]] = field(default_factory=dict[Path, dict[Path, str]])
+    pictures: list[Path] = field(default_factory=list[Path])
     seen: set[str] = field(default_factory=set[str])
 
     def into(self, folder: Path, files_too: bool) -> None:
@@ -115,6 +120,8 @@ class _Walk:
         self.seen.add(os.path.realpath(folder))
         entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry))
         dicom, files, rest = _sorted_files([entry for entry in entries if not entry.is_dir()])
+        pictures = [file for file in files if ENDINGS[ending_of(file)] == "picture"]
+        files = [file for file in files if file not in pictures]
         kinds = _kinds(dicom, all_of_them=self.labels)
         drawn = {SEGMENTATION, CONTOURS}.intersection(kinds.values())
         if IMAGE in kinds.values() and self.labels and not drawn:
@@ -127,6 +134,7 @@ class _Walk:
         else:
             self._keep_doubtful(folder, kinds)
         self.passed_over |= rest
+        self.pictures += pictures if files_too else []
         if files_too:
             self.scans += files
         elif files:
@@ -172,10 +180,11 @@ def _sorted_files(
     dicom: list[Path] = []
     files: list[Path] = []
     rest: dict[Path, str] = {}
-    scans = {_stem(entry) for entry in entries if ending_of(entry)}
+    endings = {entry: ENDINGS.get(ending_of(entry), "") for entry in entries}
+    scans = {_stem(entry) for entry, kind in endings.items() if kind not in ("", "picture")}
     names = {entry.name.lower() for entry in entries}
     for entry in entries:
-        kind = ENDINGS.get(ending_of(entry), "")
+        kind = endings[entry]
         if not entry.exists():
             rest[entry] = "a link to nothing"
         elif kind not in ("", "dicom"):

@@ -46,6 +46,11 @@ ENDINGS = {
     ".dcm": "dicom",
     ".ima": "dicom",
     ".zip": "zip",
+    ".png": "picture",
+    ".jpg": "picture",
+    ".jpeg": "picture",
+    ".tif": "picture",
+    ".tiff": "picture",
 }
 """A file name's ending -> the format; the longer ending is asked for first."""
 

@@ -13,7 +13,7 @@ from condyle.core import Grid, LabelMap, LabelScheme, Volume
 from condyle.core.labels import whole_numbers
 from condyle.core.relabel import exchanged, numbers_in
 from condyle.errors import ConfigError, DatasetError, OutputError, UnreadableFile
-from condyle.io import mgh, nifti
+from condyle.io import mgh, nifti, pictures
 from condyle.io import zip as archive
 from condyle.io.dicom import pixels as dicom
 from condyle.io.dicom import rtstruct, seg_reader
@@ -29,7 +29,16 @@ from condyle.jobs.job import warn
 from condyle.jobs.outputs import atomic_write
 from condyle.jobs.process import without_python_warnings
 
-__all__ = ["names_of", "read", "read_channels", "read_contours", "read_labels", "sources", "write"]
+__all__ = [
+    "names_of",
+    "read",
+    "read_channels",
+    "read_contours",
+    "read_labels",
+    "sources",
+    "write",
+    "write_channels",
+]
 
 Loaded = tuple[NDArray[Any], Grid, str]
 
@@ -45,6 +54,7 @@ LOADERS: dict[str, Callable[[Path, str], Loaded]] = {
     "itk": lambda path, _: itk.load(path),
     "dicom": dicom.load,
     "zip": _load_zip,
+    "picture": lambda path, _: pictures.load(path),
 }
 """Format -> what gives the array (i, j, k[, volume]), the grid and the modality, of a series."""
 
@@ -81,8 +91,9 @@ def read(path: str | Path, *, volume: int | None = None, series: str = "") -> Vo
     Parameters
     ----------
     path : a .nii, .nii.gz, .hdr (with its .img), .mgz, .nrrd, .nhdr, .mha, .mhd or .dcm file, a
-        folder or a .zip of DICOM.
-    volume : which volume of a file or series that holds several, from 0.
+        folder or a .zip of DICOM; or a picture (.png, .jpg, .tif), which has pixels for mm.
+    volume : which volume of a file or series that holds several, from 0; of a picture in colour,
+        red, green or blue.
     series : which DICOM series of several: its number in the list that the error shows without
         it, or its SeriesInstanceUID.
 
@@ -94,6 +105,10 @@ def read(path: str | Path, *, volume: int | None = None, series: str = "") -> Vo
     path = Path(path)
     array, grid, modality = _load(path, series)
     count = array.shape[3] if array.ndim == 4 else 1
+    if volume is None and count > 1 and grid.is_picture:
+        raise UnreadableFile(
+            f"{path} is a picture in colour: choose red, green or blue by `volume`, 0 to 2"
+        )
     if volume is None and count > 1:
         raise UnreadableFile(
             f"{path} holds {count} volumes: choose one by `volume`, 0 to {count - 1}"
@@ -171,7 +186,7 @@ def names_of(path: Path) -> LabelScheme | None:
         if kind == "dicom":
             return seg_reader.names_in(path)
         own = nifti.names_in(path) if kind == "nifti" else None
-        if own is None and kind in ("itk", "zip"):
+        if own is None and kind in ("itk", "zip", "picture"):
             own = read_labels(path).scheme
             own = None if own.has_bare_numbers else own
         return own or names_beside(path)
@@ -181,11 +196,15 @@ def _load_numbers(
     path: Path, kind: str, scheme: LabelScheme | None
 ) -> tuple[NDArray[Any], Grid, LabelScheme | None]:
     """The label numbers of a format that need not name them, and their scheme if it does."""
-    array, grid, _ = LOADERS[kind](path, "")
+    own: LabelScheme | None = None
+    if kind == "picture":
+        array, grid, own = pictures.load_labels(path, scheme or names_beside(path))
+    else:
+        array, grid, _ = LOADERS[kind](path, "")
     if array.ndim != 3:
         raise UnreadableFile(f"{path} holds {array.shape[3]} volumes; a label map is one")
     numbers = whole_numbers(array, str(path))
-    own = nifti.names_in(path) if kind == "nifti" else None
+    own = nifti.names_in(path) if kind == "nifti" else own
     if own is None:
         return numbers, grid, scheme
     present = [int(number) for number in np.unique(numbers) if number]
@@ -271,7 +290,8 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
     Parameters
     ----------
     path : ends in .nii, .nii.gz, .nrrd, .mha, .mhd (with a .raw beside it), or, for label maps
-        with their names and colours, .seg.nrrd. NIfTI and NRRD keep names and colours too.
+        with their names and colours, .seg.nrrd. NIfTI and NRRD keep names and colours too. What
+        lies on a picture is written as .png, and nothing else is.
 
     Raises
     ------
@@ -284,6 +304,13 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
     ending = ending_of(path)
     if ending not in SAVERS:
         raise ConfigError(f"cannot write {path.name}: end it in {', '.join(SAVERS)}")
+    if thing.grid.is_picture:
+        return _write_picture(thing, path)
+    if ending == ".png":
+        raise ConfigError(
+            f"cannot write {path.name}: a PNG has no millimetres; condyle show draws slices, and "
+            ".nii.gz keeps all"
+        )
     if ending == ".seg.nrrd" and not isinstance(thing, LabelMap):
         raise ConfigError(f"cannot write {path.name}: a .seg.nrrd holds a label map, not a scan")
     if thing.array.dtype.name not in HELD:
@@ -301,6 +328,51 @@ def write(thing: Volume | LabelMap, path: str | Path) -> Path:
     return path
 
 
+def write_channels(channels: Sequence[Volume], path: Path) -> Path:
+    """Write the channels of a picture, one or three of 8 bits, as one PNG."""
+    if len(channels) == 1:
+        return write(channels[0], path)
+    array = np.stack([channel.array for channel in channels], axis=-1)
+    if array.shape[-1] != len(pictures.COLOURS) or array.dtype != np.uint8:
+        raise ConfigError(
+            f"cannot write {path.name}: a picture has one channel, or three of 8 bits, not "
+            f"{array.shape[-1]} of {array.dtype}"
+        )
+    grid = channels[0].grid
+    with atomic_write(path, lambda written: _require_pixels(written, array)) as temporary:
+        pictures.save_colours(temporary, array, grid)
+    return path
+
+
+def _write_picture(thing: Volume | LabelMap, path: Path) -> Path:
+    """Write what lies on a picture's pixels: label numbers with their colours, or grey ones."""
+    if path.suffix.lower() != ".png":
+        raise ConfigError(
+            f"cannot write {path.name}: a picture has no millimetres, which that format needs: "
+            "end it in .png"
+        )
+    if isinstance(thing, LabelMap):
+        numbers = whole_numbers(thing.array, path.name)
+        with atomic_write(path, lambda written: _require_pixels(written, numbers, True)) as to:
+            pictures.save_labels(to, numbers, thing.grid, _names_of(thing))
+        return path
+    if thing.array.dtype.name not in ("uint8", "uint16"):
+        raise ConfigError(
+            f"cannot write {path.name}: a PNG holds whole numbers of 8 or 16 bits, not "
+            f"{thing.array.dtype}"
+        )
+    with atomic_write(path, lambda written: _require_pixels(written, thing.array)) as to:
+        pictures.save(to, thing.array, thing.grid)
+    return path
+
+
+def _require_pixels(written: Path, array: NDArray[Any], labels: bool = False) -> None:
+    """Raise unless a picture just written holds the same numbers."""
+    found = pictures.load_labels(written)[0] if labels else pictures.load(written)[0]
+    if not np.array_equal(found, array):
+        raise OutputError(f"{written.name} did not read back as it was written")
+
+
 SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
     ".nii.gz": lambda thing, to, _: nifti.save(to, thing.array, thing.grid, _names_of(thing)),
     ".nii": lambda thing, to, _: nifti.save(to, thing.array, thing.grid, _names_of(thing)),
@@ -312,6 +384,7 @@ SAVERS: dict[str, Callable[[Any, Path, Path], None]] = {
     ),
     ".mha": lambda thing, to, _: itk.save(to, thing.array, thing.grid),
     ".mhd": lambda thing, to, final: itk.save_detached(to, thing.array, thing.grid, final),
+    ".png": lambda thing, to, _: pictures.save(to, thing.array, thing.grid),
 }
 """Ending -> what writes a thing to the second path, which will become the third."""
 

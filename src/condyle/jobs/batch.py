@@ -151,7 +151,8 @@ def run_batch(batch: Batch[Q, R], request: Q, job: Job) -> R:
             job.warn(words)
         before = [folder.record(key) for key in tasks] if request.resume else []
         before = done(filter(None, before))
-        with folder.opened(request.signature(), resume=request.resume):
+        always = "resume" in getattr(request, "NO_FLAG", ())
+        with folder.opened(request.signature(), resume="always" if always else request.resume):
             found: dict[str, Record] = {}
             if executor is None:
                 coming = _here(batch, request, list(tasks), folder, job)

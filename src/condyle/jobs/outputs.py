@@ -135,18 +135,28 @@ SCANS = (
     ".seg.nrrd", ".nii.gz", ".nii.bz2", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".ima",
     ".zip", ".mgz", ".mgh", ".hdr", ".img",
 )  # fmt: skip
-"""The endings of `condyle.io.paths.ENDINGS`, which is above this folder; a test compares them."""
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""The endings of `condyle.io.paths.ENDINGS`, which is above this folder; a test compares them.
+
+A picture may lie beside a scan of its name, but not beside another picture."""
 
 
 def _is_scan(path: Path) -> bool:
-    return path.name.lower().endswith(SCANS)
+    return path.name.lower().endswith((*SCANS, *PICTURES))
 
 
 def _stem(path: Path) -> str:
-    """A scan's name without its endings, so that leg.nii stands beside leg.nii.gz."""
+    """A scan's name without its endings, so that leg.nii stands beside leg.nii.gz.
+
+    All pictures have one ending, which is not a scan's.
+    """
     name = path.name
-    ending = next((e for e in SCANS if name.lower().endswith(e)), "")
-    return name[: len(name) - len(ending)]
+    kinds = (("", SCANS), (PICTURES[0], PICTURES))
+    for kind, endings in kinds:
+        for ending in endings:
+            if name.lower().endswith(ending):
+                return name[: len(name) - len(ending)] + kind
+    return name
 
 
 def folder_for(path: Path) -> Path:

@@ -140,14 +140,16 @@ class OutputFolder:
 
     @contextmanager
     def opened(
-        self, settings: Mapping[str, Any], *, resume: bool = False, alone: bool = False
-    ) -> Generator[OutputFolder]:
+        self, settings: Mapping[str, Any], *, resume: bool | Literal["always"] = False,
+        alone: bool = False,
+    ) -> Generator[OutputFolder]:  # fmt: skip
         """Meanwhile this process writes into the folder, alone or beside others that do the same.
 
         Parameters
         ----------
         settings : how the results are made; JSON values.
-        resume : keep what an earlier batch has finished in the same way.
+        resume : keep what an earlier batch has finished in the same way; always: there is no
+            setting by which it could be made anew.
         alone : nobody else may write into it meanwhile, whatever the settings.
 
         Raises
@@ -206,7 +208,9 @@ class OutputFolder:
                 alive = True
         return alive
 
-    def _enter(self, begun: _Begun, resume: bool, alone: bool, others: bool) -> None:
+    def _enter(
+        self, begun: _Begun, resume: bool | Literal["always"], alone: bool, others: bool
+    ) -> None:
         path = self.home / "batch.json"
         before = read_json(path, _Begun) if path.is_file() else None
         other = before.differences(begun) if before else []
@@ -219,9 +223,10 @@ class OutputFolder:
         if others:
             return
         if resume and other:
+            anew = "" if resume == "always" else ", or leave out `resume` to make them anew"
             raise ConfigError(
                 f"the results in {self.path} were made with other settings ({', '.join(other)}): "
-                "choose another folder, or leave out `resume` to make them anew"
+                f"choose another folder{anew}"
             )
         remove_temporaries(self.path)
         for file in [*(self.home / "records").glob("*.json"), *(self.home / "claims").glob("*")]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +33,16 @@ from condyle.measure.pairs import NOTES, pairs
 from condyle.measure.surface import SurfaceDistances, surface_distances
 from condyle.measure.volume import signed_similarity
 
-__all__ = ["FAILURES", "METRICS", "Metric", "counted", "failed_case", "score_case", "summarise"]
+__all__ = [
+    "FAILURES",
+    "FIGURES",
+    "METRICS",
+    "Metric",
+    "counted",
+    "failed_case",
+    "score_case",
+    "summarise",
+]
 
 Row = dict[str, Any]
 
@@ -67,7 +76,25 @@ METRICS: dict[str, Metric] = {
     "nsd": Metric("", "higher", 1, 0),
     "hausdorff_mm": Metric("mm", "lower", 0, math.inf),
 }
-"""The figures of a row, in the order of tables."""
+"""The figures of a scan's row, in the order of tables."""
+OF_PICTURES = {
+    "volume_truth_cm3": "area_truth_px",
+    "volume_predicted_cm3": "area_predicted_px",
+    "volume_error_cm3": "area_error_px",
+    "hd95_mm": "hd95_px",
+    "assd_mm": "assd_px",
+    "hausdorff_mm": "hausdorff_px",
+    "diagonal_mm": "diagonal_px",
+    "scan_cm3": "scan_px",
+}
+"""Key of a row -> the one that a picture's row has: pixels for mm, pixels of area for cm³."""
+FIGURES = METRICS | {
+    name: replace(METRICS[of_scans], unit="px")
+    for of_scans, name in OF_PICTURES.items()
+    if of_scans in METRICS
+}
+"""The figures of all rows, those of pictures too."""
+VOLUME_ERRORS = ("volume_error_cm3", "area_error_px")
 
 FAILURES = ("missed", "invented", "failed")
 
@@ -78,13 +105,14 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     Parameters
     ----------
     truth, predicted : label maps on one lattice. Structures are matched by name.
-    tolerance_mm : how far apart surfaces may lie to agree, for `nsd`.
+    tolerance_mm : how far apart surfaces may lie to agree, for `nsd`; in pixels for a picture.
 
     Returns
     -------
     Rows with the keys structure, those of `METRICS`, tp, fp, fn and tn (voxels), volume_truth_cm3,
     volume_predicted_cm3, diagonal_mm and scan_cm3 (of the scan) and note: '', 'absent in both',
-    'missed' or 'invented'.
+    'missed' or 'invented'. Those of a picture have the keys of `OF_PICTURES` instead, and the
+    distances are those between outlines.
 
     Raises
     ------
@@ -107,7 +135,8 @@ def score_case(truth: LabelMap, predicted: LabelMap, tolerance_mm: float = 2.0) 
     labelled = truth.array.size if known is None else int(np.count_nonzero(known))
     return [
         _row(one.name, truth.grid, labelled, count(one.truth, one.predicted),
-             surface_distances(one.truth, one.predicted, truth.spacing), tolerance_mm)
+             surface_distances(one.truth, one.predicted, truth.spacing,
+                               outlines=truth.grid.is_picture), tolerance_mm)
         for one in pairs(truth, predicted)
     ]  # fmt: skip
 
@@ -119,7 +148,7 @@ def failed_case(truth: LabelMap) -> list[Row]:
     mm. The note is 'failed'.
     """
     rows = score_case(truth, truth.emptied())
-    signed = ("volume_similarity", "volume_error_cm3")
+    signed = [name for name in ("volume_similarity", *VOLUME_ERRORS) if rows and name in rows[0]]
     return [
         {**row, **counted(row | {"note": "failed"}, -1), "note": "failed"}
         | {name: row[name] for name in signed}
@@ -137,12 +166,14 @@ def counted(row: Mapping[str, Any], side: Literal[-1, 1]) -> dict[str, float]:
         side that is further from the best, so that failures never make up for other errors.
     """
     if row["note"] not in FAILURES:
-        return {name: row[name] for name in METRICS if name in row}
+        return {name: row[name] for name in FIGURES if name in row}
     figures: dict[str, float] = {}
-    for name, metric in METRICS.items():
+    for name, metric in FIGURES.items():
         if name not in row:
             continue
-        worst = row.get("diagonal_mm") if metric.worst == math.inf else metric.worst
+        worst = metric.worst
+        if worst == math.inf:
+            worst = row.get("diagonal_px", row.get("diagonal_mm"))
         if worst is None:
             figures[name] = row[name]
         elif metric.better == "nearer":
@@ -187,7 +218,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
         cases.setdefault(case, []).append(row)
     summary = [_summary(name, [[row] for row in group]) for name, group in structures.items()]
     mean = _summary("mean", list(cases.values()))
-    mean |= {f"volume_error_cm3_{word}": math.nan for word in ("mean", "sd", "median")}
+    mean |= {key: math.nan for key in mean if key.rpartition("_")[0] in VOLUME_ERRORS}
     return [*summary, mean]
 
 
@@ -196,12 +227,12 @@ def _row(
     tolerance_mm: float,
 ) -> Row:  # fmt: skip
     """A row of `score_case`; so many voxels of the grid are labelled."""
-    cm3 = grid.voxel_volume / 1000.0
+    cm3 = 1.0 if grid.is_picture else grid.voxel_volume / 1000.0
     error = (counts.predicted - counts.truth) * cm3
     there = bool(counts.truth), bool(counts.predicted)
     wrong = counts.truth + counts.predicted - 2 * counts.both
     similarity = signed_similarity(counts)
-    return {
+    row = {
         "structure": name,
         "dice": counts.dice,
         "iou": counts.iou,
@@ -225,6 +256,9 @@ def _row(
         "scan_cm3": math.prod(grid.shape) * cm3,
         "note": NOTES[there],
     }
+    if grid.is_picture:
+        return {OF_PICTURES.get(key, key): value for key, value in row.items()}
+    return row
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -241,13 +275,13 @@ def _summary(name: str, groups: Sequence[Sequence[Mapping[str, Any]]]) -> Row:
         "n_absent": sum(row["note"] == "absent in both" for row in rows),
         "n_failed": sum(row["note"] in FAILURES for row in rows),
     }
-    signed = {name for name, metric in METRICS.items() if metric.better == "nearer"}
+    signed = {name for name, metric in FIGURES.items() if metric.better == "nearer"}
     counts = [
-        [counted(row, -1) | {name: row[name] for name in signed} for row in group]
+        [counted(row, -1) | {name: row[name] for name in signed if name in row} for row in group]
         for group in groups
     ]
-    for metric in METRICS:
-        means = (_mean([row[metric] for row in group]) for group in counts)
+    for metric in (name for name in FIGURES if any(name in row for row in rows)):
+        means = (_mean([row[metric] for row in group if metric in row]) for group in counts)
         known = [value for value in means if not math.isnan(value)]
         summary[f"{metric}_mean"] = _mean(known)
         summary[f"{metric}_sd"] = float(np.std(known, ddof=1)) if known[1:] else math.nan

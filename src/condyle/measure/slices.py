@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from condyle.config import Planes
 from condyle.core import LabelMap
 from condyle.measure.overlap import Counts
 from condyle.measure.pairs import NOTES, pairs
 from condyle.measure.volume import signed_similarity
+from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.slices import ends as edges
 
 __all__ = ["ENDS", "SLICE_METRICS", "at_ends", "pooled", "score_slices"]
@@ -29,19 +31,22 @@ SLICE_METRICS = ("dice", "iou", "precision", "recall", "volume_similarity", "abs
 Row = dict[str, Any]
 
 
-def score_slices(truth: LabelMap, predicted: LabelMap, ends: int = ENDS) -> list[Row]:
-    """A row a structure and axial slice in which it is or was predicted.
+def score_slices(
+    truth: LabelMap, predicted: LabelMap, ends: int = ENDS, planes: Planes = "axial"
+) -> list[Row]:
+    """A row a structure, plane and slice in which it is or was predicted.
 
     Parameters
     ----------
     truth, predicted : label maps on one grid. Structures are matched by name.
     ends : how many slices at each end of a structure have `end` set.
+    planes : one, or all three.
 
     Returns
     -------
-    Rows with the keys structure, slice (from 0 at the feet's end), end (1 in the first and last
-    slices in which the truth has it), tp, fp, fn (pixels), those of `SLICE_METRICS`, and note:
-    '', 'missed' or 'invented'.
+    Rows with the keys structure, plane, slice (from 0 at the patient's left, back or feet), end (1
+    in the first and last slices in which the truth has it), tp, fp, fn (pixels), those of
+    `SLICE_METRICS`, and note: '', 'missed' or 'invented'.
 
     Raises
     ------
@@ -59,33 +64,37 @@ def score_slices(truth: LabelMap, predicted: LabelMap, ends: int = ENDS) -> list
     """
     rows: list[Row] = []
     for one in pairs(truth.reoriented("RAS"), predicted.reoriented("RAS")):
-        counts = [
-            np.count_nonzero(mask, axis=(0, 1)).tolist()
-            for mask in (one.truth & one.predicted, one.truth, one.predicted)
-        ]
-        hard = set(edges(one.truth, ends, axis=2).tolist())
-        first = one.box[2].start
-        rows += [
-            {"structure": one.name, "slice": first + n, "end": int(n in hard)}
-            | _figures(Counts(both, true, found))
-            for n, (both, true, found) in enumerate(zip(*counts, strict=True))
-            if true + found
-        ]
+        for plane in planes_of(planes):
+            axis = AXIS[plane]
+            others = tuple(each for each in range(3) if each != axis)
+            counts = [
+                np.count_nonzero(mask, axis=others).tolist()
+                for mask in (one.truth & one.predicted, one.truth, one.predicted)
+            ]
+            hard = set(edges(one.truth, ends, axis=axis).tolist())
+            first = one.box[axis].start
+            rows += [
+                {"structure": one.name, "plane": plane, "slice": first + n, "end": int(n in hard)}
+                | _figures(Counts(both, true, found))
+                for n, (both, true, found) in enumerate(zip(*counts, strict=True))
+                if true + found
+            ]
     return rows
 
 
 def at_ends(rows: Sequence[Mapping[str, Any]], ends: int = ENDS) -> list[Mapping[str, Any]]:
-    """The rows of `score_slices` of one structure that are of its ends.
+    """The axial rows of `score_slices` of one structure that are of its ends.
 
     Examples
     --------
-    >>> rows = [{"slice": n, "tp": 1, "fn": 0} for n in range(9)]
+    >>> rows = [{"plane": "axial", "slice": n, "tp": 1, "fn": 0} for n in range(9)]
     >>> [row["slice"] for row in at_ends(rows, 2)]
     [0, 1, 7, 8]
     """
-    there = sorted(int(row["slice"]) for row in rows if row["tp"] + row["fn"])
+    axial = [row for row in rows if row["plane"] == "axial"]
+    there = sorted(int(row["slice"]) for row in axial if row["tp"] + row["fn"])
     hard = {*there[:ends], *there[-ends:]}
-    return [row for row in rows if row["slice"] in hard]
+    return [row for row in axial if row["slice"] in hard]
 
 
 def pooled(rows: Sequence[Mapping[str, Any]]) -> Row:

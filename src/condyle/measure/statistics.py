@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, wilcoxon
 
 from condyle.errors import DatasetError
-from condyle.measure.evaluate import METRICS, counted
+from condyle.measure.evaluate import FIGURES, counted
 
 __all__ = [
     "FEWEST",
@@ -107,7 +107,7 @@ def of_patients(
     ----------
     rows : model -> rows with patient, case, structure and figures; several rows of a structure
         of a case (seeds, slices) are averaged first.
-    metric : one of `METRICS`.
+    metric : one of `FIGURES`.
     side : on which the worst value of a figure with a sign lies.
 
     Raises
@@ -118,7 +118,7 @@ def of_patients(
     found = {model: _by_case(some, metric, side) for model, some in rows.items()}
     asked = list(dict.fromkeys(key for figures in found.values() for key in figures))
     counts = [k for k in asked if any(np.isfinite(f.get(k, ())).any() for f in found.values())]
-    best = METRICS[metric].best
+    best = FIGURES[metric].best
     scores: dict[str, dict[str, float]] = {}
     for model, figures in found.items():
         patients: dict[str, dict[str, list[float]]] = {}

@@ -95,7 +95,7 @@ class SurfaceDistances:
 
 
 def surface_distances(
-    truth: ArrayLike, predicted: ArrayLike, spacing: ArrayLike
+    truth: ArrayLike, predicted: ArrayLike, spacing: ArrayLike, *, outlines: bool = False
 ) -> SurfaceDistances:
     """Distances in mm between the surfaces of two masks, for all surface figures at once.
 
@@ -104,6 +104,8 @@ def surface_distances(
     truth, predicted : boolean masks (i, j, k) of one shape. A mask that touches the border of
         the scan ends there: its surface closes.
     spacing : distance in mm between voxels along i, j and k.
+    outlines : whether the masks, of one k, are pictures: their outlines are compared, and areas
+        are lengths.
 
     Raises
     ------
@@ -136,7 +138,7 @@ def surface_distances(
     if box is None:
         return SurfaceDistances(*np.empty((4, 0)))
     areas = _areas(steps)
-    one, other = _Elements.of(a[box]), _Elements.of(b[box])
+    one, other = (_Elements.of(mask[box], outlines) for mask in (a, b))
     return SurfaceDistances(
         *_sorted(_distances(one, other, steps), areas[one.codes]),
         *_sorted(_distances(other, one, steps), areas[other.codes]),
@@ -152,9 +154,12 @@ class _Elements:
     codes: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> Self:
+    def of(cls, mask: NDArray[np.bool_], outlines: bool = False) -> Self:
         """The elements between the voxels of a mask and its surroundings."""
-        codes = _neighbour_codes(mask)
+        # between two equal slices only the outline of both is a surface
+        codes = _neighbour_codes(mask.repeat(2, axis=2))[:, :, 1:2] if outlines else (
+            _neighbour_codes(mask)
+        )  # fmt: skip
         there = codes - np.uint8(1) < 254  # 0, all out, becomes 255; 255, all in, 254
         flat = np.flatnonzero(there)
         return cls(there, flat, codes.ravel()[flat])

@@ -63,6 +63,7 @@ def surface(
     >>> round(mesh.volume_cm3, 1)
     8.0
     """
+    labels.grid.require_mm("a surface")
     label = labels.scheme[structure]
     box = box_of(labels.mask(label.id))
     if box is None:
@@ -83,6 +84,7 @@ def surfaces(labels: LabelMap, *, smooth: bool = True, error_mm: float = 0.1) ->
     ConfigError
         If the error is not between 0 and 10 mm.
     """
+    labels.grid.require_mm("a surface")
     found = boxes(labels.array)
     there = [label for label in labels.scheme.labels if label.id in found]
     if not there:

@@ -36,6 +36,9 @@ def differences(trained: TrainingRecord, scan: Volume) -> list[str]:
     trained : what is known of the training; what is not known is not compared.
     scan : its first channel.
     """
+    if trained.pictures is not None and trained.pictures != scan.grid.is_picture:
+        kinds = ("a scan with millimetres", "a picture of pixels")
+        return [f"it is {kinds[not trained.pictures]}, and those were {kinds[trained.pictures]}"]
     return [*(_of_modality(trained, scan) or _of_intensities(trained, scan)),
             *_of_voxels(trained, scan)]  # fmt: skip
 

@@ -16,6 +16,7 @@ from condyle.config.section import json_of, parsed
 from condyle.core import Grid, Label, LabelMap, LabelScheme
 from condyle.errors import ConfigError, MissingFile, UnreadableFile
 from condyle.io.exchange import channels_of
+from condyle.io.pictures import as_channels
 from condyle.jobs.outputs import sha256, write_bytes, write_text
 from condyle.networks import NetworkName, PredictionNetwork, SegmentationNetwork, build, inflated
 from condyle.networks.nnunet import NnunetNetwork
@@ -203,6 +204,8 @@ class Segmenter:
             was trained on.
         """
         channels = channels_of(scan, grid)
+        if channels[0].grid.is_picture:
+            channels = as_channels(channels, self.channels)
         predictor = self.predictor(
             planes=planes, mirroring=mirroring, device=device, runtime=runtime
         )

@@ -48,6 +48,8 @@ class TrainingRecord(Section):
     extent: tuple[Three, Three] | None = None
     """The smallest and the largest length of its scans, in mm along the RAS axes; None: not
     known."""
+    pictures: bool | None = None
+    """Whether it was trained on pictures, whose spacing is in pixels; None: not known."""
     best_epoch: int | None = None
     validation_dice: float | None = None
     stopped: str = ""
@@ -72,6 +74,7 @@ class TrainingRecord(Section):
         return self.changed(
             modality=said.pop() if len(said) == 1 and all(said) else modality_of(channel),
             hounsfield=seen.is_ct,
+            pictures=all(case.is_picture for case in seen.cases),
             lowest=(min(low), max(low)),
             highest=(min(high), max(high)),
             spacing=tuple(np.round((spacings.min(axis=0), spacings.max(axis=0)), 4).tolist()),

@@ -44,6 +44,7 @@ class CaseFacts:
     foreground_mean, foreground_std : inside the structures; None if no voxel is labelled.
     volumes : cm³ of each structure; 0 where it is absent.
     modality : of its first channel, by its file; '' where that does not say.
+    is_picture : whether it is a picture, whose spacing is in pixels.
     """
 
     id: str
@@ -57,6 +58,7 @@ class CaseFacts:
     foreground_std: float | None
     volumes: dict[str, float]
     modality: str = ""
+    is_picture: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def _facts(case: Case) -> tuple[CaseFacts, NDArray[np.float64]]:
         orientation=first.grid.orientation,
         is_ct=all(looks_like_ct(channel) for channel in channels),
         modality=first.modality,
+        is_picture=grid.is_picture,
         intensities=_percentiles(sample(array)),
         foreground=_percentiles(foreground) if known else None,
         foreground_mean=float(foreground.mean()) if known else None,

@@ -136,6 +136,10 @@ def refine(labels: LabelMap, steps: Refinement) -> LabelMap:
     """
     for name in steps.structures:
         _ = labels.scheme[name]
+    for each in (steps, *steps.structures.values()):
+        for step in ("smooth_mm", "min_mm3"):
+            if getattr(each, step):
+                labels.grid.require_mm(f"`{step}`")
     before = np.ascontiguousarray(labels.array)
     boxes = find_objects(before)
     after = before.copy()
@@ -184,7 +188,11 @@ def _refined(mask: Mask, steps: Refinement, grid: Grid) -> Mask:
     if steps.keep_largest:
         doing.append(lambda part: keep_largest(part, steps.keep_largest))
     if steps.fill_holes:
-        doing.append(fill_holes)
+        # the one slice of a picture encloses by itself what a scan's would leave open
+        flat = grid.is_picture
+        doing.append(
+            lambda part: fill_holes(part[:, :, 0])[:, :, None] if flat else fill_holes(part)
+        )
     mask = mask.copy()
     for do in doing:
         for tight in find_objects(mask.view(np.uint8)):  # one, or none if nothing is left

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from condyle.io import read_labels
-from condyle.jobs.outputs import write_text
+from condyle.jobs.outputs import write_bytes, write_text
 from condyle.mesh import surfaces
 from condyle.report import figures, models, probability, tables
+from condyle.report.comparison_slices import Picture, slice_pictures
 from condyle.report.comparison_tables import (
     VIEWS,
     Compared,
@@ -36,14 +37,18 @@ from condyle.report.parts import (
 
 __all__ = ["write_comparison"]
 
+SLICES = "slices"
+"""The folder of pictures of slices, each by itself."""
+
 Row = dict[str, Any]
 
 NOTES = {
     "3d": "Over whole volumes. Mean ± standard deviation over patients, a patient's structures, "
     "scans and seeds averaged first. What was missed, invented or without a prediction counts as "
     "the worst, and is counted under Failed. A volume similarity above 1 is too large.",
-    "2d": "Every axial slice in which the structure is or was predicted is scored by itself; a "
-    "patient's slices are averaged first.",
+    "2d": "Every slice ({planes}) in which the structure is or was predicted is scored by itself; "
+    "a patient's slices are averaged first. 'Over slices': mean ± standard deviation over the "
+    "slices of all patients, as the femur study has it.",
     "3d_ends": "Only the first and last {ends} axial slices that hold a structure, as one volume.",
     "2d_ends": "The first and last {ends} axial slices that hold a structure, each by itself.",
 }
@@ -62,11 +67,15 @@ def write_comparison(some: Sequence[Model], place: Place, out: Path) -> Compared
     WeightsError
         If no model at all is here.
     """
-    found = compared(some, place.ends)
+    found = compared(some, place.ends, place.planes)
     files = dict(_files(found))
     for name, text in files.items():
         write_text(out / name, text)
-    write_text(out / "report.html", _page(found, place, list(files)))
+    drawn = dict(slice_pictures(found, place))
+    for picture in drawn.values():
+        write_bytes(out / SLICES / picture.name, picture.png)
+    files |= dict.fromkeys((f"{SLICES}/{picture.name}" for picture in drawn.values()), "")
+    write_text(out / "report.html", _page(found, place, list(files), drawn))
     return found
 
 
@@ -78,13 +87,14 @@ def _files(found: Compared) -> Iterator[tuple[str, str]]:
         yield f"table_{view}.tex", tables.latex(rows)
     yield "standings.csv", tables.csv_text(found.standings, exact=True)
     yield "pairs.csv", tables.csv_text(found.pairs, exact=True)
-    scores = [{"model": model.name, **row} for model in found.models for row in model.rows]
+    scores = [{"model": model.name, **row} for model in (*found.models, *found.specialists)
+              for row in model.rows]  # fmt: skip
     yield "scores.csv", tables.csv_text(scores, exact=True)
 
 
-def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
+def _page(found: Compared, place: Place, files: Sequence[str], drawn: Mapping[str, Picture]) -> str:
     patients = found.standing()[0]["patients"]
-    views = {view: _view(found, view, place.ends) for view in found.views}
+    views = {view: _view(found, view, place) for view in found.views}
     parts = [
         section("Result", paragraph(_said(found)), views["3d"]),
         section("Spread over patients", *_charts(found)),
@@ -97,6 +107,7 @@ def _page(found: Compared, place: Place, files: Sequence[str]) -> str:
         ),
         section("Probabilities", *_probabilities(found)),
         section("Cases", *_overlays(found, place)),
+        section("Slices", *(image(one.png, words, "cases") for words, one in drawn.items())),
         section("Training", *_curves(found)),
         section("Folds and seeds", table(_runs(found))),
         section("Settings", settings(place.settings)),
@@ -112,7 +123,7 @@ def _headline(found: Compared, patients: int) -> str:
     best = found.standing()[0]
     shown = [
         (f"{best['mean']:.3f}", f"mean Dice of {best['model']}, the best"),
-        (str(len(found.models)), "models compared"),
+        (str(len(found.models) + len(found.specialists)), "models compared"),
         (str(patients), "patients" if patients > 1 else "patient"),
     ]
     shown += [(str(len(found.absent)), "models not available")] if found.absent else []
@@ -142,13 +153,15 @@ def _said(found: Compared) -> str:
 
 
 FIRST = ("Model", "Dice", "95 % CI", "Rank", "p to the best", "Failed", "HD95 (mm)", "ASSD (mm)",
-         "Precision", "Recall", "Training")  # fmt: skip
+         "Dice, over slices", "IoU, over slices", "Precision", "Recall", "Training")  # fmt: skip
 """The columns that stand first; the others are folded away below them."""
 
 
-def _view(found: Compared, view: str, ends: int) -> str:
+def _view(found: Compared, view: str, place: Place) -> str:
     rows = folded_table(found.views[view], FIRST)
-    return rows + note(f"{NOTES[view].format(ends=ends)} {found.too_few or TESTS}")
+    planes = "axial, coronal and sagittal" if place.planes == "all" else place.planes
+    words = NOTES[view].format(ends=place.ends, planes=planes)
+    return rows + note(f"{words} {found.too_few or TESTS}")
 
 
 def _charts(found: Compared) -> Iterator[str]:
@@ -164,7 +177,8 @@ def _charts(found: Compared) -> Iterator[str]:
                 f"{tables.heading(metric)} of every patient",
                 "chart",
             )
-            for metric in ("dice", "hd95_mm")
+            for metric in ("dice", "hd95_mm", "hd95_px")
+            if found.standing(metric)
         )
     )
 
@@ -198,7 +212,7 @@ def _pairs(found: Compared) -> list[Row]:
 def _runs(found: Compared) -> list[Row]:
     """A row a training: Dice of each structure, and what it cost."""
     lines: list[Row] = []
-    for model in found.models:
+    for model in (*found.models, *found.specialists):
         for run in model.runs:
             mine = [row for row in model.rows if all(row[k] == run[k] for k in ("fold", "seed"))]
             line: Row = {"Model": model.name, "Fold": run["fold"], "Seed": run["seed"]}
@@ -214,7 +228,8 @@ def _runs(found: Compared) -> list[Row]:
 
 
 def _curves(found: Compared) -> Iterator[str]:
-    histories = {model.name: model.histories for model in found.models if any(model.histories)}
+    histories = {model.name: model.histories for model in (*found.models, *found.specialists)
+                 if any(model.histories)}  # fmt: skip
     if histories:
         title = "Loss and validation Dice; a thin line a training"
         yield image(models.curves_of_runs(histories, over="minutes"), title, "chart")
@@ -242,7 +257,7 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
     scores = {model.name: found.of_cases(model.name) for model in drawn}
     for word, name in zip(("worst", "best"), dict.fromkeys((names[0], names[-1])), strict=False):
         case = place.cases[name]
-        truth, scan = case.labels(), case.image()
+        truth, scan = case.labels(), case.channels()
         for model in drawn:
             predicted = read_labels(model.predictions[name], truth.scheme)
             caption = (
@@ -250,7 +265,8 @@ def _overlays(found: Compared, place: Place) -> Iterator[str]:
                 f"{scores[model.name][name]:.3f}; filled: predicted, outlined: true"
             )
             yield image(figures.overlay(scan, truth, predicted), caption, "cases")
-            if word == "worst" and predicted.present() and truth.present():
+            flat = truth.grid.is_picture
+            if word == "worst" and not flat and predicted.present() and truth.present():
                 shown = figures.distances(surfaces(predicted), surfaces(truth))
                 caption = f"{name}, by {model.name}: distance of its surface from the true one"
                 yield image(shown, caption, "surfaces")

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from condyle.config import Plane, Planes
 from condyle.core import Case
 from condyle.errors import WeightsError
-from condyle.measure.evaluate import FAILURES, METRICS
+from condyle.measure.evaluate import FAILURES, FIGURES
 from condyle.measure.probability_histogram import ProbabilityHistogram
 from condyle.measure.slices import at_ends, pooled
 from condyle.measure.statistics import (
@@ -21,9 +24,10 @@ from condyle.measure.statistics import (
     of_patients,
     standings,
 )  # fmt: skip
+from condyle.prepare.slices import planes_of
 from condyle.report import tables
 
-__all__ = ["VIEWS", "Compared", "Model", "Place", "compared"]
+__all__ = ["VIEWS", "Compared", "Model", "Place", "Slice", "compared", "rows_of"]
 
 Row = dict[str, Any]
 
@@ -36,6 +40,7 @@ class Model:
     ----------
     name : as in the tables.
     absent : why it is not on this machine; '' if it is.
+    of_ends : whether it was trained on the ends of structures alone, and is compared there only.
     rows : of `condyle.measure.score_case`, with patient, case, fold and seed.
     slices : of `condyle.measure.slices.score_slices`, with the same.
     runs : a training each: fold, seed, folder, seconds, seconds_a_case, parameters, warnings.
@@ -46,12 +51,21 @@ class Model:
 
     name: str
     absent: str = ""
+    of_ends: bool = False
     rows: list[Row] = field(default_factory=list[Row])
     slices: list[Row] = field(default_factory=list[Row])
     runs: list[Row] = field(default_factory=list[Row])
     histories: list[list[Row]] = field(default_factory=list[list[Row]])
     predictions: dict[str, Path] = field(default_factory=dict[str, Path])
     histogram: ProbabilityHistogram = field(default_factory=ProbabilityHistogram.none)
+
+
+class Slice(NamedTuple):
+    """A slice of a case, counted from the patient's left, back or feet from 0."""
+
+    case: str
+    plane: Plane
+    at: int
 
 
 @dataclass(frozen=True)
@@ -64,9 +78,14 @@ class Place:
     environment: Mapping[str, Any]
     warnings: Sequence[str]
     cases: Mapping[str, Case]
+    planes: Planes = "axial"
+    """Of the slices that are scored each by itself."""
+    shown: Sequence[Slice] = ()
+    """Slices that are drawn as all models predicted them."""
 
 
-VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd")
+VOLUME_FIGURES = ("dice", "iou", "volume_similarity", "hd95_mm", "assd_mm", "nsd",
+                  "hd95_px", "assd_px")  # fmt: skip
 SLICE_FIGURES = ("dice", "iou", "precision", "recall", "volume_similarity")
 
 VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -84,13 +103,15 @@ class Compared:
 
     Parameters
     ----------
-    models : those that are here, the best first.
+    models : those that are here and compared on whole scans, the best first.
+    specialists : those that are compared at the ends of structures alone.
     absent : those that are not.
     views : view -> its table as shown; a row a model, the best first.
     standings, pairs : a row a view, metric, structure ('all': their mean) and model, or pair.
     """
 
     models: list[Model]
+    specialists: list[Model]
     absent: list[Model]
     views: dict[str, list[Row]]
     standings: list[Row]
@@ -128,8 +149,16 @@ def _is(row: Row, view: str, metric: str) -> bool:
     return (row["view"], row["metric"], row["structure"]) == (view, metric, "all")
 
 
-def compared(models: Sequence[Model], ends: int) -> Compared:
+def compared(models: Sequence[Model], ends: int, planes: Planes = "axial") -> Compared:
     """All figures of some models on the same patients.
+
+    Models of the ends of structures have no place in the tables of whole scans, unless there are
+    no others.
+
+    Parameters
+    ----------
+    ends : slices at each end of a structure.
+    planes : of the slices that are scored each by itself.
 
     Raises
     ------
@@ -142,29 +171,46 @@ def compared(models: Sequence[Model], ends: int) -> Compared:
     ranked: list[Row] = []
     pairs: list[Row] = []
     shown: dict[str, list[Row]] = {}
-    order = list(here)
-    for view, (_, figures) in VIEWS.items():
-        rows = {name: _rows_of(here[name], view, ends) for name in order}
+    whole = [name for name, model in here.items() if not model.of_ends] or list(here)
+    order = whole + [name for name in here if name not in whole]
+    for view in VIEWS:
+        names = order if view.endswith("_ends") else whole
+        rows = {name: rows_of(here[name], view, ends, planes) for name in names}
         if not any(rows.values()):
             continue
-        structures = list(dict.fromkeys(r["structure"] for some in rows.values() for r in some))
-        for structure in ("all", *structures):
-            chosen = {
-                name: [r for r in some if structure in ("all", r["structure"])]
-                for name, some in rows.items()
-            }
-            for metric in figures:
-                key = {"view": view, "metric": metric, "structure": structure}
-                found, tested = _tested(chosen, metric)
-                ranked += [key | _standing(one) for one in found]
-                patients = min((one.patients for one in found), default=0)
-                pairs += [key | _difference(one, patients) for one in tested]
-                if (view, metric, structure) == ("3d", "dice", "all"):
-                    order = [one.model for one in found]
-        shown[view] = [_line(here[name], view, ranked, pairs) for name in order]
-        shown[view] += [{"Model": m.name, "Dice": "not here"} for m in models if m.absent]
+        found, tested = _figures(rows, view)
+        ranked += found
+        pairs += tested
+        if view == "3d":
+            whole = [row["model"] for row in found if _is(row, view, "dice")]
+            order = whole + order[len(whole) :]
+            names = whole
+        shown[view] = [_line(here[name], rows[name], view, ranked, pairs) for name in names]
+        shown[view] += [{"Model": m.name, "Dice": "not here"} for m in models if m.absent
+                        and (view.endswith("_ends") or not m.of_ends)]  # fmt: skip
     absent = [model for model in models if model.absent]
-    return Compared([here[name] for name in order], absent, shown, ranked, pairs)
+    best, rest = ([here[name] for name in some] for some in (whole, order[len(whole) :]))
+    return Compared(best, rest, absent, shown, ranked, pairs)
+
+
+def _figures(rows: Mapping[str, Sequence[Row]], view: str) -> tuple[list[Row], list[Row]]:
+    """The standings and the tests of a view, by each metric, of all structures and of each."""
+    ranked: list[Row] = []
+    pairs: list[Row] = []
+    structures = list(dict.fromkeys(r["structure"] for some in rows.values() for r in some))
+    there = {key for some in rows.values() for row in some for key in row}
+    for structure in ("all", *structures):
+        chosen = {
+            name: [r for r in some if structure in ("all", r["structure"])]
+            for name, some in rows.items()
+        }
+        for metric in (figure for figure in VIEWS[view][1] if figure in there):
+            key = {"view": view, "metric": metric, "structure": structure}
+            found, tested = _tested(chosen, metric)
+            ranked += [key | _standing(one) for one in found]
+            patients = min((one.patients for one in found), default=0)
+            pairs += [key | _difference(one, patients) for one in tested]
+    return ranked, pairs
 
 
 def _standing(one: Standing) -> Row:
@@ -181,7 +227,7 @@ def _difference(one: Difference, patients: int) -> Row:
     return row | (dict.fromkeys(("low", "high", "p", "holm", "significant")) if few else {})
 
 
-def _rows_of(model: Model, view: str, ends: int) -> list[Row]:
+def rows_of(model: Model, view: str, ends: int, planes: Planes) -> list[Row]:
     """The rows of a model that a view is made from."""
     if view == "3d":
         return model.rows
@@ -191,7 +237,9 @@ def _rows_of(model: Model, view: str, ends: int) -> list[Row]:
         groups[tuple(row[k] for k in whose)].append(row)
     chosen: list[Row] = []
     for key, group in groups.items():
-        some = at_ends(group, ends) if view.endswith("_ends") else group
+        seen = planes_of(planes)
+        some = [row for row in group if row["plane"] in seen]
+        some = at_ends(group, ends) if view.endswith("_ends") else some
         if view.startswith("3d") or not some:  # nothing at all: rightly, and without a figure
             some = [pooled(some)]
         chosen += [{**dict(zip(whose, key, strict=True)), **row} for row in some]
@@ -205,7 +253,7 @@ def _tested(
 
     A figure with a sign has no tests: too much and too little would make up for each other.
     """
-    meaning = METRICS[metric]
+    meaning = FIGURES[metric]
     if meaning.better != "nearer":
         scores = of_patients(rows, metric)
         if not any(scores.values()):
@@ -221,15 +269,17 @@ def _tested(
     return list(found.values()), []
 
 
-def _line(model: Model, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) -> Row:
-    """A model's row of a table, as shown."""
+def _line(
+    model: Model, rows: Sequence[Row], view: str, ranked: Sequence[Row], pairs: Sequence[Row]
+) -> Row:
+    """A model's row of a table, as shown; of slices also with their spread over all slices."""
     mine = {
         row["metric"]: row for row in ranked
         if (row["view"], row["structure"], row["model"]) == (view, "all", model.name)
     }  # fmt: skip
     dice = mine["dice"]
     line: Row = {"Model": model.name}
-    for metric in VIEWS[view][1]:
+    for metric in (name for name in VIEWS[view][1] if name in mine):
         figure, digits = mine[metric], tables.METRICS[metric][2]
         line[tables.heading(metric)] = tables.mean_sd(figure["mean"], figure["sd"], digits)
         if metric == "dice":
@@ -238,10 +288,24 @@ def _line(model: Model, view: str, ranked: Sequence[Row], pairs: Sequence[Row]) 
     ranks = interval(dice["rank_low"], dice["rank_high"], " ({:g}–{:g})")
     line["Rank"] = f"{dice['rank']:g}{ranks or ''}"
     line["p to the best"] = _p_to_best(model.name, view, ranked, pairs)
+    if view.startswith("2d"):
+        line |= {f"{tables.heading(m)}, over slices": _over_slices(rows, m) for m in OVER_SLICES}
     if view == "3d":
         line["Failed"] = sum(row["note"] in FAILURES for row in model.rows)
-        line |= _costs(model)
-    return line
+    costs = _costs(model)
+    return line | (costs if view == "3d" else {"Training": costs["Training"]})
+
+
+OVER_SLICES = ("dice", "iou")
+"""The figures whose mean and spread over all slices are shown, as in the femur study."""
+
+
+def _over_slices(rows: Sequence[Row], metric: str) -> str:
+    """Mean ± standard deviation over all slices of all patients, each slice counted once."""
+    values = np.array([float(row[metric]) for row in rows])
+    values = values[np.isfinite(values)]
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return tables.mean_sd(float(values.mean()) if len(values) else None, sd)
 
 
 def interval(low: float | None, high: float | None, words: str) -> str | None:

@@ -36,6 +36,7 @@ __all__ = [
     "overlay_pixels",
     "precision_recall",
     "ranks",
+    "surfaces",
 ]
 
 MOST_NAMES = 40
@@ -45,6 +46,11 @@ SCALES_MM = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 """Ends that the scale of distances may have."""
 STRANGE = (148, 103, 189)
 """Colour of a surface that has no true one to be far from."""
+
+
+def surfaces(shown: Sequence[Surface]) -> bytes:
+    """A PNG of surfaces, seen from the front and from the left side."""
+    return encoded(_views({"": shown}, [])[0])
 
 
 def distances(predicted: Sequence[Surface], truth: Sequence[Surface]) -> bytes:

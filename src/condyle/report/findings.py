@@ -53,12 +53,12 @@ class FindingsPage:
     note: str = ""
 
 
-def case_picture(volume: Volume, labels: LabelMap | None) -> bytes:
+def case_picture(scan: Volume | Sequence[Volume], labels: LabelMap | None) -> bytes:
     """A small JPEG of three planes through the labels, which are outlined."""
     from PIL import Image
 
     out = BytesIO()
-    pixels = figures.overlay_pixels(volume, labels, None, width=WIDE)
+    pixels = figures.overlay_pixels(scan, labels, None, width=WIDE)
     Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY)
     return out.getvalue()
 

@@ -17,12 +17,25 @@ from numpy.typing import NDArray
 
 from condyle.core import LabelMap, Volume
 from condyle.core.lattice import on_grid
+from condyle.core.volume import OnGrid
 from condyle.report import panels
 from condyle.report.charts import WIDTH, drawn, png
 from condyle.report.colours import colour_of
 from condyle.report.panels import LETTERS, Entry
 
-__all__ = ["PLANES", "overlay", "overlay_pixels"]
+__all__ = [
+    "PALE",
+    "PLANES",
+    "Cut",
+    "cut_to",
+    "entries_of",
+    "fill",
+    "overlay",
+    "overlay_pixels",
+    "sides_of",
+    "turned_channels",
+    "window_of",
+]
 
 CT_WINDOW = (-250.0, 900.0)
 """HU shown from black to white: soft tissue dark, cortical bone bright."""
@@ -42,7 +55,7 @@ TOWARDS = ("RL", "AP", "SI")
 
 
 def overlay(
-    volume: Volume,
+    scan: Volume | Sequence[Volume],
     truth: LabelMap | None,
     predicted: LabelMap | None,
     planes: Sequence[str] = tuple(PLANES),
@@ -52,20 +65,23 @@ def overlay(
     The patient's right is on the picture's left and the head up, whatever the order of the voxels
     on disk; all planes share one scale in mm, which a bar shows. Each plane cuts where the truth
     (without one, the prediction) is largest, and is cropped to the labels and 30 mm around them.
-    Above it stand the number of the slice, counted from the patient's left, back or feet, and its
-    place in the scan's millimetres. CT is shown from -250 to 900 HU, other scans between their
-    percentiles 1 and 99.5.
+    Above it stand the number of the slice, counted from the patient's left, back or feet from 0,
+    and its place in the scan's millimetres. CT is shown from -250 to 900 HU, other scans between
+    their percentiles 1 and 99.5.
+
+    A picture has one slice and no body around it: its bar is in pixels, and its three channels are
+    its colours.
 
     Raises
     ------
     GridMismatch
         If the labels are not on the scan's grid.
     """
-    return png(overlay_pixels(volume, truth, predicted, planes))
+    return png(overlay_pixels(scan, truth, predicted, planes))
 
 
 def overlay_pixels(
-    volume: Volume,
+    scan: Volume | Sequence[Volume],
     truth: LabelMap | None,
     predicted: LabelMap | None,
     planes: Sequence[str] = tuple(PLANES),
@@ -82,40 +98,41 @@ def overlay_pixels(
     at : the slice that is shown, counted from the patient's left, back or feet from 0.
     title : what is written above.
     """
-    maps = [m for m in (truth, predicted) if m is not None]
+    channels = turned_channels(scan)
+    volume, maps = channels[0], [m for m in (truth, predicted) if m is not None]
     maps = [on_grid(m, volume.grid, "scan and labels of a picture") for m in maps]
-    volume = volume.reoriented("RAS")
+    planes = ("axial",) if volume.grid.is_picture else planes
     turned = [m.reoriented("RAS") for m in maps]
-    cut = _cut([m.within(m.known()).array for m in turned], volume)
+    cut = cut_to([m.within(m.known()).array for m in turned], volume)
     if at is not None:
         cut.middle[[PLANES[name][0] for name in planes]] = at
-    scan = {name: cut.slice(volume.array, name) for name in planes}
+    seen = {name: cut.seen(channels, name) for name in planes}
     shown = [{name: cut.slice(m.array, name) for name in planes} for m in turned]
     sizes = [cut.size_mm(name) for name in planes]
-    low, high = _window(volume, list(scan.values()))
-    entries = _entries(turned, shown, truth is not None, predicted is not None)
+    low, high = window_of(volume, list(seen.values()))
+    entries = entries_of(turned, shown, truth is not None, predicted is not None)
     lines = 2 if min(w for w, _ in sizes) / sum(w for w, _ in sizes) * width < ONE_LINE else 1
     row = panels.row_of_panels(sizes, entries, "black", width, lines + bool(title))
     for axes, name, (wide, up) in zip(row.panels, planes, sizes, strict=True):
         extent = (0.0, wide, up, 0.0)
-        axes.imshow(scan[name], cmap="gray", vmin=low, vmax=high, extent=extent,
+        axes.imshow(seen[name], cmap="gray", vmin=low, vmax=high, extent=extent,
                     interpolation="bilinear")  # fmt: skip
         if predicted is not None:
-            _fill(axes, shown[-1][name], predicted, extent)
+            fill(axes, shown[-1][name], predicted, extent)
         if truth is not None:
             step = np.delete(cut.spacing, PLANES[name][0])
-            _outline(axes, shown[0][name], truth, step, filled=predicted is not None)
+            outline(axes, shown[0][name], truth, step, filled=predicted is not None)
         axes.set(xlim=(0, wide), ylim=(up, 0))
-        panels.letters(axes, PLANES[name][1], "white")
+        panels.letters(axes, sides_of(volume, name), "white")
         words = cut.place(volume, name, "\n" if lines == 2 else ", ")
         axes.set_title(f"{title}\n{words}" if title else words, color=PALE, fontsize=LETTERS - 1.5,
                        pad=5, parse_math=False)  # fmt: skip
-    panels.scale_bar(row, sizes, "white")
+    panels.scale_bar(row, sizes, "white", unit=volume.grid.unit)
     panels.write_legend(row, entries, PALE)
     return drawn(row.figure)
 
 
-class _Cut(NamedTuple):
+class Cut(NamedTuple):
     """First and last voxel of what is shown, along RAS, and the voxel that the planes cross."""
 
     start: NDArray[np.int64]
@@ -130,23 +147,46 @@ class _Cut(NamedTuple):
         place[axis] = int(self.middle[axis])
         return array[tuple(place)][::-1, ::-1].T
 
+    def seen(self, channels: Sequence[Volume], plane: str) -> NDArray[Any]:
+        """A plane's slice of a scan, (rows, columns); of a picture in colour (rows, columns, 3)."""
+        if len(channels) == 3 and channels[0].grid.is_picture:
+            return np.stack([self.slice(each.array, plane) for each in channels], axis=-1)
+        return self.slice(channels[0].array, plane)
+
     def size_mm(self, plane: str) -> tuple[float, float]:
         """Width and height of a plane's slice."""
         wide, up = np.delete((self.stop - self.start) * self.spacing, PLANES[plane][0])
         return float(wide), float(up)
 
-    def place(self, volume: Volume, plane: str, between: str) -> str:
-        """Where a plane's slice lies: 'axial 12 of 30, S 105.0 mm', say."""
+    def place(self, volume: OnGrid, plane: str, between: str) -> str:
+        """Where a plane's slice lies: 'axial 11 (0 to 29), S 105.0 mm', say."""
+        if volume.grid.is_picture:
+            return f"{volume.grid.shape[0]} x {volume.grid.shape[1]} pixels"
         axis = PLANES[plane][0]
         centre = (self.start + self.stop - 1) / 2
         centre[axis] = self.middle[axis]
         mm = round(float(volume.grid.index_to_world(centre)[axis]), 1)
         side, slices = TOWARDS[axis][mm < 0], volume.grid.shape[axis]
-        number = f"{self.middle[axis] + 1} of {slices}"
+        number = f"{self.middle[axis]} (0 to {slices - 1})"
         return f"{plane} {number}{between}{side} {abs(mm):.1f} mm"
 
 
-def _cut(arrays: list[NDArray[Any]], volume: Volume) -> _Cut:
+def turned_channels(scan: Volume | Sequence[Volume]) -> tuple[Volume, ...]:
+    """A scan's channels in RAS axes."""
+    channels = (scan,) if isinstance(scan, Volume) else scan
+    return tuple(channel.reoriented("RAS") for channel in channels)
+
+
+def sides_of(scan: OnGrid, plane: str) -> str:
+    """The sides of the body around a plane's slice; '' for a picture, which knows none."""
+    return "" if scan.grid.is_picture else PLANES[plane][1]
+
+
+def cut_to(arrays: list[NDArray[Any]], volume: OnGrid) -> Cut:
+    """What is shown of a scan in RAS axes: label maps and 30 mm around them; all, without any.
+
+    The planes cross where the first label map is largest.
+    """
     shape, spacing = np.array(volume.grid.shape), np.array(volume.spacing)
     start, stop, middle = np.zeros(3, int), shape.copy(), shape // 2
     filled = [a for a in arrays if a.any()]
@@ -157,10 +197,10 @@ def _cut(arrays: list[NDArray[Any]], volume: Volume) -> _Cut:
         start[axis] = max(0, where[0] - margin[axis])
         stop[axis] = min(shape[axis], where[-1] + 1 + margin[axis])
         middle[axis] = int(np.argmax(np.count_nonzero(filled[0], axis=others)))
-    return _Cut(start, stop, middle, spacing)
+    return Cut(start, stop, middle, spacing)
 
 
-def _window(volume: Volume, slices: list[NDArray[Any]]) -> tuple[float, float]:
+def window_of(volume: Volume, slices: list[NDArray[Any]]) -> tuple[float, float]:
     """The intensities shown as black and as white."""
     values = np.concatenate([s.ravel() for s in slices]).astype(float)
     values = values[np.isfinite(values)]
@@ -170,19 +210,21 @@ def _window(volume: Volume, slices: list[NDArray[Any]]) -> tuple[float, float]:
     return float(low), float(high if high > low else low + 1)
 
 
-def _fill(
+def fill(
     axes: Axes,
     labels: NDArray[Any],
     scheme_of: LabelMap,
     extent: tuple[float, float, float, float],
+    alpha: float = 0.5,
 ) -> None:
+    """Fill the structures of a slice with their colours."""
     colours = np.zeros((*labels.shape, 4))
     for label in scheme_of.scheme.labels:
-        colours[labels == label.id] = (*colour_of(label.colour), 0.5)
+        colours[labels == label.id] = (*colour_of(label.colour), alpha)
     axes.imshow(colours, extent=extent, interpolation="nearest")
 
 
-def _outline(
+def outline(
     axes: Axes, labels: NDArray[Any], scheme_of: LabelMap, step: NDArray[np.float64], filled: bool
 ) -> None:
     padded = np.pad(labels, 1)
@@ -196,7 +238,7 @@ def _outline(
             lines.set_path_effects([withStroke(linewidth=3, foreground="black", alpha=0.55)])
 
 
-def _entries(
+def entries_of(
     maps: Sequence[LabelMap],
     shown: Sequence[Mapping[str, NDArray[Any]]],
     outlined: bool,

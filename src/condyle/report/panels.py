@@ -15,7 +15,16 @@ from matplotlib.patheffects import withStroke
 from condyle.report import tables
 from condyle.report.charts import DPI, WIDTH
 
-__all__ = ["LETTERS", "Entry", "Row", "letters", "row_of_panels", "scale_bar", "write_legend"]
+__all__ = [
+    "LETTERS",
+    "Entry",
+    "Row",
+    "letters",
+    "row_of_panels",
+    "scale_bar",
+    "sheet_of_panels",
+    "write_legend",
+]
 
 HEIGHT = 1000
 """Pixels that panels are high, at most, in a figure of the full width."""
@@ -25,6 +34,11 @@ GAP = 12
 """Pixels around a panel."""
 LINE = 22
 """Pixels of a line above a panel."""
+
+TILES = (200, 280)
+"""Pixels across a tile of a sheet, at least: of one panel, or of two."""
+TALLEST = 420
+"""Pixels that a panel of a sheet is high, at most."""
 
 BARS_MM = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 """Lengths that a bar of scale may have; it takes up to a third of the narrowest panel."""
@@ -81,6 +95,47 @@ def row_of_panels(
     return Row(figure, panels, scale)
 
 
+def sheet_of_panels(
+    size: Sequence[float],
+    tiles: int,
+    a_tile: int,
+    entries: Sequence[Entry],
+    background: str,
+    width: int = WIDTH,
+) -> Row:
+    """A figure with rows of empty panels of one size; a line is free above each tile.
+
+    Parameters
+    ----------
+    size : width and height of a panel in mm.
+    tiles : how many.
+    a_tile : panels that stand close together in a tile, 1 or 2.
+    entries, background, width : as for `row_of_panels`.
+    """
+    most = max(1, (width - GAP) // (TILES[a_tile - 1] + GAP))
+    columns = min(tiles, most)
+    across = ((width - GAP) / columns - GAP) / a_tile
+    scale = min(across / size[0], TALLEST / size[1])
+    wide, tall = size[0] * scale, size[1] * scale
+    step = (a_tile * wide + GAP, tall + LINE + GAP)
+    rows = math.ceil(tiles / columns)
+    full = max(math.ceil(columns * step[0] + GAP), min(width, 480))
+    high = math.ceil(rows * step[1] + GAP + 14 + 27 * _legend_rows(entries, full))
+    figure = Figure(figsize=(full / DPI, high / DPI), dpi=DPI, facecolor=background)
+    panels: list[Axes] = []
+    for tile in range(tiles):
+        row, column = divmod(tile, columns)
+        for n in range(a_tile):
+            left = GAP + column * step[0] + n * wide
+            bottom = high - (row + 1) * step[1]
+            # a pixel stays free between panels of a tile
+            box = (left / full, bottom / high, (wide - (a_tile > 1)) / full, tall / high)
+            axes = figure.add_axes(box)
+            axes.set_axis_off()
+            panels.append(axes)
+    return Row(figure, panels, scale)
+
+
 def letters(axes: Axes, sides: str, colour: str) -> None:
     """Write the sides of the body at a panel's left, right, top and bottom."""
     places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"),
@@ -93,12 +148,20 @@ def letters(axes: Axes, sides: str, colour: str) -> None:
 
 
 def scale_bar(
-    row: Row, sizes: Sequence[Sequence[float]], colour: str, *, below: bool = False
+    row: Row,
+    sizes: Sequence[Sequence[float]],
+    colour: str,
+    *,
+    below: bool = False,
+    unit: str = "mm",
 ) -> None:
-    """Draw a bar of a round length at the lower right of each panel, or below it, and its cm."""
+    """Draw a bar of a round length at the lower right of each panel, or below it, and its cm.
+
+    Pixels, where they are the unit of the sizes.
+    """
     narrowest = min(w for w, _ in sizes)
     mm = max((one for one in BARS_MM if one <= narrowest / 3), default=BARS_MM[0])
-    words = f"{mm // 10} cm" if mm >= 10 else f"{mm} mm"
+    words = f"{mm // 10} cm" if mm >= 10 and unit == "mm" else f"{mm} {unit}"
     for axes, (w, h) in zip(row.panels, sizes, strict=True):
         across, pixel = 1 / (w * row.scale), 1 / (h * row.scale)
         end, foot = 1 - 12 * across, (-10 if below else 12) * pixel

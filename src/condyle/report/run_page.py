@@ -135,11 +135,10 @@ def _headline(report: Report) -> Markup:
         shown += [(f"{means[worst]:.3f}", f"the worst case, {worst}")] if len(means) > 1 else []
     else:
         shown = [("–", "no test cases: the model's performance was not measured")]
-    distance = next(
-        (r.get("hd95_mm_mean") for r in report.summary if r["structure"] == "mean"), None
-    )
-    if distance is not None:
-        shown.append((f"{tables.shown(distance, 2)} mm", "mean HD95"))
+    over_all = next((row for row in report.summary if row["structure"] == "mean"), {})
+    for unit in ("mm", "px"):
+        if (distance := over_all.get(f"hd95_{unit}_mean")) is not None:
+            shown.append((f"{tables.shown(distance, 2)} {unit}", "mean HD95"))
     failed = len({str(row["case"]) for row in report.rows if row.get("note") == "failed"})
     wrong = sum(row.get("note") in ("missed", "invented") for row in report.rows)
     shown += [(str(failed), "without a prediction, counted as worst")] if failed else []
@@ -164,8 +163,9 @@ there and not predicted, so left out. Failed: missed, invented or without a pred
 in the means with the worst figures, and with their own volume similarity and volume error."""
 
 
-FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)", "Cases",
-         "Absent", "Failed")  # fmt: skip
+FIRST = ("Structure", "Dice", "HD95 (mm)", "ASSD (mm)", "Median volume error (cm³)",
+         "HD95 (px)", "ASSD (px)", "Median area error (px)", "Cases", "Absent",
+         "Failed")  # fmt: skip
 """The columns that stand first; the others are folded away below them."""
 
 
@@ -176,7 +176,8 @@ def _summary(summary: Rows) -> Markup:
 
 
 def _box_plots(report: Report) -> list[Markup]:
-    metrics = {"dice": "Dice by structure", "hd95_mm": "HD95 by structure"}
+    hd95 = "HD95 by structure"
+    metrics = {"dice": "Dice by structure", "hd95_mm": hd95, "hd95_px": hd95}
     asked = {
         m: t
         for m, t in metrics.items()

@@ -36,8 +36,14 @@ METRICS: dict[str, tuple[str, str, int]] = {
     "hd95_mm": ("HD95", "mm", 2),
     "assd_mm": ("ASSD", "mm", 2),
     "nsd": ("NSD", "", 3),
+    "area_error_px": ("Area error", "px", 0),
+    "hd95_px": ("HD95", "px", 2),
+    "assd_px": ("ASSD", "px", 2),
 }
 """Metric -> its name in a heading, its unit, and the decimals shown."""
+
+MEDIANS = ("volume_error_cm3", "area_error_px")
+"""Errors of size, of which one lost structure would outweigh all others in a mean."""
 
 COUNTS = {"n": "Cases", "n_absent": "Absent", "n_failed": "Failed"}
 
@@ -64,11 +70,11 @@ def metrics_table(summary: Sequence[Row]) -> list[dict[str, str]]:
     table: list[dict[str, str]] = []
     for row in summary:
         line = {"Structure": words(str(row["structure"]))}
-        for metric, (_, _, digits) in METRICS.items():
-            if metric == "volume_error_cm3" and f"{metric}_median" in found:
+        for metric, (name, unit, digits) in METRICS.items():
+            if metric in MEDIANS and f"{metric}_median" in found:
                 of_one = row["structure"] != "mean"  # cm³ are not averaged over structures
                 median = row.get(f"{metric}_median") if of_one else None
-                line["Median volume error (cm³)"] = shown(median, digits)
+                line[f"Median {name.lower()} ({unit})"] = shown(median, digits)
             elif f"{metric}_mean" in found:
                 mean, sd = row.get(f"{metric}_mean"), row.get(f"{metric}_sd")
                 line[heading(metric)] = mean_sd(mean, sd, digits)

@@ -44,10 +44,12 @@ class Folds(Section):
 def members_of(run: Path) -> tuple[Path, ...]:
     """The run folders that predict together: those of all folds, or the folder itself.
 
+    Folds that hold no segmenter of ours, for another program predicts there, are left out.
+
     Raises
     ------
     MissingFile
-        If a fold is not trained to its end.
+        If a fold is not trained to its end, or none holds a segmenter.
     """
     folds = Folds.of(run)
     if folds is None:
@@ -59,4 +61,10 @@ def members_of(run: Path) -> tuple[Path, ...]:
             f"{len(done)} of {len(found)} folds in {run} are trained: go on with them, condyle "
             f"train --out {run} --resume"
         )
-    return found
+    own = tuple(folder for folder in found if RunFolder(folder).segmenter.is_dir())
+    if not own:
+        raise MissingFile(
+            f"another program predicts in all folds of {run}, and its predictions are not "
+            f"averaged: segment with one of them, {found[0]}"
+        )
+    return own

@@ -22,7 +22,7 @@ from condyle.config import flattened, read_toml
 from condyle.errors import MissingExtra, TrainingPaused
 from condyle.io import write_text
 from condyle.jobs.job import warn
-from condyle.measure import METRICS
+from condyle.measure.evaluate import FIGURES
 
 __all__ = ["Track", "require_trackers", "tracked"]
 
@@ -188,7 +188,7 @@ class Track:
         scores = {
             f"test_{metric}_{row['structure']}": float(row[f"{metric}_mean"])
             for row in summary
-            for metric in METRICS
+            for metric in FIGURES
             if (mean := row.get(f"{metric}_mean")) is not None and math.isfinite(mean)
         }
         self._log("scores", int(epoch), scores)

@@ -141,7 +141,7 @@ def fit(
             for image, target in batches.epoch(at.epoch, steps, at.done):
                 number = at.epoch * steps + at.done
                 progress, stop = fabric.broadcast((clock.progress(number), is_asked()))
-                loss = step(image, target, number, progress)
+                loss = step(image, target, number, progress, at.epoch)
                 missteps = 0 if math.isfinite(loss) else missteps + 1
                 if missteps == MISSTEPS:
                     raise TrainingFailed(
@@ -179,7 +179,7 @@ def fit(
             if not missteps:
                 saver.save(at)
 
-    calm = rate_factor(training, clock.progress(at.epoch * steps)) < CALM
+    calm = rate_factor(training, clock.progress(at.epoch * steps), at.epoch) < CALM
     network.load_state_dict(_settled(at.history, calm, best, average).state_dict())
     network.drop_supervision()
     network.requires_grad_(True).to("cpu").eval()

@@ -20,10 +20,15 @@ def _falling(shape: Callable[[float], float]) -> Shape:
     """From nothing over the warm-up, then along a shape from 1 down to the final rate."""
 
     def factor(settings: Training, progress: float) -> float:
-        rise = min(1.0, (progress + 1e-3) / settings.warmup) if settings.warmup else 1.0
-        return rise * (settings.final_rate + (1 - settings.final_rate) * shape(progress))
+        left = settings.final_rate + (1 - settings.final_rate) * shape(progress)
+        return _risen(settings, progress) * left
 
     return factor
+
+
+def _risen(settings: Training, progress: float) -> float:
+    """The part of the rate that the warm-up has reached."""
+    return min(1.0, (progress + 1e-3) / settings.warmup) if settings.warmup else 1.0
 
 
 def _half_wave(progress: float) -> float:
@@ -50,9 +55,25 @@ SCHEDULES: dict[str, Shape] = {
 one-cycle is that of Smith and Topin (2019, doi 10.1117/12.2520589) as in torch's OneCycleLR."""
 
 
-def rate_factor(settings: Training, progress: float) -> float:
-    """The part of the full learning rate at a progress from 0 to 1, warm-up included."""
-    return SCHEDULES[settings.schedule](settings, min(max(progress, 0.0), 1.0))
+def rate_factor(settings: Training, progress: float, epoch: int = 0) -> float:
+    """The part of the full learning rate, warm-up included.
+
+    Parameters
+    ----------
+    progress : from 0 to 1.
+    epoch : from 0; it counts where the rate falls by so much an epoch.
+
+    Examples
+    --------
+    >>> slow = Training(rate=1e-4, schedule="linear", rate_per_epoch=1e-6, warmup=0)
+    >>> rate_factor(slow, 0.9, epoch=20)
+    0.8
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if settings.rate_per_epoch:
+        left = 1 - epoch * settings.rate_per_epoch / settings.rate
+        return _risen(settings, progress) * max(0.0, left)
+    return SCHEDULES[settings.schedule](settings, progress)
 
 
 @dataclass

@@ -61,7 +61,9 @@ class Step:
         self.tally = Tally()
         self.draws = any(isinstance(m, DRAWING) for m in network.modules())
 
-    def __call__(self, image: Tensor, target: Tensor, at: int, progress: float) -> float:
+    def __call__(
+        self, image: Tensor, target: Tensor, at: int, progress: float, epoch: int = 0
+    ) -> float:
         """The loss of step number `at`; no number where the gradient was none, and nothing moved.
 
         Raises
@@ -70,7 +72,7 @@ class Step:
             If the batch does not fit into memory.
         """
         for group in self.optimizer.param_groups:
-            factor = rate_factor(self.training, progress)
+            factor = rate_factor(self.training, progress, epoch)
             group["lr"] = self.training.rate * group["part"] * factor
         # what is random inside the network depends on the step alone, as the samples do
         seed = self.training.seed + 1_000_003 * at + self.fabric.global_rank

@@ -106,11 +106,11 @@ def _picture(case: Case) -> bytes:
     from condyle.report.findings import case_picture
 
     try:
-        volume = case.image()
+        channels = case.channels()
     except CondyleError:
         return b""
     try:
-        labels = on_grid(case.labels(), volume.grid, "scan and labels")
+        labels = on_grid(case.labels(), channels[0].grid, "scan and labels")
     except CondyleError:
         labels = None
-    return case_picture(volume, labels)
+    return case_picture(channels, labels)

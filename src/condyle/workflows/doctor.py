@@ -10,6 +10,7 @@ import torch
 
 from condyle.config import presets, read_preset
 from condyle.config.requests import DoctorRequest, NetworksRequest, PresetsRequest
+from condyle.config.studies import numbers
 from condyle.engines import EngineName
 from condyle.engines import names as engines
 from condyle.engines.process import python, versions
@@ -39,7 +40,18 @@ def list_networks(request: NetworksRequest, job: Job) -> list[dict[str, Any]]:
 
 @verb
 def list_presets(request: PresetsRequest, job: Job) -> list[dict[str, Any]]:
-    """A row a preset: its name, title and variants."""
+    """A row a preset: its name, title and variants; of one, a row a number of its study."""
+    if request.name:
+        return [
+            {
+                "variant": one.variant or "all",
+                "setting": one.setting,
+                "study": one.study,
+                "here": one.here,
+                "why": one.why,
+            }
+            for one in numbers(request.name)
+        ]
     studies = {name: read_preset(name).study for name in presets()}
     return [
         {"name": name, "title": study.title, "variants": ", ".join(study.variants)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +99,7 @@ def evaluate_run(
     report = Report(
         title=f"{experiment.network.name} on {Path(experiment.dataset).name}",
         subtitle=f"fold {experiment.fold} of {_split(training)}",
-        settings=json.loads(experiment.model_dump_json()),
+        settings=experiment.known(),
         data=training.data,
         colours=training.colours,
         rows=scores.rows,
@@ -182,9 +181,10 @@ def _score(
     found = failed_case(truth) if labels is None else score_case(truth, labels, tolerance_mm)
     labels = truth.emptied() if labels is None else labels
     scheme = labels.scheme.extended(labels.present())
+    planes = "axial" if truth.grid.is_picture else "all"
     return {
         "rows": [{"case": name, **row} for row in found],
-        "slices": [{"case": name, **row} for row in score_slices(truth, labels)],
+        "slices": [{"case": name, **row} for row in score_slices(truth, labels, planes=planes)],
         "nnunet": nnunet.case(name, file, scheme, found),
     }
 
@@ -362,10 +362,10 @@ def _pictures(
         pictures.append(
             Picture(
                 f"{word}: {name}, mean Dice {scores[name]:.3f}; filled: predicted, outlined: true",
-                figures.overlay(case.image(), truth, predicted),
+                figures.overlay(case.channels(), truth, predicted),
             )
         )
-        if word != "case" and predicted.present() and truth.present():
+        if word != "case" and not truth.grid.is_picture and predicted.present() and truth.present():
             drawn = figures.distances(surfaces(predicted), surfaces(truth))
             caption = f"{word}: {name}, its surfaces by their distance from the true ones"
             pictures.append(Picture(caption, drawn, "surfaces"))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from condyle.config.comparison import Comparison
 from condyle.config.requests import (
     CompareRequest,
     DemoRequest,
@@ -89,7 +88,7 @@ def _plan(request: PlanRequest) -> None:
 
 
 def _compare(request: CompareRequest) -> None:
-    open_dataset(Path(Comparison.read(request.experiment).dataset))
+    open_dataset(Path(request.comparison().dataset))
 
 
 def _train(request: TrainRequest) -> None:

@@ -19,6 +19,7 @@ from condyle.errors import ConfigError
 from condyle.io import open_dataset, write
 from condyle.io.labelmaps import label_files, read_named, write_names
 from condyle.io.paths import ending_of
+from condyle.io.pictures import is_picture
 from condyle.io.scans import SAVERS
 from condyle.jobs.batch import Batch, Done, Task, run_batch
 from condyle.jobs.job import Job, verb
@@ -33,8 +34,17 @@ from condyle.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from condyle.predict import Segmenter
+    from condyle.report.drawing import Drawing
 
-__all__ = ["BATCH", "Chosen", "Refined", "choose", "refine", "refine_or_choose"]
+__all__ = [
+    "BATCH",
+    "Chosen",
+    "Refined",
+    "before_and_after",
+    "choose",
+    "refine",
+    "refine_or_choose",
+]
 
 
 Row = dict[str, Any]
@@ -91,24 +101,52 @@ def _given(request: RefineRequest) -> Refinement:
 def _tasks(request: RefineRequest, job: Job) -> list[Task]:
     assert request.out is not None
     files = label_files(request.labelmaps)
+    if request.pictures and any(map(is_picture, files.values())):
+        raise ConfigError(
+            "`pictures` cannot be used: these label maps are pictures themselves, of the same names"
+        )
     return [
-        Task(name, (path,), (request.out / f"{name}{_ending(path)}",))
+        Task(name, (path,), (request.out / f"{name}{_ending(path)}", *_picture_of(request, name)))
         for name, path in files.items()
     ]
 
 
+def _picture_of(request: RefineRequest, name: str) -> list[Path]:
+    """Where a label map's picture goes, if there shall be one."""
+    return [request.out / f"{name}.png"] if request.out and request.pictures else []
+
+
 def _ending(path: Path) -> str:
     """The ending of a label map's file, or that of NIfTI where its format is only read."""
-    ending = ending_of(path)
+    ending = ".png" if is_picture(path) else ending_of(path)
     return ending if ending in SAVERS else ".nii.gz"
 
 
-def _compute(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> LabelMap:
-    return cleaned(labels, _steps(request, job))
+def _compute(
+    request: RefineRequest, task: Task, labels: LabelMap, job: Job
+) -> tuple[LabelMap, Drawing | None]:
+    after = cleaned(labels, _steps(request, job))
+    return after, before_and_after(labels, after) if request.pictures else None
 
 
-def _write(request: RefineRequest, task: Task, labels: LabelMap, job: Job) -> Done:
-    return Done((write(labels, task.outputs[0]),), {"scheme": labels.scheme.to_dict()})
+def before_and_after(before: LabelMap, after: LabelMap) -> Drawing:
+    """A picture of label maps and of what changed, in the axial slice that changed most."""
+    from condyle.report.slice_pictures import Slices, Words  # brings matplotlib in
+
+    kinds = ("removed", "added", "another structure")
+    words = Words("after", "before", "changed", kinds)
+    slices = Slices.of((), after, before, "axial", words=words)
+    return slices.one(slices.most_changed())
+
+
+def _write(
+    request: RefineRequest, task: Task, result: tuple[LabelMap, Drawing | None], job: Job
+) -> Done:
+    labels, picture = result
+    written = [write(labels, task.outputs[0])]
+    if picture is not None:
+        written.append(picture.write(task.outputs[1]))
+    return Done(tuple(written), {"scheme": labels.scheme.to_dict()})
 
 
 def _gather(

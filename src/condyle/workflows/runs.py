@@ -18,7 +18,7 @@ from condyle.errors import CondyleError, ConfigError, MissingFile, UnreadableFil
 from condyle.io import write_text
 from condyle.jobs.job import Job, verb, warn
 from condyle.jobs.outputs import protected, require_free, write_csv, write_json
-from condyle.measure import METRICS
+from condyle.measure.evaluate import FIGURES
 from condyle.report import tables
 from condyle.runs.folder import RunFolder
 from condyle.runs.record import read_csv
@@ -163,7 +163,8 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
     finished = RunFolder(folder).is_finished
     cost = _json(RunFolder(folder).cost) if finished else {}
     made, (epochs, seconds) = _json(RunFolder(folder).environment), _progress(folder)
-    training = experiment.training
+    training, known = experiment.training, flattened(experiment.known())
+    engine = experiment.engine
     return {
         "run": str(folder),
         "state": "finished" if finished else "unfinished",
@@ -171,12 +172,16 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
         "fold": experiment.fold,
         "seed": training.seed,
         "network": experiment.network.name,
-        "weights": experiment.network.weights,
+        "weights": engine.get("weights", known.get("network.weights")),
         "epochs": epochs,
-        "loss": training.loss,
-        "batch": training.batch,
+        "loss": known.get("training.loss"),
+        "batch": known.get("training.batch"),
         **_patients(folder),
-        "augmentation": _in_brief(experiment.augmentation),
+        "augmentation": (
+            "; ".join(engine.get("augmentation", ()))
+            if engine
+            else _in_brief(experiment.augmentation)
+        ),
         "seconds": cost.get("seconds", seconds),
         "parameters": cost.get("parameters"),
         **(_dice(folder) if finished else {"dice": None}),
@@ -187,13 +192,17 @@ def _listed(folder: Path, experiment: Experiment) -> Row:
 def _compared(folder: Path, experiment: Experiment) -> Row:
     """The settings of a run, and its scores if it is finished."""
     listed = _listed(folder, experiment)
-    settings = flattened(experiment.model_dump(mode="json", exclude_none=True))
+    settings = {k: v for k, v in flattened(experiment.known()).items() if v is not None}
     settings |= {key: listed[key] for key in ("condyle", "commit", "torch")}
     scores = {key: listed[key] for key in ("state", "epochs", "seconds", "parameters")}
     if listed["state"] == "finished":
         for row in read_csv(RunFolder(folder).summary):
-            shown = METRICS if row["structure"] == "mean" else ("dice",)
-            scores |= {f"{metric}, {row['structure']}": row[f"{metric}_mean"] for metric in shown}
+            shown = FIGURES if row["structure"] == "mean" else ("dice",)
+            scores |= {
+                f"{metric}, {row['structure']}": row[f"{metric}_mean"]
+                for metric in shown
+                if f"{metric}_mean" in row
+            }
     return {"settings": settings, "scores": scores}
 
 

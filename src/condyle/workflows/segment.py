@@ -6,17 +6,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from condyle.config.choices import LabelFormat
 from condyle.config.requests import SegmentRequest
 from condyle.core import Case, Grid, LabelMap, Volume
 from condyle.errors import CondyleError, ConfigError
-from condyle.io import is_dataset, open_dataset, read, scans_by_name, write
+from condyle.io import is_dataset, open_dataset, read, read_channels, scans_by_name, write
 from condyle.io.dicom import rtstruct_writer, seg_writer
 from condyle.io.dicom.frames import Header
 from condyle.io.labelmaps import write_names
+from condyle.io.pictures import as_channels, is_picture
 from condyle.io.scans import sources
 from condyle.io.texts import read_lines
 from condyle.jobs.batch import Batch, Done, Task, run_batch
@@ -212,8 +214,8 @@ def segment(request: SegmentRequest, job: Job) -> Segmented:
     --------
     >>> segment(SegmentRequest(run="runs/knees", scans=["scans"], out="labels"))  # doctest: +SKIP
     """
-    if segment_engine.card_of(request.run) is not None:
-        request.refuse(segment_engine.REFUSED)
+    if (card := segment_engine.card_of(request.run)) is not None:
+        request.refuse(card.refused)
     elif request.on != "local:1":
         request = _with_backends(request, job)
     return run_batch(BATCH, request, job)
@@ -230,13 +232,25 @@ def _with_backends(request: SegmentRequest, job: Job) -> SegmentRequest:
 
 
 def _tasks(request: SegmentRequest, job: Job) -> list[Task]:
-    engine = segment_engine.card_of(request.run)
-    channels = 1 if engine else _way(request, job).first.channels
+    card = segment_engine.card_of(request.run)
+    channels = card.channels if card else _way(request, job).first.channels
     return [
-        Task(name, scan.files, (request.out / f"{name}{ENDINGS[request.format]}",), scan,
-             tuple(filter(None, (scan.label,))))
+        Task(name, scan.files, (request.out / f"{name}{_ending(request.format, scan.files)}",),
+             scan, tuple(filter(None, (scan.label,))))
         for name, scan in _batch(request, channels, job).items()
     ]  # fmt: skip
+
+
+def _ending(format: LabelFormat, files: Sequence[Path]) -> str:
+    """The ending of a label map's file: the format's, or .png for a picture, which has no mm."""
+    if not is_picture(files[0]):
+        return ENDINGS[format]
+    if format != "nifti":
+        raise ConfigError(
+            f"`format` {format} needs millimetres, which the picture {files[0].name} has not: its "
+            "labels are written as PNG", setting="format",
+        )  # fmt: skip
+    return ".png"
 
 
 def _way(request: SegmentRequest, job: Job) -> _Way:
@@ -300,7 +314,7 @@ def _compute(
     if (card := segment_engine.card_of(request.run)) is not None:
         segment_engine.warn_of_differences(card, channels[0])
         labels = segment_engine.predict(card, task.key, channels, request.device, job)
-        return labels, images, [], [card.task]
+        return labels, images, [], [card.title]
     way = _way(request, job)
     way.predictor.ensemble.warn_of_differences(channels[0])
     labels, rows = way.labels(channels, job.tell)
@@ -369,22 +383,35 @@ def _found(request: SegmentRequest, channels: int) -> dict[str, Scan]:
         }
     if request.fold is not None:
         raise ConfigError("`fold` chooses among the cases of one data set, not among scans")
-    if channels != 1:
+    given = [path for scan in scans for path in _listed(scan)]
+    found = scans_by_name(given)
+    pictures = {name: path for name, path in found.items() if is_picture(path)}
+    if channels != 1 and (not found or len(pictures) < len(found)):
         raise ConfigError(
             f"this segmenter needs {channels} channels a scan: segment a data set instead of files"
         )
-    given = [path for scan in scans for path in _listed(scan)]
-    found = scans_by_name(given)
     if not found:
         raise ConfigError(f"no scans found in {', '.join(map(str, scans))}")
     return {
         name: Scan(
             (path,),
-            lambda p=path: (read(p, volume=request.volume, series=request.series),),
+            partial(_channels, path, request.volume, request.series, channels),
             lambda p=path: sources(p, series=request.series),
         )
         for name, path in found.items()
     }
+
+
+def _channels(path: Path, volume: int | None, series: str, channels: int) -> tuple[Volume, ...]:
+    """The channels of a scan: all those of a picture, or the one of any other file."""
+    if not is_picture(path) or volume is not None:
+        return (read(path, volume=volume, series=series),)
+    found = as_channels(read_channels([path]), channels)
+    if len(found) != channels:
+        raise ConfigError(
+            f"{path} has {len(found)} channels, and the segmenter was trained on {channels}"
+        )
+    return found
 
 
 def _listed(path: Path) -> list[Path]:
@@ -427,7 +454,8 @@ def segment_cases(
     for number, case in enumerate(job.track("segmenting", cases)):
         try:
             labels, _ = way.labels(case.channels(), job.share(number, len(cases), "segmenting"))
-            written[case.id] = write(labels, Path(out) / f"{case.id}{ENDINGS['nifti']}")
+            ending = _ending("nifti", case.images)
+            written[case.id] = write(labels, Path(out) / f"{case.id}{ending}")
         except (CondyleError, MemoryError, RuntimeError) as error:
             job.check()
             job.warn(f"{case.id} failed: {error}", about=case.id)

@@ -59,7 +59,7 @@ def right(field):
         assert said[kind].code == 0
         assert sorted(path.name for path in out.glob("*.nii.gz")) == [f"{n}.nii.gz" for n in names]
     assert "passed over 2" in said["scans"].text
-    assert "leg6.tif: no format that Condyle reads" in said["scans"].text
+    assert "leg6.tif: a picture beside scans" in said["scans"].text
     assert "leg7.nii.gz: a link to nothing" in said["scans"].text
     assert "leg1.json" not in said["scans"].text
     assert "left and right may be swapped" in said["scans"].text

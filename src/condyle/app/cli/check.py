@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import say, show_table
+from condyle.app.cli.terminal import say, show_table
 from condyle.config.requests import CheckRequest
 from condyle.jobs.job import count_of
 

@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from condyle.app.cli.show import bars, complain, hushed, say_json
+from condyle.app.cli.terminal import bars, complain, hushed, say_json
 from condyle.config.experiment import Experiment
 from condyle.config.request import BatchRequest
 from condyle.config.requests import Request, TrainRequest
@@ -28,7 +28,7 @@ from condyle.errors import Cancelled, CondyleError, ConfigError
 from condyle.jobs.job import Job, Progress
 from condyle.runs.folds import FILE as FOLDS
 
-__all__ = ["as_flags", "command_of", "flags_of", "plain"]
+__all__ = ["Command", "as_flags", "command_in", "command_of", "flags_of", "plain"]
 
 JSON = Annotated[
     bool,
@@ -38,6 +38,37 @@ JSON = Annotated[
         help="Print the result as JSON on stdout, and nothing else there.",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command does.
+
+    Parameters
+    ----------
+    request : the type of its request.
+    work : 'module:function' of what does it.
+    show : prints what came out; gives the exit code, if that is not 0.
+    prepare : changes the request before it is done.
+    """
+
+    request: type[Request]
+    work: str
+    show: Callable[[Any, Any], int | None]
+    prepare: Callable[[Any], Any]
+
+    def do(self, request: Request, job: Job) -> Any:
+        """The result of the work on a request that was prepared."""
+        from condyle.workflows.preflight import preflight
+
+        module, _, name = self.work.partition(":")
+        preflight(request)
+        return getattr(import_module(module), name)(request, job)
+
+
+def command_in(function: Callable[..., int]) -> Command:
+    """What the function of a command does."""
+    return function.command  # type: ignore[attr-defined]
 
 
 def command_of(
@@ -63,9 +94,6 @@ def command_of(
             made = prepare(request.model_validate(asked))
         except ValidationError as error:
             raise ConfigError(as_flags(str(request.complaint(error)), names)) from error
-        from condyle.workflows.preflight import preflight
-
-        module, _, name = work.partition(":")
         seen = _Seen()
         try:
             with bars() as (on_progress, on_warning):
@@ -76,8 +104,7 @@ def command_of(
                         replace(w, sentence=as_flags(w.sentence, names))
                     ),
                 )
-                preflight(made)
-                done = getattr(import_module(module), name)(made, job)
+                done = command.do(made, job)
         except KeyboardInterrupt as error:
             raise Cancelled(seen.stopped(made)) from error
         except CondyleError as error:
@@ -91,8 +118,10 @@ def command_of(
         return code
 
     names = flags_of(request)
+    command = Command(request, work, show, prepare)
 
     signature = _signature(request)
+    run.command = command  # type: ignore[attr-defined]
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
     run.__doc__ = request.__doc__

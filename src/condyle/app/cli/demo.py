@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import show_summary
+from condyle.app.cli.terminal import show_summary
 from condyle.config.requests import DemoRequest
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import complain, show_summary
+from condyle.app.cli.terminal import complain, show_summary
 from condyle.config.requests import EvaluateRequest
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import say, show_table
+from condyle.app.cli.terminal import say, show_table
 from condyle.config.requests import ImportWeightsRequest
 
 __all__ = ["command"]

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Group
 from cyclopts.exceptions import MissingArgumentError
 
 from condyle._version import __version__
-from condyle.app.cli.show import RESULTS, complain, replace_missing_letters
+from condyle.app.cli.terminal import RESULTS, complain, replace_missing_letters
 from condyle.errors import (
     Cancelled,
     CondyleError,
@@ -21,7 +21,7 @@ from condyle.errors import (
     WorkerDied,
 )
 
-__all__ = ["EXIT_CODES", "VERBS", "app", "main"]
+__all__ = ["EXIT_CODES", "HUNGRY", "VERBS", "app", "file_of", "main"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,10 @@ VERBS: dict[str, dict[str, Verb]] = {
             "Clean label maps; or choose the steps for a segmenter.",
             "refine labels --keep-largest 1 --fill-holes --out clean",
         ),
+        "show": Verb(
+            "Draw a slice of a scan beside its labels, many slices on a sheet, or labels in 3D.",
+            "show scan.nii.gz labels.nii.gz --slice 50 --out slice.png",
+        ),
         "mesh": Verb(
             "Turn label maps into surfaces in millimetres.",
             "mesh clean --out surfaces",
@@ -77,6 +81,12 @@ VERBS: dict[str, dict[str, Verb]] = {
         "export": Verb(
             "Write a trained network for other programs.",
             "export run --to openvino --out exported",
+        ),
+    },
+    "Page": {
+        "serve": Verb(
+            "Show Condyle's page in a browser of this machine; nothing leaves it.",
+            "serve workspace --roots scans",
         ),
     },
     "Measure": {
@@ -127,6 +137,11 @@ EXIT_CODES: dict[type[Exception], int] = {
 """Of the errors that the user cannot fix; all others are 2."""
 
 
+def file_of(verb: str) -> str:
+    """The name of a verb's file in this folder."""
+    return verb.replace("-", "_") + ("_" if verb == "import" else "")
+
+
 def _app() -> App:
     """The command line; a verb's own file is imported when it is called."""
     made = App(
@@ -140,9 +155,9 @@ def _app() -> App:
     groups = {title: Group(title, sort_key=place) for place, title in enumerate(VERBS)}
     for title, verbs in VERBS.items():
         for number, (name, verb) in enumerate(verbs.items()):
-            file = name.replace("-", "_") + ("_" if name == "import" else "")
             made.command(
-                f"condyle.app.cli.{file}:command", name=name, help=verb.does, group=groups[title],
+                f"condyle.app.cli.{file_of(name)}:command", name=name, help=verb.does,
+                group=groups[title],
                 sort_key=number, help_epilogue=f"Example: condyle {verb.example}",
             )  # fmt: skip
     inflate = App(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import is_read_by_people, say, show_table
+from condyle.app.cli.terminal import is_read_by_people, say, show_table
 from condyle.config.requests import NetworksRequest
 
 __all__ = ["command"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import say
+from condyle.app.cli.terminal import say
 from condyle.config.requests import PlanRequest
 
 if TYPE_CHECKING:

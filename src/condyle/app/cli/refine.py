@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import complain, say, show_table, written
+from condyle.app.cli.terminal import complain, say, show_table, written
 from condyle.config.requests import RefineRequest
 from condyle.jobs.job import count_of
 from condyle.runs.folder import RunFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from condyle.app.cli.command import command_of
-from condyle.app.cli.show import say, show_table
+from condyle.app.cli.terminal import say, show_table
 from condyle.config.requests import RunsRequest
 from condyle.jobs.job import count_of
 

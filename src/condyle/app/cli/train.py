@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from condyle.app.cli.command import as_flags, command_of, flags_of
-from condyle.app.cli.show import say, show_summary
+from condyle.app.cli.terminal import say, show_summary
 from condyle.config.requests import TrainRequest
 from condyle.runs.folder import RunFolder
 from condyle.runs.folds import FILE as FOLDS

@@ -2,9 +2,10 @@
 
     python run_nnunet.py JOB.json
 
-Network, plans, augmentation, loss and optimizer are nnU-Net's own. Its trainer is changed in what
-it lacks: a training that ends by the clock. Its learning rate then falls by the share of the time
-that is used, so that the schedule is whole whatever else the machine does.
+Network, plans, augmentation, loss and optimizer are nnU-Net's own, unless the job says otherwise.
+Its trainer is changed in what it lacks: a training that ends by the clock. Its learning rate then
+falls by the share of the time that is used, so that the schedule is whole whatever else the machine
+does.
 """
 
 import json
@@ -23,6 +24,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer as Origi
 
 sys.path.insert(0, str(Path(__file__).parent))  # its own folder alone, never the working one
 from speech import run, say
+from trainer_settings import Schedule, described, facts, loss_of, optimizer_of, set_up
 
 MOST_FOR_PREDICTING = 0.25
 """Part of a budget that predicting with mirror images may take."""
@@ -37,6 +39,9 @@ FINE_RATE = 1e-3
 FROZEN = 0.1
 """Part of a fine-tuning in which only the last layers learn."""
 WORKERS = "nnUNet_n_proc_DA"
+LOWRES = "3d_lowres"
+"""What is trained before a cascade: one network a fold, so that each case is seen by one that has
+not learnt from it."""
 LOGGED = {
     "loss": "train_losses",
     "validation_loss": "val_losses",
@@ -49,6 +54,10 @@ class TooLittleTime(Exception):
     """A budget that leaves nothing to train in."""
 
 
+class Refused(Exception):
+    """Something that is asked for and cannot be."""
+
+
 class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own commands find it again
     """nnU-Net's trainer, that also ends by the clock."""
 
@@ -57,6 +66,29 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
     mirrored = True
     frozen = 0.0
     steps = 0
+    epoch_steps = 0
+    augmentation = ()
+
+    def configure_optimizers(self):
+        """The optimizer that is asked for, and its schedule."""
+        name, decay = self.optimizer_name, self.weight_decay
+        made = optimizer_of(name, self.network.parameters(), self.initial_lr, decay)
+        return made, Schedule(self)
+
+    def _build_loss(self):
+        """nnU-Net's loss, or the one that is asked for in its place, at each depth."""
+        whole = super()._build_loss()
+        rules = self.configuration_manager.batch_dice, self.label_manager.has_ignore_label
+        if not self.enable_deep_supervision:
+            return loss_of(self.loss_asked, whole, *rules)
+        whole.loss = loss_of(self.loss_asked, whole.loss, *rules)
+        return whole
+
+    def get_training_transforms(self, *args, **kwargs):
+        """nnU-Net's, which are noted for the record."""
+        found = Original.get_training_transforms(*args, **kwargs)
+        self.augmentation = described(found)
+        return found
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):  # noqa: N802
         """nnU-Net's choice, without mirror images for networks that tell left from right."""
@@ -77,6 +109,11 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         if self.seconds is None:
             return self.current_epoch / self.num_epochs
         return min((time.monotonic() - self.started) / self.seconds, 1.0)
+
+    def progress(self):
+        """How far the training is for the learning rate."""
+        steps = self.epoch_steps / self.num_iterations_per_epoch if self.shape["warmup"] else 0.0
+        return self.used() + (steps / self.num_epochs if self.seconds is None else 0.0)
 
     def save_checkpoint(self, filename):
         """nnU-Net's, whole or not at all."""
@@ -125,9 +162,8 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
         if self.frozen:
             self.freeze()
         while not self.epoch_is_over(len(losses)):
-            if self.seconds is not None:
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.initial_lr * (1 - self.used()) ** 0.9
+            self.epoch_steps = len(losses)
+            self.lr_scheduler.step()
             losses.append(self.train_step(next(self.dataloader_train)))
             self.steps += 1
             done = self.used()
@@ -145,12 +181,17 @@ class nnUNetTrainer(Original):  # noqa: N801  by this name nnU-Net's own command
     def note(self, state):
         """Add what the epoch gave to the history."""
         values = {name: float(self.logger.get_value(key, step=-1)) for name, key in LOGGED.items()}
+        dices = [float(d) for d in self.logger.get_value("dice_per_class_or_region", step=-1)]
+        every = [dice for dice in dices if dice == dice]
+        values["validation_iou"] = float(np.mean([d / (2 - d) for d in every])) if every else 0.0
+        for structure, dice in zip(self.structures, dices, strict=True):
+            values[f"validation_{structure}"] = dice
         values["rate"] = self.optimizer.param_groups[0]["lr"]
         seconds = time.monotonic() - self.started
         row = {"epoch": self.current_epoch, "step": self.steps, "seconds": round(seconds, 2)}
         self.rows.append(row | values)
         file = Path(self.output_folder) / PROGRESS
-        state = {**state, "rows": self.rows, "seconds": self.seconds}
+        state = {**state, "rows": self.rows, "seconds": self.seconds, "facts": self.facts}
         file.with_suffix(".part").write_text(json.dumps(state))
         file.with_suffix(".part").replace(file)
 
@@ -161,8 +202,11 @@ def main(job):
         seeded(job.get("seed", 0))
     device = torch.device(job["device"] if job["device"] != "auto" else best_device())
     if job["do"] == "predict":
-        predictor = predictor_of(Path(job["model"]), job["folds"], device, job["mirror"])
-        return predicted(predictor, job)
+        predictor, first = predictor_of(Path(job["model"]), [0], device, job["mirror"]), None
+        if job["before"]:
+            model, folds = Path(job["before"]["model"]), job["before"]["folds"]
+            first = predictor_of(model, folds, device, job["mirror"])
+        return predicted(predictor, job, before=first)
     return trained(job, device)
 
 
@@ -177,51 +221,108 @@ def trained(job, device):
     """Plan, preprocess, train, and predict the held-out cases; or go on with that."""
     (raw,) = Path(nnUNet_raw).glob(f"Dataset{job['dataset']:03d}_*")
     folder, homes = Path(nnUNet_preprocessed) / raw.name, Path(nnUNet_results) / raw.name
-    latest = next(homes.glob(f"*__{job['configuration']}/fold_0/{LATEST}"), None)
-    name = latest.parents[1].name.split("__")[1] if latest else prepared(job, raw, folder)
-    plans = json.loads((folder / f"{name}.json").read_text())
-    trainer = nnUNetTrainer(
-        plans={**plans, "continue_training": latest is not None},
-        configuration=job["configuration"],
-        fold=0,
-        dataset_json=json.loads((folder / "dataset.json").read_text()),
-        device=device,
-    )
+    begun = next(homes.glob("*/fold_*/checkpoint_*.pth"), None)
+    name = begun.parents[1].name.split("__")[1] if begun else prepared(job, raw, folder)
+    folds, seconds = list(range(1, job.get("lowres_folds", 0) + 1)), 0.0
+    known = {}
+    for fold in folds:
+        say(f"{LOWRES}, fold {fold} of {len(folds)}")
+        _, state = fit(job, device, name, folder, LOWRES, fold)
+        seconds += state["rows"][-1]["seconds"]
+        had = state["facts"]["engine"]
+        known = {LOWRES: {"folds": len(folds)} | {x: had[x] for x in ("patch", "spacing")}}
+    home, state = fit(job, device, name, folder, job["configuration"], 0)
+    predictor, before = predictor_of(home.parent, [0], device, state.get("mirror", True)), None
+    lowres = homes / home.parent.name.replace(job["configuration"], LOWRES)
+    if folds:
+        before = predictor_of(lowres, folds, device, True)
+    found = predicted(predictor, job, state.get("threads"), before)
+    for left in homes.glob("*/fold_*/*"):
+        if left.name in (BEST, LATEST, PROGRESS):
+            left.unlink()
+    return {
+        "mirror": state.get("mirror", True),
+        "model": str(home.parent),
+        "lowres": str(lowres),
+        "history": state["rows"],
+        "seconds": seconds + state["rows"][-1]["seconds"],
+        **state["facts"],
+        "engine": {**state["facts"]["engine"], **known},
+        **found,
+    }
+
+
+def fit(job, device, name, folder, configuration, fold):
+    """The folder of a fold that is trained to its end, and what is known of its training."""
+    trainer = trainer_of(job, device, name, folder, configuration, fold)
+    home = Path(trainer.output_folder)
+    latest, asked = home / LATEST, job.get("settings", {})
     start = job.get("start")
     base = read_start(start) if start else None
     if base:
         trainer.mirrored = start["mirror"] and base["inference_allowed_mirroring_axes"] is not None
         trainer.initial_lr, trainer.frozen = FINE_RATE, FROZEN
-    trainer.rows, trainer.save_every = [], 1
-    trainer.num_epochs = job["epochs"] or trainer.num_epochs
-    trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
-    trainer.on_train_start()
-    tensors = take(trainer.network, base["network_weights"], start["classes"]) if base else []
-    chosen = {}
-    if latest:
-        chosen = trainer.go_on(latest)
-    elif job["deadline"]:
-        trainer.seconds, chosen = seconds_for_fitting(trainer, job)
-    trainer.run_training(**chosen)
-    home = Path(trainer.output_folder)
-    if base and (home / BEST).is_file():
-        shutil.copy(home / BEST, home / CHECKPOINT)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
-    rows, mirror = trainer.rows, chosen.get("mirror", True)
-    del trainer
-    predictor = predictor_of(home.parent, [0], device, mirror)
-    found = predicted(predictor, job, chosen.get("threads"))
-    for name in (BEST, LATEST, PROGRESS):
-        (home / name).unlink(missing_ok=True)
-    return {
-        "mirror": mirror,
-        "model": str(home.parent),
-        "history": rows,
-        "tensors": tensors,
-        "parameters": parameters,
-        "seconds": rows[-1]["seconds"],
-        **found,
-    }
+    set_up(trainer, asked)
+    trainer.structures = job["structures"]
+    if not (home / CHECKPOINT).is_file():
+        trainer.rows, trainer.save_every = [], 1
+        trainer.num_epochs = job["epochs"] or trainer.num_epochs
+        trainer.num_iterations_per_epoch = job["steps"] or trainer.num_iterations_per_epoch
+        trainer.on_train_start()
+        adapted = asked.get("network.last_layer", "kept") == "kept"
+        tensors = []
+        if base:
+            weights = base["network_weights"]
+            tensors = take(trainer.network, weights, start["classes"], adapted)
+        chosen = {}
+        if latest.is_file():
+            chosen = trainer.go_on(latest)
+        elif job["deadline"]:
+            trainer.seconds, chosen = seconds_for_fitting(trainer, job)
+        trainer.facts = {
+            **facts(trainer, trainer.seconds is not None),
+            "tensors": tensors,
+            "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        }
+        trainer.facts["engine"] |= {
+            "weights_taken": "best on validation cases" if base else "last",
+            "only_last_layer_until": trainer.frozen,
+        }
+        trainer.run_training(**chosen)
+        if base and (home / BEST).is_file():
+            shutil.copy(home / BEST, home / CHECKPOINT)
+    if configuration == LOWRES and job.get("lowres_folds"):
+        hand_on(trainer)
+    return home, json.loads((home / PROGRESS).read_text())
+
+
+def trainer_of(job, device, name, folder, configuration, fold):
+    """nnU-Net's trainer of a fold, before it is set up."""
+    plans = json.loads((folder / f"{name}.json").read_text())
+    batch = job.get("settings", {}).get("training.batch")
+    if batch:
+        plans["configurations"][configuration]["batch_size"] = batch
+    homes = Path(nnUNet_results) / folder.name
+    begun = homes / f"nnUNetTrainer__{name}__{configuration}" / f"fold_{fold}" / LATEST
+    return nnUNetTrainer(
+        plans={**plans, "continue_training": begun.is_file()},
+        configuration=configuration,
+        fold=fold,
+        dataset_json=json.loads((folder / "dataset.json").read_text()),
+        device=device,
+    )
+
+
+def hand_on(trainer):
+    """Predict the cases that a fold has not learnt from, for the network that comes after it."""
+    after = Path(trainer.output_folder_base) / "predicted_next_stage"
+    _, held_out = trainer.do_split()
+    there = {path.name.split(".")[0] for path in after.glob("*/*")}
+    if set(held_out) <= there:
+        return
+    say("segmenting for the cascade")
+    trainer.load_checkpoint(str(Path(trainer.output_folder) / CHECKPOINT))
+    trainer.perform_actual_validation()
 
 
 def prepared(job, raw, folder):
@@ -243,8 +344,17 @@ def prepared(job, raw, folder):
         shutil.copy(raw / "dataset.json", folder)
     else:
         name = planned(job)
+    wanted = [job["configuration"]]
+    there = json.loads((folder / f"{name}.json").read_text())["configurations"]
+    if wanted[0] not in there:
+        raise Refused(
+            f"nnU-Net plans no {wanted[0]} for this data set, whose scans are not much larger than "
+            "the patch of its 3d_fullres: take nnunet:3d_fullres"
+        )
+    if job.get("lowres_folds"):
+        wanted = [LOWRES, there[wanted[0]]["inherits_from"]]
     say("preprocessing")
-    preprocess([number], name, [job["configuration"]], [workers])
+    preprocess([number], name, wanted, [workers] * len(wanted))
     shutil.copy(raw / "splits_final.json", folder)
     return name
 
@@ -267,18 +377,19 @@ def read_start(start):
     return torch.load(file, map_location="cpu", weights_only=False)
 
 
-def take(network, given, classes):
+def take(network, given, classes, adapted):
     """Put a trained model's tensors into a network of other classes; what became of each.
 
     Parameters
     ----------
     classes : new class -> the old ones that make it; those of none start from random numbers.
+    adapted : whether the last layer is made of the old one; else it starts from random numbers.
     """
     new, tensors = network.state_dict(), []
     for name, tensor in new.items():
         old = given.get(name)
         outcome = "kept"
-        if old is None or old.shape[1:] != tensor.shape[1:]:
+        if old is None or old.shape[1:] != tensor.shape[1:] or (LAST in name and not adapted):
             outcome = "new"
         elif LAST in name:
             outcome = "adapted"
@@ -349,15 +460,25 @@ def predictor_of(model, folds, device, mirror):
     return predictor
 
 
-def predicted(predictor, job, threads=None):
-    """Write a label map a case; which cases failed and why, and the seconds a case."""
+def predicted(predictor, job, threads=None, before=None):
+    """Write a label map a case; which cases failed and why, and the seconds a case.
+
+    Parameters
+    ----------
+    before : the predictor whose label maps the predictor sees, of a cascade.
+    """
     out, failed, begun = Path(job["predictions"]), {}, time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    (out / "before" if before else out).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads or torch.get_num_threads())
     for number, (name, files) in enumerate(job["cases"].items()):
         say("segmenting", number / len(job["cases"]), f"{number}/{len(job['cases'])}")
         try:
-            predictor.predict_from_files_sequential([files], [str(out / name)])
+            first = str(out / "before") if before else None
+            if before:
+                before.predict_from_files_sequential([files], [str(out / "before" / name)])
+            predictor.predict_from_files_sequential(
+                [files], [str(out / name)], folder_with_segs_from_prev_stage=first
+            )
         except Exception as error:  # one bad case does not cost the others
             failed[name] = f"{type(error).__name__}: {error}"
     seconds = (time.monotonic() - begun) / max(len(job["cases"]), 1)

@@ -29,14 +29,20 @@ def asked(job):
     task = job["task"]
     if task not in TASK_CONFIGS:
         return {"tasks": [name for name in TASKS if name in TASK_CONFIGS]}
-    own = TASK_CONFIGS[task]
-    rules = {**DEFAULT_CONFIG, **own, **own.get("sub_modes", {}).get("default", {})}
+    own, mode = TASK_CONFIGS[task], "fast" if job["fast"] else "default"
+    modes = own.get("sub_modes", {})
+    if job["fast"] and "fast" not in modes:
+        return {
+            "with_fast": [n for n, t in TASK_CONFIGS.items() if "fast" in t.get("sub_modes", ())]
+        }
+    rules = {**DEFAULT_CONFIG, **own, **modes.get(mode, {})}
     numbers = rules["task_id"] if isinstance(rules["task_id"], list) else [rules["task_id"]]
     return {
         "classes": {str(number): name for number, name in get_task_classes(task).items()},
         "licensed": requires_license(task) or bool(rules["commercial"]),
         "licence": has_valid_license_offline()[0],
         "home": str(get_totalseg_dir()),
+        "spacing": rules["resample"] if isinstance(rules["resample"], (int, float)) else None,
         "parts": [part(number, get_weights_dir(), rules) for number in numbers],
         "crop": [part(number, get_weights_dir(), {}) for number in cropping(task, rules)],
     }
@@ -90,6 +96,7 @@ def predicted(job):
         try:
             found = python_api.totalsegmentator(
                 files[0], None, ml=True, task=job["task"], device=device_of(job["device"]),
+                fast=job["fast"],
                 quiet=True, nr_thr_resamp=1, nr_thr_saving=1,
             )  # fmt: skip
             nibabel.save(found, out / f"{name}.nii.gz")

@@ -15,7 +15,8 @@ from condyle.io.datasets.nnunet import write_nnunet, write_splits
 from condyle.io.datasets.patients import patients_beside
 from condyle.io.label_names import json_tree, scheme_of_table
 from condyle.io.listing import Listing, list_scans, name_scans
-from condyle.io.paths import is_hidden, spelled
+from condyle.io.paths import ENDINGS, is_hidden, spelled
+from condyle.io.pictures import COLOURS, as_channels, in_colour, is_picture
 from condyle.io.scans import read_channels, read_labels
 from condyle.jobs.job import warn
 
@@ -27,6 +28,8 @@ PAIRS = (("imagesTr", "labelsTr"), ("images", "labels"), ("scans", "masks"))
 
 TOTALSEGMENTATOR = {"ct": "CT", "mri": "MR"}
 """Base name of the scan in a TotalSegmentator case -> modality."""
+
+PICTURES = tuple(ending for ending, kind in ENDINGS.items() if kind == "picture")
 
 LAYOUTS = (
     "nnU-Net or Decathlon (dataset.json, imagesTr, labelsTr), pairs of files with the same base "
@@ -106,7 +109,10 @@ def _described(root: Path, _: Policy) -> Dataset:
     labels = _scans(root / "labelsTr", labels=True)
     # a label map called knee_0000 says that these digits are no channel
     are_channels = channels_in([name for name, _ in files], labels) or not labels
-    images = files_by_case(root, files, labels, len(names) if are_channels else 0)
+    count = len(names) if are_channels else 0
+    if count and ending in PICTURES:  # whose one file holds all channels
+        count = max(channels_in([name for name, _ in files], labels), 1)
+    images = files_by_case(root, files, labels, count)
     dataset = _dataset(root, name, images, labels, scheme, names)
     _compare_count(dataset, facts.get("numTraining"))
     return dataset
@@ -158,6 +164,9 @@ def _paired(root: Path, _: Policy) -> Dataset:
     else:
         scheme = _scheme_found(root, [file for name, file in maps.items() if name in cases])
     names = tuple(f"image_{n}" for n in range(channels)) if channels > 1 else ("image",)
+    seen = [file for case in cases.values() for file in case]
+    if all(map(is_picture, seen)) and any(map(in_colour, seen)):
+        names = COLOURS
     return _dataset(root, root.resolve().name, cases, maps, scheme, names)
 
 
@@ -266,6 +275,8 @@ def _dataset(
 def _read_images(paths: tuple[Path, ...], channels: tuple[str, ...]) -> tuple[Volume, ...]:
     """The channels of a case, as many as the data set names."""
     volumes = read_channels(paths)
+    if volumes[0].grid.is_picture:
+        volumes = as_channels(volumes, len(channels))
     if len(volumes) != len(channels):
         raise DatasetError(
             f"{paths[0]} gives {len(volumes)} channels, the data set names {', '.join(channels)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from condyle.core import Fold, LabelMap, LabelScheme, Volume
 from condyle.errors import DatasetError, LabelError
-from condyle.io.scans import write
+from condyle.io.scans import write, write_channels
 from condyle.jobs.outputs import atomic_folder, write_text
 
 __all__ = [
@@ -92,8 +92,14 @@ def write_facts(
     labelled: int,
     folds: Sequence[Fold] = (),
     beside: Mapping[str, str] | None = None,
+    pictures: bool = False,
 ) -> list[Path]:
-    """Write what lies beside the cases: folds, other files, and last dataset.json."""
+    """Write what lies beside the cases: folds, other files, and last dataset.json.
+
+    Parameters
+    ----------
+    pictures : whether the cases are pictures, of which one file holds all channels.
+    """
     if len(channel_names) != channels:
         listed = ", ".join(channel_names)
         raise DatasetError(f"the cases have {channels} channels, named are {listed}")
@@ -104,7 +110,8 @@ def write_facts(
         "channel_names": {str(n): channel for n, channel in enumerate(channel_names)},
         "labels": {"background": 0, **scheme.to_dict()},
         "numTraining": labelled,
-        "file_ending": ".nii.gz",
+        "file_ending": ".png" if pictures else ".nii.gz",
+        **({"overwrite_image_reader_writer": "NaturalImage2DIO"} if pictures else {}),
     }
     text = json.dumps(facts, indent=1) + "\n"
     return [*written, write_text(folder / "dataset.json", text)]
@@ -129,15 +136,38 @@ def write_case(
         raise DatasetError(f"{case!r} cannot be a case: its name becomes a file's name")
     for other in volumes[1:]:
         volumes[0].grid.require_same(other.grid, f"the channels of case {case}")
+    images = folder / ("imagesTs" if labels is None else "imagesTr")
+    if volumes[0].grid.is_picture:
+        return _write_picture(folder, case, volumes, labels, scheme, images)
     written: list[Path] = []
     if labels is not None:
         volumes[0].grid.require_same(labels.grid, f"scan and labels of case {case}")
         labels.with_scheme(scheme).require_known(f"case {case}")
         written.append(write(labels, folder / "labelsTr" / f"{case}.nii.gz"))
-    images = folder / ("imagesTs" if labels is None else "imagesTr")
     for n, volume in enumerate(volumes):
         written.append(write(volume, images / f"{case}_{n:04d}.nii.gz"))
     return written
+
+
+def _write_picture(
+    folder: Path,
+    case: str,
+    channels: tuple[Volume, ...],
+    labels: LabelMap | None,
+    scheme: LabelScheme,
+    images: Path,
+) -> list[Path]:
+    """Write a picture with all its channels in one file, and its labels as plain numbers.
+
+    nnU-Net reads no palettes.
+    """
+    written: list[Path] = []
+    if labels is not None:
+        channels[0].grid.require_same(labels.grid, f"picture and labels of case {case}")
+        labels.with_scheme(scheme).require_known(f"case {case}")
+        bare = labels.with_scheme(LabelScheme.numbered(scheme.ids))
+        written.append(write(bare, folder / "labelsTr" / f"{case}.png"))
+    return [*written, write_channels(channels, images / f"{case}_0000.png")]
 
 
 def _write_cases(folder: Path, pairs: Pairs, scheme: LabelScheme) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def dropped(path: str | Path, series: str = "") -> tuple[str, ...]:
     with reading(path):
         if kind == "nifti":
             return nifti.free_text(path)
-        if kind == "mgh":
+        if kind in ("mgh", "picture"):
             return ()
         if kind == "itk":
             return tuple(sorted(read_header(path).keys))

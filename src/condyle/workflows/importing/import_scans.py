@@ -177,6 +177,7 @@ def _compute(request: ImportRequest, task: Task, _: None, job: Job) -> _Case:
         "present": present,
         "overlaps": pairs,
         "is_ct": looks_like_ct(whole),
+        "is_picture": whole.grid.is_picture,
         "labelled": labels is not None,
         "channels": len(channels),
     }
@@ -219,7 +220,10 @@ def _gather(
     channels, texts = work.channels(), work.texts()
     name, scheme = request.out.resolve().name, consecutive(sources.scheme)
     with written_together():
-        write_facts(request.out, name, channels, counts.pop(), scheme, labelled, (), texts)
+        write_facts(
+            request.out, name, channels, counts.pop(), scheme, labelled, (), texts,
+            pictures=work.are_pictures,
+        )  # fmt: skip
     return ImportedDataset(request.out, tuple(work.said(request.out)))
 
 
@@ -264,6 +268,14 @@ class _Import:
     @property
     def are_ct(self) -> list[bool]:
         return [data["is_ct"] for data in self.data]
+
+    @property
+    def are_pictures(self) -> bool:
+        """Whether the cases are pictures; `DatasetError` where some are and others are not."""
+        found = {data["is_picture"] for data in self.data}
+        if len(found) > 1:
+            raise DatasetError("some scans are pictures, without millimetres: import them apart")
+        return found == {True}
 
     def channels(self) -> tuple[str, ...]:
         """The channels' names: nnU-Net scales by them, CT alone by the numbers of all scans."""

@@ -26,6 +26,7 @@ from condyle.errors import (
 from condyle.io import read, read_labels
 from condyle.io.datasets import layouts
 from condyle.io.paths import ending_of
+from condyle.io.pictures import is_picture
 from condyle.io.scans import names_of, read_contours
 from condyle.io.texts import read_json
 from condyle.jobs.job import warn
@@ -158,7 +159,9 @@ def labels_of(
     """
     regions = read_contours(given.files[0], grid) if given.is_map and grid is not None else None
     if given.is_map and regions is None:
-        labels = in_scheme(read_labels(given.files[0], scan=grid), scheme, rename, notes, case)
+        file = given.files[0]
+        names = scheme if is_picture(file) else None  # a mask in colour has their colours
+        labels = in_scheme(read_labels(file, names, scan=grid), scheme, rename, notes, case)
         return placed(labels, grid, notes, case), None
     if regions is not None:
         given = Masks(given.files * len(regions), names=tuple(regions))
@@ -217,10 +220,14 @@ def placed(labels: LabelMap, grid: Grid | None, notes: Notes, case: str) -> Labe
     return on_grid(labels, grid, f"{case}: scan and masks")
 
 
+OF_LABELS = (".seg.nrrd", ".dcm", ".ima", ".zip")
+"""Endings of files that may hold several segments."""
+
+
 def _mask(path: Path, case: str, notes: Notes, grid: Grid | None) -> LabelMap | Volume:
     """A mask of one structure; probabilities are cut at 0.5, which is warned of."""
     called = f"{case}/{path.name}"
-    if path.is_dir() or ending_of(path) in (".seg.nrrd", ".dcm", ".ima", ".zip"):
+    if path.is_dir() or is_picture(path) or ending_of(path) in OF_LABELS:
         mask: LabelMap | Volume = read_labels(path, scan=grid)
         if len(inside := mask.present()) > 1:
             names = [mask.scheme[number].name for number in inside]

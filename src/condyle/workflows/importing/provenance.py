@@ -46,7 +46,9 @@ def case_facts(
         "case": case,
         "format": ending_of(files[0]).lstrip(".") or "dicom",
         "shape": list(volume.grid.shape),
-        "spacing_mm": [round(step, 6) for step in volume.spacing],
+        "spacing_mm": None
+        if volume.grid.is_picture
+        else [round(step, 6) for step in volume.spacing],
         "orientation": volume.grid.orientation,
         "modality": volume.modality,
         "axial_slices": volume.grid.shape[axis],

@@ -11,8 +11,17 @@ from condyle.config.choices import NotDrawn
 from condyle.core import Case, Dataset, Fold, Grid, LabelMap, LabelScheme, Volume
 from condyle.core.merge import OverlapReport, Policy
 from condyle.errors import CondyleError, ConfigError, DatasetError, UnknownName
-from condyle.io import find_scans, list_scans, patient_of, read, scan_name, scans_by_name
+from condyle.io import (
+    find_scans,
+    list_scans,
+    patient_of,
+    read,
+    read_channels,
+    scan_name,
+    scans_by_name,
+)
 from condyle.io.listing import name_scans
+from condyle.io.pictures import COLOURS, as_channels, in_colour, is_picture
 from condyle.workflows.importing.masks import (
     Notes,
     in_scheme,
@@ -123,13 +132,14 @@ def sources_of_scans(
     ignoring = wanted.not_drawn == "ignore"
     if ignoring and any(undrawn.values()) and scheme.ignore is None:
         scheme = replace(scheme, ignore=max(scheme.ids) + 1)
+    colours = any(is_picture(path) and in_colour(path) for path in files.values())
     cases = tuple(
         Source(
             case := called[pairing.cases[name]],
             (path,),
             groups[name].files,
             pairing.patients.get(name) or patient_of(path, series),
-            partial(_channel, path, volume, series),
+            partial(_channels, path, volume, series, colours),
             partial(
                 labels_of, case, groups[name], scheme, wanted.overlap, wanted.rename,
                 ignore_rest=ignoring and bool(undrawn.get(name)),
@@ -141,7 +151,10 @@ def sources_of_scans(
     lost = pairing.lost
     remarks = (f"masks without a scan were ignored: {', '.join(lost)}",) if lost else ()
     undrawn = {called[pairing.cases[name]]: lacking for name, lacking in undrawn.items()}
-    return Sources(cases, scheme, remarks=remarks, undrawn=undrawn)
+    channels = ()
+    if files and all(map(is_picture, files.values())):
+        channels = COLOURS if colours and volume is None else ("grey",)
+    return Sources(cases, scheme, channels, remarks=remarks, undrawn=undrawn)
 
 
 def _paired(
@@ -193,7 +206,10 @@ def _undrawn(
     return {name: known - own for name, own in drawn.items()}
 
 
-def _channel(path: Path, volume: int | None, series: str) -> tuple[Volume, ...]:
+def _channels(path: Path, volume: int | None, series: str, colours: bool) -> tuple[Volume, ...]:
+    """The one channel of a scan; of pictures, of which some are in colour, three."""
+    if is_picture(path) and volume is None:
+        return as_channels(read_channels([path]), len(COLOURS) if colours else 1)
     return (read(path, volume=volume, series=series),)
 
 

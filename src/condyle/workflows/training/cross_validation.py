@@ -9,6 +9,7 @@ from typing import Any
 
 from condyle.config import Experiment
 from condyle.config.requests import TrainRequest
+from condyle.engines import is_engine
 from condyle.errors import ConfigError
 from condyle.io import open_dataset
 from condyle.jobs.job import Job, Progress
@@ -20,6 +21,7 @@ from condyle.runs.dataset import folders_of
 from condyle.runs.folder import RunFolder
 from condyle.runs.folds import Folds
 from condyle.runs.record import read_csv
+from condyle.workflows.training.support import kind_of, require_supported
 
 __all__ = ["CrossValidated", "is_asked", "train_folds"]
 
@@ -77,6 +79,14 @@ def train_folds(
         )
         more = {"plane": folds.plane} if folds.plane else {}
         train(TrainRequest.of(one, run.path, resume=True, **more), _named(job, f"fold {number}"))
+    own = [run for run in runs if run.segmenter.is_dir()]
+    if is_engine(experiment.network.name) and len(own) < len(runs):
+        others = ", ".join(run.path.name for run in runs if run not in own)
+        what = f"averages the other {len(own)}" if own else f"takes one of them, {runs[0].path}"
+        job.warn(
+            f"another program predicts in {others}, whose predictions are not averaged: `segment` "
+            f"{what}"
+        )
     return CrossValidated(request.out, _scored(request.out, runs))
 
 
@@ -85,7 +95,7 @@ def _begun(request: TrainRequest) -> Folds | None:
     folds = Folds.of(request.out) if request.resume else None
     if folds is None:
         return None
-    if request.folds not in (None, len(folds.runs)):
+    if request.folds not in (None, "all", len(folds.runs)):
         raise ConfigError(f"{request.out} was begun with {len(folds.runs)} folds", setting="folds")
     if other := sorted(request.given().keys() - MAY_CHANGE):
         names = ", ".join(f"`{name}`" for name in other)
@@ -98,15 +108,17 @@ def _begun(request: TrainRequest) -> Folds | None:
 
 def _new(request: TrainRequest) -> Folds:
     """The folds of a training that begins, written into its folder."""
-    experiment, count = request.experiment(), request.folds or 0
+    experiment = request.experiment()
+    require_supported(experiment, request.plane, request.named())
     if "fold" in request.asked():
         raise ConfigError("give either `fold` or `folds`, not both", setting="folds")
-    if experiment.network.name.startswith("totalsegmentator"):
+    if kind_of(experiment.network.name) == "totalsegmentator":
         raise ConfigError(
-            "`folds` cannot be used by TotalSegmentator: its predictions are not averaged with "
-            "others", setting="folds",
+            "`folds` cannot be used by TotalSegmentator as it is, which is not trained: choose one "
+            "`fold`, or totalsegmentator:finetune", setting="folds",
         )  # fmt: skip
     there = count_of_folds(dataset := open_dataset(Path(experiment.dataset)))
+    count = there if request.folds == "all" else request.folds or 0
     if there != count:
         raise ConfigError(
             f"{dataset.root} has {there} folds, not {count}: give `folds` = {there}, or other "
@@ -116,9 +128,10 @@ def _new(request: TrainRequest) -> Folds:
     if budget := experiment.training.budget:
         training = experiment.training.changed(budget=budget / count)
         experiment = experiment.changed(training=training)
-    settings = experiment.model_dump(mode="json", exclude_none=True)
     folds = Folds(
-        runs=tuple(f"fold_{n}" for n in range(count)), settings=settings, plane=request.plane
+        runs=tuple(f"fold_{n}" for n in range(count)),
+        settings=experiment.given(),
+        plane=request.plane,
     )
     folds.save(request.out)
     return folds

@@ -17,6 +17,7 @@ from condyle.core import Case, Dataset, Fold, Grid
 from condyle.engines import is_engine
 from condyle.errors import ConfigError
 from condyle.io import open_dataset
+from condyle.io.pictures import is_picture
 from condyle.jobs.job import Job, verb
 from condyle.jobs.outputs import require_free, write_text
 from condyle.networks import NetworkName, SegmentationNetwork
@@ -129,6 +130,7 @@ def plan_training(
     build = build or _unweighted
     scans = _Scans(dataset, cases or dataset.select(fold.train), job)
     reasons: list[str] = []
+    _require_flat(experiment, scans, plane)
     candidates, filled = _candidates(experiment, scans, plane), experiment
     network: SegmentationNetwork | None = None
     for name, why in candidates:
@@ -154,6 +156,7 @@ class _Scans:
         self.cases = cases
         self.classes = len(dataset.scheme) + 1
         self.channels = len(dataset.channel_names)
+        self.are_pictures = is_picture(cases[0].images[0])
         self.job = job
 
     @cached_property
@@ -168,6 +171,29 @@ class _Scans:
     def working_grids(self, recipe: Recipe) -> list[Grid]:
         """The grid of each scan as a network sees it."""
         return [recipe.working_grid(grid) for grid in self.grids()]
+
+
+def _require_flat(experiment: Experiment, scans: _Scans, plane: Planes | None) -> None:
+    """Raise where pictures are to be seen by a 3D network, or across their one slice."""
+    if not scans.are_pictures:
+        return
+    name = experiment.network.name
+    if name != "auto" and NetworkName.parse(name).spatial == 3:
+        raise ConfigError(
+            f"{name} sees volumes, and these are pictures of one slice: choose a 2D network such "
+            f"as {name.removeprefix('3d:')}", setting="network.name",
+        )  # fmt: skip
+    plane = plane or (experiment.preparation.plane if experiment.preparation else None)
+    if plane not in (None, "axial"):
+        raise ConfigError(
+            f"`preparation.plane` {plane} cannot be used: pictures have one slice, which is axial",
+            setting="preparation.plane",
+        )
+    if experiment.training.hard_slices:
+        raise ConfigError(
+            "`training.hard_slices` cannot be used: pictures have one slice",
+            setting="training.hard_slices",
+        )
 
 
 def _candidates(
@@ -188,6 +214,8 @@ def _candidates(
     shape = scans.seen.shape
     size = "x".join(f"{side:.0f}" for side in shape)
     flat = f"network {FLAT}: pretrained on photographs, it needs few scans"
+    if scans.are_pictures:
+        return [(FLAT, f"{flat}; pictures need slices")]
     if experiment.training.hard_slices or plane:
         return [(FLAT, f"{flat}; {'a plane' if plane else 'hard slices'} needs slices")]
     if math.prod(shape) > LARGEST_PATCH[3]:
@@ -217,6 +245,8 @@ def _plane(
     thin: list[Planes] = [plane for plane, axis in AXIS.items() if patch[axis] == 1]
     if network.spatial == 2 and len(thin) == 1:
         return thin[0], [f"plane {thin[0]}: `training.patch` is 1 voxel thick across it"]
+    if scans.are_pictures:
+        return "axial", ["plane axial: pictures have no other"]
     if training.hard_slices:
         return "axial", ["plane axial: the ends of bones lie towards head and feet"]
     plane = plane_across(scans.seen.spacing)

@@ -13,13 +13,14 @@ from condyle.config import Experiment, Plane
 from condyle.core import Case, Dataset, Fold
 from condyle.core.lattice import on_grid
 from condyle.io import read_labels, write_text
+from condyle.io.pictures import is_picture
 from condyle.jobs.outputs import write_bytes, write_csv
 from condyle.prepare.slices import AXIS
 from condyle.report import figures
 from condyle.report.samples import TILE, samples
 from condyle.runs.folder import RunFolder
 
-__all__ = ["outline", "write_beginning", "write_slices"]
+__all__ = ["outline", "write_beginning", "write_cases", "write_slices"]
 
 SHOWN = 6
 """Slices in slices.png."""
@@ -30,11 +31,13 @@ DEPTH = 3
 def write_beginning(
     name: str, network: nn.Module, dataset: Dataset, fold: Fold, run: RunFolder
 ) -> None:
-    """Write network.txt, the network's modules with their parameters, and cases.csv.
-
-    The latter has each case of the fold, its patient and the part it plays.
-    """
+    """Write network.txt, the network's modules with their parameters, and cases.csv."""
     write_text(run.network, f"{name}\n{outline(network)}")
+    write_cases(dataset, fold, run)
+
+
+def write_cases(dataset: Dataset, fold: Fold, run: RunFolder) -> None:
+    """Write cases.csv: each case of the fold, its patient and the part it plays."""
     parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
     rows = [
         {"case": case.id, "patient": case.patient, "part": part}
@@ -83,7 +86,8 @@ def write_slices(
     rng = np.random.default_rng(experiment.training.seed)
     asked = (experiment.preparation and experiment.preparation.plane) or "axial"
     plane = "axial" if asked == "all" else asked
-    turns = [case for _ in range(SHOWN) for case in rng.permutation(np.array(cases, object))]
+    each = 1 if cases and is_picture(cases[0].images[0]) else SHOWN
+    turns = [case for _ in range(each) for case in rng.permutation(np.array(cases, object))]
     tiles: list[NDArray[np.uint8]] = []
     for case in sorted(turns[:SHOWN], key=lambda case: str(case.id)):
         file = predictions.get(case.id)
@@ -106,5 +110,5 @@ def _tile(
     )
     at = int(rng.choice(held)) if held.size else turned[0].grid.shape[axis] // 2
     return figures.overlay_pixels(
-        channels[0], truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
+        channels, truth, predicted, (plane,), width=TILE, at=at, title=str(case.id)
     )

@@ -7,7 +7,7 @@ import math
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from condyle.prepare.slices import AXIS, planes_of
 from condyle.prepare.splits import described, fold_of
 from condyle.runs.dataset import require_same, write_record
 from condyle.runs.folder import RunFolder
-from condyle.runs.record import write_environment
+from condyle.runs.record import read_csv, write_environment
 from condyle.runs.tracking import Track, require_trackers, tracked
 from condyle.train import (
     Batches,
@@ -356,7 +356,7 @@ class _Work:
             fabric=self.fabric,
             resume=resume,
             on_step=self._show,
-            on_epoch=self.track.epoch,
+            on_epoch=self._keep,
             cancelled=lambda: self.job.is_cancelled,
         )
 
@@ -392,7 +392,7 @@ class _Work:
                 train=self.fold.train,
                 validation=self.fold.validation,
                 test=self.fold.test,
-                reach_mm=self.reach_mm,
+                reach_mm=0.0 if self.known.pictures else self.reach_mm,
                 ends_mm=self._ends_mm(),
                 mirroring=self.experiment.augmentation.flip,
                 best_epoch=history.best_epoch if history else None,
@@ -455,6 +455,14 @@ class _Work:
         }
         error = _standard_error(by_case[self.experiment.training.best_by])
         return {**overall, "error": error, **dices}
+
+    def _keep(self, row: Mapping[str, float]) -> None:
+        """Write an epoch's figures at once, so that a training can be watched."""
+        if self.first:
+            file = self.run.history
+            before = read_csv(file) if file.is_file() else []
+            write_csv(file, [*(r for r in before if r["epoch"] < row["epoch"]), dict(row)])
+        self.track.epoch(row)
 
     def _show(self, moment: Moment) -> None:
         best = f", validation Dice {moment.dice:.3f}" if moment.dice is not None else ""

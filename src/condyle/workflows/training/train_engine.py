@@ -9,14 +9,14 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from condyle.config import Experiment
+from condyle.config import Experiment, flattened
 from condyle.core import Case, Dataset, Fold, LabelScheme
 from condyle.core.lattice import together
 from condyle.engines import EngineName, nnunet, totalsegmentator
@@ -26,6 +26,7 @@ from condyle.engines.totalsegmentator import Task
 from condyle.errors import ConfigError
 from condyle.io import open_dataset, read_labels, write
 from condyle.io.labelmaps import write_names
+from condyle.io.pictures import is_picture
 from condyle.jobs.job import Job, warn
 from condyle.jobs.outputs import write_csv, write_json, write_text
 from condyle.measure.overlap import count
@@ -35,8 +36,9 @@ from condyle.runs.folder import RunFolder
 from condyle.runs.record import environment, read_csv
 from condyle.runs.tracking import require_trackers, tracked
 from condyle.workflows.evaluate import TrainingSummary, evaluate_run
-from condyle.workflows.segment_engine import Card
-from condyle.workflows.training.run_figures import write_slices
+from condyle.workflows.segment_engine import Card, CascadeCard
+from condyle.workflows.training.run_figures import write_cases, write_slices
+from condyle.workflows.training.support import TRAINER
 
 __all__ = ["EngineRun", "train"]
 
@@ -61,6 +63,8 @@ class Outcome:
     Parameters
     ----------
     data : what the report says of where the predictions come from.
+    settings : of ours, by their dotted names, as the engine had them.
+    engine : what else its plans and its trainer had.
     """
 
     predictions: dict[str, Path]
@@ -70,6 +74,8 @@ class Outcome:
     history: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
     parameters: int | None = None
     data: Row = field(default_factory=Row)
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    engine: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def train(experiment: Experiment, run: RunFolder, job: Job, *, resume: bool = False) -> EngineRun:
@@ -95,23 +101,45 @@ def train(experiment: Experiment, run: RunFolder, job: Job, *, resume: bool = Fa
     require(name.package)
     require_trackers(experiment.log)
     dataset = open_dataset(Path(experiment.dataset))
+    if is_picture(dataset.cases[0].images[0]):
+        raise ConfigError(
+            f"{experiment.network.name} is for scans with millimetres, and {experiment.dataset} "
+            "holds pictures: choose a 2D network such as fcn8s-vgg16, or train nnU-Net itself on "
+            "this folder", setting="network.name",
+        )  # fmt: skip
     fold = fold_of(dataset, experiment.fold, experiment.training.seed)
     job.inform(described(fold))
     if not fold.test:
         job.warn("No test cases: the model's performance will not be measured.")
     task = _task(name, dataset, job) if name.engine == "totalsegmentator" else None
     with _whole_or_absent(run.path), run.opened(job):
-        work = _Work(experiment, name, dataset, fold, run, started, job, task)
+        there = dict(versions(require(name.package)))
+        experiment = experiment.changed(engine={"program": name.package, "versions": there})
         write_text(run.config, experiment.to_toml())
-        found = environment() | {"engines": dict(versions(require(name.package)))}
-        write_json(run.environment, found)
+        write_json(run.environment, environment() | {"engines": there})
+        write_cases(dataset, fold, run)
+        work = _Work(experiment, name, dataset, fold, run, started, job, task)
         outcome = ENGINES[name.engine](work)
+        work = replace(work, experiment=_recorded(experiment, outcome))
+        write_text(run.config, work.experiment.to_toml())
         summary = work.scored(outcome)
         with tracked(experiment.log, run.path) as track:  # an engine's figures are known at its end
             for row in outcome.history:
                 track.epoch(row)
             track.finish(len(outcome.history), summary)
     return EngineRun(run.path, summary)
+
+
+def _recorded(experiment: Experiment, outcome: Outcome) -> Experiment:
+    """The experiment as the engine made it: what it was given, and what it took of its own."""
+    tree = experiment.given()
+    known = {"training.seed": experiment.training.seed} if outcome.settings else {}
+    for name, value in (known | dict(outcome.settings)).items():
+        section, _, last = name.partition(".")
+        tree.setdefault(section, {})[last] = value
+    weights = {key: outcome.data[key] for key in ("weights",) if key in outcome.data}
+    engine = {**experiment.engine, **weights, **outcome.engine}
+    return Experiment.parse(tree | {"fold": experiment.fold, "engine": engine})
 
 
 @contextlib.contextmanager
@@ -134,7 +162,7 @@ def _task(name: EngineName, dataset: Dataset, job: Job) -> Task:
     if len(dataset.channel_names) > 1:
         raise ConfigError(f"TotalSegmentator sees one channel, scans have {dataset.channel_names}")
     with tempfile.TemporaryDirectory(prefix="condyle-") as folder:
-        task = totalsegmentator.ask(name.what, Path(folder), job)
+        task = totalsegmentator.ask(name.what, Path(folder), job, name.fast)
     totalsegmentator.mapping(dataset, task.classes)
     totalsegmentator.fetch([*task.parts, *task.crop], job)
     return task
@@ -188,7 +216,7 @@ class _Work:
 
     def trained(self, start: Start | None, deadline: float | None) -> Trained:
         """What nnU-Net makes of the fold, in the run folder."""
-        settings = self.experiment.training
+        settings, asked = self.experiment.training, flattened(self.experiment.given())
         given = {
             "device": self.experiment.device,
             "seed": settings.seed,
@@ -196,6 +224,7 @@ class _Work:
             "steps": settings.steps if isinstance(settings.steps, int) else None,
             "budget": settings.budget,
             "deadline": deadline,
+            "settings": {name: asked[name] for name in TRAINER if name in asked},
         }
         space = nnunet.Space.of(self.run.engine, os.environ)
         done = nnunet.train(
@@ -205,9 +234,23 @@ class _Work:
         if not done.mirror:
             warn("predicted without mirror images: the budget left no time for them")
         scheme = LabelScheme(self.dataset.scheme.labels)
+        if done.before is not None:
+            home = self.run.path
+            CascadeCard(
+                labels=scheme.to_dict(), channels=len(self.dataset.channel_names),
+                model=_within(done.model, home), lowres=_within(done.before.model, home),
+                folds=tuple(done.before.folds),
+            ).save(home)  # fmt: skip
+            return done
         segmenter = segmenter_of(done.model, scheme=scheme, turned=start is not None)
         segmenter.save(self.run.segmenter)
         return done
+
+
+def _within(path: Path, home: Path) -> str:
+    """A path seen from a folder, where it lies in it."""
+    there, root = path.resolve(), home.resolve()
+    return str(there.relative_to(root) if there.is_relative_to(root) else there)
 
 
 def by_nnunet(work: _Work) -> Outcome:
@@ -243,13 +286,19 @@ def by_totalsegmentator(work: _Work) -> Outcome:
         work.dataset.scheme, folder, work.job,
     )  # fmt: skip
     shutil.rmtree(work.run.engine / "scans")
-    data: Row = {"weights": f"TotalSegmentator, {work.task.name}"}
+    model = " fast" if work.task.fast else ""
+    data: Row = {"weights": f"TotalSegmentator, {work.task.name}{model}"}
     data |= {f"classes for {name}": ", ".join(theirs) for name, theirs in names.items()}
-    card = Card(task=work.task.name, labels=LabelScheme(work.dataset.scheme.labels).to_dict(),
-                joined=joined)  # fmt: skip
+    card = Card(
+        task=work.task.name,
+        fast=work.task.fast,
+        labels=LabelScheme(work.dataset.scheme.labels).to_dict(),
+        joined=joined,
+    )
     if not work.name.finetuned:
         card.save(work.run.path)
-        return Outcome(predictions, failed, 0.0, seconds, data=data)
+        known = {"task": work.task.name, "spacing": work.task.spacing, "trained": False}
+        return Outcome(predictions, failed, 0.0, seconds, data=data, engine=known)
     return _finetuned(work, card, predictions, data)
 
 
@@ -291,7 +340,9 @@ def _finetuned(work: _Work, card: Card, before: dict[str, Path], data: Row) -> O
              for path in (work.run.predictions).glob("*.nii.gz")}  # fmt: skip
     for name in set(files) - set(work.fold.test):
         files.pop(name).unlink()
-    return _outcome(done, files, data)
+    outcome = _outcome(done, files, data)
+    layer = {"network.last_layer": work.experiment.network.last_layer}
+    return replace(outcome, settings={**outcome.settings, **layer})
 
 
 def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
@@ -311,9 +362,12 @@ def _mean_dice(work: _Work, found: dict[str, Path]) -> float:
 
 
 def _outcome(done: Trained, predictions: dict[str, Path], data: Row) -> Outcome:
+    mirrored = done.mirror and bool(done.engine["mirrored_axes"])
+    more = {"epochs_trained": len(done.history), "mirror_images_predicted": mirrored}
+    engine = {**done.engine, **more}
     return Outcome(
         predictions, done.failed, done.seconds, done.seconds_a_case, done.history,
-        done.parameters, data,
+        done.parameters, data, done.settings, engine,
     )  # fmt: skip
 
 

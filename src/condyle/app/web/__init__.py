@@ -1,0 +1,1 @@
+"""The page: what `condyle serve` shows in a browser of this machine."""
