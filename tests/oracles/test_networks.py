@@ -287,10 +287,7 @@ def gated_unet(network, x):
                 sides = skip.shape[2:]
                 skip = skip * interpolate(alpha, sides, mode=mode, align_corners=True)
             sides = skip.shape[2:] if skip is not None else x.shape[2:]
-            if block.up is None:
-                g = interpolate(g, sides, mode="nearest")
-            else:
-                g = block.up(g)
+            g = interpolate(g, sides, mode="nearest") if block.up is None else block.up(g)
             g = block.conv2(block.conv1(g if skip is None else torch.cat([g, skip], dim=1)))
         return network.segmentation_head(g)
 

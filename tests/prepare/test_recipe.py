@@ -329,7 +329,8 @@ def test_crop_of_nothing_keeps_all_and_of_labels_outside_is_refused():
     grid = Grid.regular((6, 6, 6))
     recipe = Recipe(Preparation(crop="nonzero"))
     empty = recipe.apply((Volume(np.zeros(grid.shape, np.float32), grid),))
-    assert empty.box is None and empty.grid.same_as(grid)
+    assert empty.box is None
+    assert empty.grid.same_as(grid)
     array = np.zeros(grid.shape, np.float32)
     array[2:4, 2:4, 2:4] = 7
     prepared = recipe.apply((Volume(array, grid),))

@@ -211,7 +211,8 @@ def test_spline_equals_the_cubic_spline_of_nnunet(old, new):
 def test_spline_does_not_swing_beyond_the_scan():
     step = np.repeat([0.0, 1000.0], 6)[:, None, None]
     found = resample_image(step, Grid.regular((12, 1, 1)), (40, 1, 1), "spline")
-    assert found.min() == 0 and found.max() == 1000
+    assert found.min() == 0
+    assert found.max() == 1000
 
 
 def test_probabilities_of_a_box_are_background_beyond_it():
@@ -221,6 +222,7 @@ def test_probabilities_of_a_box_are_background_beyond_it():
     whole[1] = 1
     box = (slice(1, 3), slice(0, 2), slice(2, 4))
     alone = most_likely([Weighted(inside, box=box)], (4, 4, 4))
-    assert alone[box].all() and alone.sum() == 8
+    assert alone[box].all()
+    assert alone.sum() == 8
     both = most_likely([Weighted(inside, box=box), Weighted(whole)], (4, 4, 4))
     assert (both == alone).all()  # two for background, one against
