@@ -13,7 +13,8 @@ from condyle.train.devices import alone
 
 LIGHT = {
     "unet-efficientnet_lite0", "3d:unet-efficientnet_lite0", "3d:unet-plain", "3d:unet-mobilenetv3",
-    "unetplusplus-mobilenetv2", "fpn-efficientnet_lite0", "3d:fpn-mobilenetv3", "unet-deeplabv3",
+    "attention_unet-plain", "3d:attention_unet-mobilenetv3", "unetplusplus-mobilenetv2",
+    "fpn-efficientnet_lite0", "3d:fpn-mobilenetv3", "unet-deeplabv3",
     "deeplabv3plus-mobilenetv3", "3d:deeplabv3plus-efficientnet_lite0", "fcnvgg-vgg16",
 }  # fmt: skip
 

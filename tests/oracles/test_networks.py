@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, interpolate, max_pool2d
+from torch.nn.functional import (
+    batch_norm,
+    conv2d,
+    conv3d,
+    conv_transpose2d,
+    interpolate,
+    max_pool2d,
+)
 
 from condyle.networks import build
 from condyle.networks.decoders import DECODERS
@@ -260,3 +267,39 @@ def test_atrous_resnets_equal_torchvisions():
     with torch.no_grad():
         for found, expected in zip(ours.eval()(x), theirs(x).values(), strict=True):
             assert_close(found, expected)
+
+
+def gated_unet(network, x):
+    """The way up of Oktay et al. 2018 over nearest enlarging, plainly stated with our weights."""
+    state = network.decoder.state_dict()
+    conv, mode = (conv2d, "bilinear") if x.ndim == 4 else (conv3d, "trilinear")
+    with torch.no_grad():
+        g, *skips = reversed(network.encoder(x))
+        for at, block in enumerate(network.decoder.blocks):
+            skip = skips[at] if at < len(skips) else None
+            if at < len(skips) - 1:  # the finest level is not gated
+                w = {k.removeprefix(f"gates.{at}."): v for k, v in state.items()}
+                every = (slice(None), slice(None), *[slice(0, None, 2)] * (x.ndim - 2))
+                q = conv(skip[every], w["level.weight"]) + conv(g, w["coarse.weight"])
+                q = q + w["coarse.bias"].view(1, -1, *[1] * (x.ndim - 2))
+                q = conv(q.clamp(min=0), w["weight.0.weight"], w["weight.0.bias"])
+                alpha = 1 / (1 + torch.exp(-q))
+                sides = skip.shape[2:]
+                skip = skip * interpolate(alpha, sides, mode=mode, align_corners=True)
+            sides = skip.shape[2:] if skip is not None else x.shape[2:]
+            g = interpolate(g, sides, mode="nearest") if block.up is None else block.up(g)
+            g = block.conv2(block.conv1(g if skip is None else torch.cat([g, skip], dim=1)))
+        return network.segmentation_head(g)
+
+
+@pytest.mark.parametrize("name", ["attention_unet-mobilenetv3", "3d:attention_unet-plain"])
+def test_attention_gates_equal_oktays(name):
+    network = lively(build(name, 1, 3, "none")[0])
+    x = torch.randn(1, 1, *([64, 32, 32][: 2 if network.spatial == 2 else 3]))
+    with torch.no_grad():
+        found = network(x)
+    assert_close(found, gated_unet(network, x))
+    with torch.no_grad():  # a gate that is shut lets nothing of its level through
+        for gate in network.decoder.gates:
+            gate.weight[0].bias.fill_(-1e4)
+    assert (network(x) - found).abs().max() > 1e-3

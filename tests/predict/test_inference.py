@@ -269,3 +269,20 @@ def test_fused_maps_lie_where_each_was_predicted():
 
     whole = sum(a.weight * resample_probabilities(a.probabilities, (8, 8, 8)) for a in maps)
     np.testing.assert_array_equal(fuse(maps), whole.argmax(0))
+
+
+def test_scans_cut_to_what_is_not_zero_give_label_maps_of_the_whole_scan():
+    """A crop in slices, in windows, along several planes and beside a member without one."""
+    volume = blob()
+    cut = volume.with_array(np.where(np.indices(volume.grid.shape)[0] < 20, volume.array + 1, 0))
+    plain = predict(ensemble(segmenter(Bright())), cut).labels
+    for options in ({}, {"planes": "all"}):
+        one = segmenter(Bright(), crop="nonzero")
+        found = predict(ensemble(one), cut, **options).labels
+        assert found.grid.same_as(volume.grid)
+        assert (found.array == (volume.array > 0)).all()
+    deep = segmenter(Bright(3), crop="nonzero", window=(16, 16, 16))
+    assert (predict(ensemble(deep), cut).labels.array == (volume.array > 0)).all()
+    both = predict(ensemble(segmenter(Bright(), crop="nonzero"), segmenter(Bright())), cut)
+    assert both.labels.array[20:].sum() == 0
+    assert plain.grid.same_as(both.labels.grid)

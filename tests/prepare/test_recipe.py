@@ -293,3 +293,48 @@ def test_what_nobody_labelled_is_one_label_more_that_never_mixes_and_may_vanish(
     sparse[5, 5, 5] = 1
     with pytest.raises(LabelError, match="bone would be lost"):
         recipe.apply_labels(known.with_array(sparse))
+
+
+def test_crop_keeps_the_box_of_what_is_not_zero_and_puts_labels_back():
+    """nnU-Net's crop: holes inside stay, all channels count, and nothing moves on the way back."""
+    affine = np.diag([-1.5, 2, 3, 1.0])[[1, 0, 2, 3]]  # turned axes: RAS is another order
+    grid = Grid((20, 24, 16), affine)
+    first, second = np.zeros((2, *grid.shape), np.float32)
+    first[4:12, 6:18, 3:12] = 100
+    first[6:9, 9:12, 5:8] = 0  # a hole
+    second[5, 7, 13] = -5  # one voxel of another channel, further up
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[5:11, 8:16, 4:10] = 1
+    labels[7:9, 10:12, 6:8] = 2
+    truth = LabelMap(labels, grid, KNEE)
+    channels = (Volume(first, grid), Volume(second, grid))
+    recipe = Recipe(Preparation(crop="nonzero", intensity="minmax"))
+    prepared = recipe.apply(channels)
+    seen = recipe.apply_labels(truth, prepared.box)
+    assert sorted(prepared.grid.shape) == sorted((8, 12, 11))
+    assert seen.grid.same_as(prepared.grid)
+    middle = np.argwhere(seen.array == 2).mean(axis=0)  # in its place in the patient, too
+    there = prepared.grid.affine @ [*middle, 1]
+    assert np.allclose(there, grid.affine @ [*np.argwhere(labels == 2).mean(axis=0), 1])
+    assert (recipe.undo(one_hot(seen.array), prepared) == labels).all()
+    assert (recipe.undo_labels(seen, prepared).array == labels).all()
+    coarse = Recipe(Preparation(crop="nonzero", spacing=(2, 2, 3)))
+    prepared = coarse.apply(channels)
+    back = coarse.undo(one_hot(coarse.apply_labels(truth, prepared.box).array), prepared)
+    assert dice(back == 1, labels == 1) > 0.9
+    assert dice(back == 2, labels == 2) > 0.6
+
+
+def test_crop_of_nothing_keeps_all_and_of_labels_outside_is_refused():
+    grid = Grid.regular((6, 6, 6))
+    recipe = Recipe(Preparation(crop="nonzero"))
+    empty = recipe.apply((Volume(np.zeros(grid.shape, np.float32), grid),))
+    assert empty.box is None
+    assert empty.grid.same_as(grid)
+    array = np.zeros(grid.shape, np.float32)
+    array[2:4, 2:4, 2:4] = 7
+    prepared = recipe.apply((Volume(array, grid),))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[0, 0, 0] = 1
+    with pytest.raises(LabelError, match=f"{KNEE.labels[0].name} lies where the scan is 0"):
+        recipe.apply_labels(LabelMap(labels, grid, KNEE), prepared.box)

@@ -12,6 +12,7 @@ from condyle.core import Grid
 from condyle.errors import GeometryError, LabelError, UnknownName
 from condyle.prepare import resample as module
 from condyle.prepare.resample import (
+    Weighted,
     most_likely,
     resample_image,
     resample_labels,
@@ -193,3 +194,35 @@ def test_probabilities_still_sum_to_one():
 def test_more_classes_than_fit_are_refused():
     with pytest.raises(LabelError, match="257 classes"):
         most_likely(np.zeros((257, 1, 1, 1), np.float16), (1, 1, 1))
+
+
+@pytest.mark.parametrize(("old", "new"), [((9, 7, 5), (13, 20, 5)), ((11, 8, 6), (5, 6, 7))])
+def test_spline_equals_the_cubic_spline_of_nnunet(old, new):
+    """nnU-Net's way, order 3: scikit-image over the whole volume, ends repeated, no smoothing."""
+    resize = pytest.importorskip("skimage.transform").resize
+    array = np.random.default_rng(3).normal(size=old) * 300
+    expected = resize(array, new, 3, mode="edge", anti_aliasing=False)
+    found = resample_image(array, Grid.regular(old), new, "spline")
+    assert found.shape == new
+    assert np.abs(found - expected).max() < 1e-3
+    assert np.abs(found - resample_image(array, Grid.regular(old), new, "cubic")).max() > 10
+
+
+def test_spline_does_not_swing_beyond_the_scan():
+    step = np.repeat([0.0, 1000.0], 6)[:, None, None]
+    found = resample_image(step, Grid.regular((12, 1, 1)), (40, 1, 1), "spline")
+    assert found.min() == 0
+    assert found.max() == 1000
+
+
+def test_probabilities_of_a_box_are_background_beyond_it():
+    inside = np.zeros((2, 2, 2, 2), np.float16)
+    inside[1] = 2  # two predictions, summed
+    whole = np.zeros((2, 4, 4, 4), np.float16)
+    whole[1] = 1
+    box = (slice(1, 3), slice(0, 2), slice(2, 4))
+    alone = most_likely([Weighted(inside, box=box)], (4, 4, 4))
+    assert alone[box].all()
+    assert alone.sum() == 8
+    both = most_likely([Weighted(inside, box=box), Weighted(whole)], (4, 4, 4))
+    assert (both == alone).all()  # two for background, one against

@@ -47,8 +47,12 @@ class Preparation(Section):
     window: tuple[float, float] | None = None
     mean: float | None = None
     std: Annotated[float, Field(gt=0)] | None = None
-    interpolation: Literal["linear", "cubic"] = "linear"
-    """How images are resampled; labels never mix."""
+    interpolation: Literal["linear", "cubic", "spline"] = "linear"
+    """How images are resampled; labels never mix. cubic: Keys' kernel over four voxels, a mean
+    where voxels grow. spline: the cubic spline through all voxels, as nnU-Net does (order 3)."""
+    crop: Literal["none", "nonzero"] = "none"
+    """nonzero: before all else the scan is cut to the box of what is not 0 in any channel, as
+    nnU-Net does; beyond it all is background. For scans whose surroundings were set to 0."""
 
 
 class Inflation(Section):

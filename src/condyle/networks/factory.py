@@ -83,6 +83,7 @@ class NetworkName:
 USUAL = ["resnet34", "resnet50", "mobilenetv3", "efficientnet_lite0"]
 LISTED: dict[str, list[str]] = {
     "unet": [*ENCODERS, *ATROUS, *SCRATCH],
+    "attention_unet": ["resnet34", "mobilenetv3", "deeplabv3", "plain"],
     "unetplusplus": [*ENCODERS, *ATROUS, *SCRATCH],
     "fpn": [*USUAL, "vgg16", "densenet121"],
     "deeplabv3": USUAL,

@@ -199,7 +199,8 @@ class Predictor:
 def _add(maps: list[ProbabilityMap], new: ProbabilityMap) -> None:
     """Put a map to the others; those of one grid and weight are summed, to save memory."""
     for old in maps:
-        if old.weight == new.weight and old.grid.same_as(new.grid):
+        alike = old.box == new.box and old.weight == new.weight
+        if alike and old.grid.same_as(new.grid):
             np.add(old.probabilities, new.probabilities, out=old.probabilities)
             return
     maps.append(new)

@@ -155,7 +155,8 @@ class PreparedByRecipe:
         """
         probabilities = self._probabilities(self._through(runtime, views))
         weight = _fineness(self.scan.source, self.plane)
-        return ProbabilityMap(probabilities, self.scan.grid, self.scan.source, weight)
+        scan = self.scan
+        return ProbabilityMap(probabilities, scan.grid, scan.source, weight, scan.box)
 
     def class_indices(self, runtime: Runtime, views: tuple[View, ...]) -> NDArray[np.uint8]:
         """The classes of a pass alone, on the scan's own grid.
@@ -164,7 +165,7 @@ class PreparedByRecipe:
         probabilities are not kept.
         """
         ras = self.scan.source.turned(self.scan.source.turn_to("RAS"))
-        if self.plane is not None and self.span is None:
+        if self.plane is not None and self.span is None and self.scan.box is None:
             axis = AXIS[self.plane]
             if self.scan.grid.shape[axis] == ras.shape[axis]:
                 return self._slab_by_slab(self._through(runtime, views), self.plane, ras)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from condyle.config import Plane, Planes, Preparation
 from condyle.core import Grid, LabelMap, Volume
-from condyle.errors import GeometryError
+from condyle.errors import GeometryError, LabelError
+from condyle.prepare.boxes import Box, box_of
 from condyle.prepare.intensity import finite, scaled
-from condyle.prepare.resample import most_likely, resample_image, resample_labels
+from condyle.prepare.resample import Weighted, most_likely, resample_image, resample_labels
 from condyle.prepare.slices import AXIS, planes_of
 
-__all__ = ["Prepared", "ProbabilityMap", "Recipe", "fuse"]
+__all__ = ["Prepared", "ProbabilityMap", "Recipe", "fuse", "within"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +29,13 @@ class Prepared:
     array : (C, i, j, k) float32 in RAS axes, resampled and scaled.
     grid : where its voxels are.
     source : the grid of the scan that it came from.
+    box : the part of the scan, in RAS axes, that it was cut to; None: all of it.
     """
 
     array: NDArray[np.float32]
     grid: Grid
     source: Grid
+    box: Box | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +49,14 @@ class ProbabilityMap:
     source : the scan's own grid.
     weight : in the mean with other maps: a number, or an array that broadcasts to the voxels
         of the scan in RAS axes.
+    box : the part of the scan, in RAS axes, that it fills; None: all. Beyond it is background.
     """
 
     probabilities: NDArray[Any]
     grid: Grid
     source: Grid
     weight: float | NDArray[np.float32] = 1.0
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         if self.probabilities.shape[1:] != self.grid.shape:
@@ -69,9 +74,17 @@ def fuse(maps: Sequence[ProbabilityMap]) -> NDArray[np.uint8]:
     """
     source = maps[0].source
     turn = source.turn_to("RAS")
-    parts = [(each.probabilities, each.weight) for each in maps]
+    parts = [Weighted(each.probabilities, each.weight, each.box) for each in maps]
     classes = most_likely(parts, source.turned(turn).shape)
     return np.ascontiguousarray(turn.inverse().apply(classes))
+
+
+def within(grid: Grid, box: Box | None) -> Grid:
+    """The part of a grid that a box of slices holds; all of it for None."""
+    if box is None:
+        return grid
+    (a, i), (b, j), (c, k) = ((side.start, side.stop) for side in box)
+    return grid.cropped((a, b, c), (i, j, k))
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,21 @@ class Recipe:
         """The plane of the slices; axial where none was chosen, as for networks of volumes."""
         return self.settings.plane or "axial"
 
+    def box_of(self, channels: Sequence[Volume]) -> Box | None:
+        """The part of a scan, in RAS axes, that is kept; None: all of it.
+
+        What nnU-Net fills, holes in what is not 0, never lies beyond this box. A scan of nothing
+        but 0 is kept whole.
+        """
+        if self.settings.crop == "none":
+            return None
+        found = np.logical_or.reduce([one.reoriented("RAS").array != 0 for one in channels])
+        box = box_of(found)
+        whole = all(side == slice(0, n) for side, n in zip(box or (), found.shape, strict=False))
+        return None if whole else box
+
     def working_grid(self, source: Grid) -> Grid:
-        """The grid that a scan on `source` is resampled to."""
+        """The grid that a scan on `source`, cut already, is resampled to."""
         ras = source.turned(source.turn_to("RAS"))
         spacing = list(ras.spacing)
         if self.settings.spacing is not None:
@@ -135,20 +161,33 @@ class Recipe:
         source = channels[0].grid
         for other in channels[1:]:
             source.require_same(other.grid, "the channels of a scan")
-        grid = self.grid_of_slices(source, plane) if plane else self.working_grid(source)
+        box = self.box_of(channels)
+        kept = within(source.turned(source.turn_to("RAS")), box)
+        grid = self.grid_of_slices(kept, plane) if plane else self.working_grid(kept)
         ready = np.empty((len(channels), *grid.shape), np.float32)
         for n, volume in enumerate(channels):
-            ras = volume.reoriented("RAS")
-            array = finite(ras.array, "the scan")
-            moved = resample_image(array, ras.grid, grid.shape, self.settings.interpolation)
+            array = finite(volume.reoriented("RAS").array, "the scan")[box or ...]
+            moved = resample_image(array, kept, grid.shape, self.settings.interpolation)
             ready[n] = scaled(moved, self.settings)
-        return Prepared(ready, grid, source)
+        return Prepared(ready, grid, source, box)
 
-    def apply_labels(self, labels: LabelMap) -> LabelMap:
-        """The label map on the working grid; a structure that would vanish raises `LabelError`."""
-        grid = self.working_grid(labels.grid)
+    def apply_labels(self, labels: LabelMap, box: Box | None = None) -> LabelMap:
+        """The label map on the working grid; a structure that would vanish raises `LabelError`.
+
+        Parameters
+        ----------
+        box : the part that the scan was cut to: `Prepared.box`.
+        """
+        turned = labels.reoriented("RAS")
+        grid = self.working_grid(within(turned.grid, box))
         names = {label.id: label.name for label in labels.scheme.labels}
-        ras = labels.reoriented("RAS").array
+        ras = turned.array[box or ...]
+        beyond = set(labels.present()) - set(np.unique(ras).tolist()) if box else set[int]()
+        if lost := sorted(beyond - {labels.scheme.ignore}):
+            raise LabelError(
+                f"{', '.join(names[n] for n in lost)} lies where the scan is 0, which "
+                "preparation.crop = 'nonzero' cuts off: set it to 'none'"
+            )
         i, j, k = (min(old, new) for old, new in zip(ras.shape, grid.shape, strict=True))
         ignore = labels.scheme.ignore
         # first where it shrinks, then where it grows: that is undone exactly
@@ -168,7 +207,8 @@ class Recipe:
         GeometryError
             If the probabilities do not lie on `prepared.grid`.
         """
-        return fuse([ProbabilityMap(probabilities, prepared.grid, prepared.source)])
+        made = ProbabilityMap(probabilities, prepared.grid, prepared.source, box=prepared.box)
+        return fuse([made])
 
     def undo_labels(self, labels: LabelMap, prepared: Prepared) -> LabelMap:
         """A label map on the working grid, brought back to the scan's own grid and axes.
@@ -180,7 +220,8 @@ class Recipe:
         """
         prepared.grid.require_same(labels.grid, "labels and working grid")
         turn = prepared.source.turn_to("RAS")
-        shape = prepared.source.turned(turn).shape
-        array = resample_labels(labels.array, shape, allow_loss=True)
-        back = np.ascontiguousarray(turn.inverse().apply(array))
+        whole = np.zeros(prepared.source.turned(turn).shape, labels.array.dtype)
+        part = whole[prepared.box or ...]
+        part[...] = resample_labels(labels.array, part.shape, allow_loss=True)
+        back = np.ascontiguousarray(turn.inverse().apply(whole))
         return LabelMap(back, prepared.source, labels.scheme)

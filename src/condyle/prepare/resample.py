@@ -2,12 +2,14 @@
 
 Resampling is separable: along each axis it is one product with a small matrix whose rows hold the
 weights of the old voxels in each new one. Enlarging interpolates; shrinking averages over the
-width of the new voxel, so that thin cortical bone fades instead of flickering.
+width of the new voxel, so that thin cortical bone fades instead of flickering; but a spline is
+the curve through all voxels, read at the middle of each new one, as nnU-Net does it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "Weighted",
     "most_likely",
     "resample_image",
     "resample_labels",
@@ -27,9 +30,9 @@ __all__ = [
     "weights",
 ]
 
-Order = Literal["linear", "cubic"]
+Order = Literal["linear", "cubic", "spline"]
 Shape = tuple[int, int, int]
-Weighted = tuple[NDArray[Any], float | NDArray[Any]]
+Box = tuple[slice, ...]
 
 BLOCK_BYTES = 64 * 2**20
 """Memory for one class's probabilities on the larger grid; the other slices wait their turn."""
@@ -55,6 +58,17 @@ KERNELS: dict[Order, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 }
 
 
+def _spline(old: int, new: int) -> NDArray[np.float64]:
+    """The weights (new, old) of a cubic spline whose end values go on beyond its ends.
+
+    A spline is linear in the voxels: each column is what scipy makes of a single 1.
+    """
+    from scipy.ndimage import zoom
+
+    ones = np.eye(old)
+    return np.asarray(zoom(ones, (new / old, 1), order=3, mode="nearest", grid_mode=True))
+
+
 def weights(old: int, new: int, order: Order = "linear") -> NDArray[np.float32]:
     """(new, old) weights along one axis whose ends stay where they are; rows sum to 1.
 
@@ -63,8 +77,10 @@ def weights(old: int, new: int, order: Order = "linear") -> NDArray[np.float32]:
     >>> np.round(weights(4, 2).astype(float), 2).tolist()
     [[0.43, 0.43, 0.14, 0.0], [0.0, 0.14, 0.43, 0.43]]
     """
+    if order == "spline":
+        return _spline(old, new).astype(np.float32)
     if order not in KERNELS:
-        raise UnknownName("interpolation", order, KERNELS)
+        raise UnknownName("interpolation", order, [*KERNELS, "spline"])
     ratio = old / new
     places = (np.arange(new) + 0.5) * ratio - 0.5  # of new voxels, in old ones
     width = max(ratio, 1.0)
@@ -121,7 +137,10 @@ def resample_image(
     """
     if array.shape != source.shape:
         raise GeometryError(f"an array of {array.shape} does not lie on a grid of {source.shape}")
-    result = _product(_tensor(array), _matrices(source.shape, target_shape, order))
+    tensor = _tensor(array)
+    result = _product(tensor, _matrices(source.shape, target_shape, order))
+    if order == "spline":  # it swings beyond steps; scikit-image, and so nnU-Net, cuts that off
+        result = result.clamp(tensor.min(), tensor.max())
     return result.contiguous().numpy()
 
 
@@ -129,6 +148,22 @@ def resample_probabilities(probabilities: NDArray[Any], target_shape: Shape) -> 
     """Class probabilities (classes, i, j, k) on another number of voxels, linearly, float32."""
     matrices = _matrices(probabilities.shape[1:], target_shape, "linear")
     return _product(_tensor(probabilities), matrices).contiguous().numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """Class probabilities for `most_likely`.
+
+    Parameters
+    ----------
+    probabilities : (classes, i, j, k), of any size.
+    weight : in the sum: a number, or an array that broadcasts to the target.
+    box : the part of the target that they fill; None: all. Beyond it all is background.
+    """
+
+    probabilities: NDArray[Any]
+    weight: float | NDArray[Any] = 1.0
+    box: Box | None = None
 
 
 def most_likely(
@@ -141,8 +176,7 @@ def most_likely(
 
     Parameters
     ----------
-    probabilities : (classes, i, j, k); or several of them, of any size, each with its weight in
-        the sum: a number, or an array that broadcasts to `target_shape`.
+    probabilities : (classes, i, j, k); or several of them, weighted.
 
     Raises
     ------
@@ -151,11 +185,12 @@ def most_likely(
     """
     import torch
 
-    parts = [(probabilities, 1.0)] if isinstance(probabilities, np.ndarray) else probabilities
-    classes, depth = parts[0][0].shape[0], target_shape[2]
+    alone = isinstance(probabilities, np.ndarray)
+    parts = [Weighted(probabilities)] if alone else probabilities
+    classes, depth = parts[0].probabilities.shape[0], target_shape[2]
     if classes > 256:
         raise LabelError(f"{classes} classes are too many; 256 with background are the most")
-    enlarged = [_Enlarged(array, weight, target_shape) for array, weight in parts]
+    enlarged = [_Enlarged(part, target_shape) for part in parts]
     result = np.empty(target_shape, np.uint8)
     step = max(1, BLOCK_BYTES // (4 * target_shape[0] * target_shape[1]))
     for start in range(0, depth, step):
@@ -179,16 +214,43 @@ def most_likely(
 class _Enlarged:
     """Class probabilities on another number of voxels, weighted, a class and a block at a time."""
 
-    def __init__(self, array: NDArray[Any], weight: float | NDArray[Any], shape: Shape):
-        self.array, self.sides = array, shape[:2]
-        *self.flat, self.along = _matrices(array.shape[1:], shape, "linear")
-        self.grows = all(new >= old for old, new in zip(array.shape[1:3], self.sides, strict=True))
+    def __init__(self, part: Weighted, shape: Shape):
+        self.array, weight = part.probabilities, part.weight
+        self.whole, self.box = shape[:2], part.box
+        self.sure = float(self.array[:, 0, 0, 0].sum(dtype=np.float32))  # of several: their number
+        i, j, k = shape if part.box is None else (side.stop - side.start for side in part.box)
+        self.sides = (i, j)
+        *self.flat, self.along = _matrices(self.array.shape[1:], (i, j, k), "linear")
+        self.grows = all(
+            new >= old for old, new in zip(self.array.shape[1:3], self.sides, strict=True)
+        )
         self.weight = weight
         if isinstance(weight, np.ndarray):
             self.weight = np.broadcast_to(weight, shape).transpose(2, 0, 1)
 
     def block(self, number: int, start: int, stop: int) -> Tensor:
         """The slices (k, i, j) of one class from `start` to `stop`."""
+        full = self._unweighted(number, start, stop)
+        if isinstance(self.weight, np.ndarray):
+            return full * _tensor(self.weight[start:stop])
+        return full if self.weight == 1 else full * self.weight
+
+    def _unweighted(self, number: int, start: int, stop: int) -> Tensor:
+        """The slices with background about the box."""
+        if self.box is None:
+            return self._inside(number, start, stop)
+        import torch
+
+        i, j, k = self.box
+        full = torch.full((stop - start, *self.whole), 0.0 if number else self.sure)
+        low, high = max(start, k.start), min(stop, k.stop)
+        if low < high:
+            inside = self._inside(number, low - k.start, high - k.start)
+            full[low - start : high - start, i, j] = inside
+        return full
+
+    def _inside(self, number: int, start: int, stop: int) -> Tensor:
+        """The slices of the box itself."""
         from torch.nn.functional import interpolate
 
         rows, low, high = None, start, stop
@@ -199,12 +261,8 @@ class _Enlarged:
         near = _tensor(self.array[number, ..., low:high].transpose(2, 0, 1))
         if self.grows and any(matrix is not None for matrix in self.flat):  # the same, but faster
             near = _product(near, [rows, None, None])
-            full = interpolate(near[None], self.sides, mode="bilinear")[0]
-        else:
-            full = _product(near, [rows, *self.flat])
-        if isinstance(self.weight, np.ndarray):
-            return full * _tensor(self.weight[start:stop])
-        return full if self.weight == 1 else full * self.weight
+            return interpolate(near[None], self.sides, mode="bilinear")[0]
+        return _product(near, [rows, *self.flat])
 
 
 def resample_labels(

@@ -35,6 +35,7 @@ SETTING_WORDS = {
     "preparation.mean": "Mean that is subtracted",
     "preparation.std": "Standard deviation that is divided by",
     "preparation.interpolation": "Interpolation of scans",
+    "preparation.crop": "Cut to",
     "training.loss": "Loss",
     "training.class_weights": "Weights of structures in the loss",
     "training.optimizer": "Optimizer",

@@ -85,7 +85,7 @@ def prepare(case: Case, recipe: Recipe, folder: Path) -> bool:
     index_of = {number: at for at, number in enumerate(scheme.ids, 1)}
     if scheme.ignore is not None:
         index_of[scheme.ignore] = IGNORE
-    truth = exchanged(recipe.apply_labels(labels).array, index_of, np.uint8)
+    truth = exchanged(recipe.apply_labels(labels, ready.box).array, index_of, np.uint8)
     spacing = np.array(ready.grid.spacing)
     for name, array in (("image", ready.array), ("labels", truth), ("spacing", spacing)):
         path = folder / f"{case.id}.{name}.npy"

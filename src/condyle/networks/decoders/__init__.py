@@ -20,6 +20,7 @@ __all__ = ["DECODERS", "OUTPUT_STRIDE"]
 
 DECODERS: dict[str, Callable[..., Decoder]] = {
     "unet": UNetDecoder,
+    "attention_unet": partial(UNetDecoder, gated=True),
     "unetplusplus": UNetPlusPlusDecoder,
     "fpn": FPNDecoder,
     "deeplabv3": DeepLabV3Decoder,

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from condyle.networks.layers import UP_CONV, Decoder, Pyramid, conv_norm_act, repeated_to
+from condyle.networks.layers import (
+    CONV,
+    UP_CONV,
+    Decoder,
+    Pyramid,
+    Spatial,
+    conv_norm_act,
+    enlarged_to,
+    repeated_to,
+)
 
-__all__ = ["UNetBlock", "UNetDecoder", "halved", "unet_widths"]
+__all__ = ["AttentionGate", "UNetBlock", "UNetDecoder", "halved", "unet_widths"]
 
 
 class UNetBlock(nn.Module):
@@ -33,6 +43,33 @@ class UNetBlock(nn.Module):
         return self.conv2(self.conv1(x if skip is None else torch.cat([x, skip], dim=1)))
 
 
+class AttentionGate(nn.Module):
+    """A level of the encoder, weighted place by place by what the coarser features say of it.
+
+    The additive gate of Oktay et al. 2018 (arXiv:1804.03999, equations 1 and 2): a 1-wide
+    convolution of each, their sum, a ReLU, a 1-wide convolution to one channel and a sigmoid, at
+    the coarser size; its weights are enlarged linearly. Half of the level's channels lie between.
+
+    Parameters
+    ----------
+    level, coarse : channels of the level that is weighted, and of the coarser features.
+    stride : by how much the level is larger.
+    """
+
+    def __init__(self, spatial: Spatial, level: int, coarse: int, stride: int):
+        super().__init__()
+        conv, between = CONV[spatial], max(level // 2, 1)
+        self.level = conv(level, between, 1, stride=stride, bias=False)
+        self.coarse = conv(coarse, between, 1)
+        self.relu = nn.ReLU()
+        self.weight = nn.Sequential(conv(between, 1, 1), nn.Sigmoid())
+
+    def forward(self, level: Tensor, coarse: Tensor) -> Tensor:
+        """The level (B, C, i, j[, k]), each place times its weight between 0 and 1."""
+        weights = self.weight(self.relu(self.level(level) + self.coarse(coarse)))
+        return level * enlarged_to(weights, level.shape[2:])
+
+
 def unet_widths(pyramid: Pyramid) -> tuple[list[int], list[int], list[int]]:
     """Channels of each block of a U-Net, coarse to fine: below, of the joined level, given back."""
     channels, reductions = pyramid.channels, pyramid.reductions
@@ -50,9 +87,15 @@ class UNetDecoder(Decoder):
 
     Over a pretrained encoder its parameters carry the names and shapes of
     segmentation-models-pytorch's, so that weights can be exchanged.
+
+    Parameters
+    ----------
+    pyramid : the encoder's.
+    gated : put attention gates before the levels that are joined, but for the finest, whose
+        features say too little of what they are (Oktay et al. 2018).
     """
 
-    def __init__(self, pyramid: Pyramid):
+    def __init__(self, pyramid: Pyramid, gated: bool = False):
         super().__init__()
         self.head_kernel = 1 if pyramid.transposed else 3
         inputs, skips, outputs = unet_widths(pyramid)
@@ -60,13 +103,19 @@ class UNetDecoder(Decoder):
         self.blocks = nn.ModuleList(
             UNetBlock(pyramid, i, s, o) for i, s, o in zip(inputs, skips, outputs, strict=True)
         )
+        self.gates = nn.ModuleList()
+        coarse_to_fine = pairwise(reversed(pyramid.reductions))
+        for i, s, (coarse, fine) in zip(inputs, skips, coarse_to_fine, strict=False):
+            if gated and fine != pyramid.reductions[0]:
+                self.gates.append(AttentionGate(pyramid.spatial, s, i, coarse // fine))
 
     def forward(self, levels: Sequence[Tensor], sides: torch.Size) -> Tensor:
         """Features (B, out_channels, *sides) from the encoder's levels, fine to coarse."""
         x, *skips = reversed(levels)
         for at, block in enumerate(self.blocks):
             if at < len(skips):
-                x = block(x, skips[at], skips[at].shape[2:])
+                skip = self.gates[at](skips[at], x) if at < len(self.gates) else skips[at]
+                x = block(x, skip, skip.shape[2:])
             else:
                 x = block(x, None, halved(sides, len(self.blocks) - 1 - at))
         return x

@@ -178,7 +178,7 @@ def inflate(
 def _inflated(module: nn.Module, name: str, rule: Callable[[str, bool], Rule]) -> nn.Module:
     """A module in 3D: from the table, or (what only holds others) with its parts replaced."""
     kind = type(module)
-    if kind in FREE or (isinstance(module, nn.Sequential) and not len(module)):
+    if kind in FREE or (isinstance(module, nn.Sequential | nn.ModuleList) and not len(module)):
         return module
     if kind in LAYERS:
         new = LAYERS[kind](module, rule(name, kind in ENLARGING))

@@ -63,7 +63,7 @@ def histograms_of(
     """Structure -> voxels of one case by probability, on the grid that the network sees."""
     channels, labels = case.pair()
     prepared = segmenter.by_recipe.recipe.apply(channels)
-    ras, ignore = labels.reoriented("RAS").array, labels.scheme.ignore
+    ras, ignore = labels.reoriented("RAS").array[prepared.box or ...], labels.scheme.ignore
     truth = resample_labels(ras, prepared.grid.shape, allow_loss=True, ignore=ignore)
     known = np.ones(truth.shape, bool) if ignore is None else truth != ignore
     found = segmenter.by_recipe.probabilities(runtime, prepared.array)
