@@ -35,8 +35,14 @@ def started(words, log):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("w") as stream:
         return subprocess.Popen(
-            words, env=environment, stdout=stream, stderr=stream, start_new_session=True
-        )
+            words, env=environment, stdout=stream, stderr=stream, start_new_session=True,
+            preexec_fn=hears_ctrl_c,
+        )  # fmt: skip
+
+
+def hears_ctrl_c():
+    """A shell tells what it starts in the background to ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(path, process, log):
