@@ -219,6 +219,14 @@ def test_uploads_that_are_no_scans_leave_nothing(client, name, body):
     assert not [p for p in client.places.uploads.rglob("*") if p.is_file()]
 
 
+def test_a_zip_of_files_becomes_a_folder_of_them(client, tmp_path):
+    data = scan(tmp_path / "one.nii.gz").read_bytes()
+    answer = upload(client, "legs.zip", zipped(("a/one.nii.gz", data), ("b/two.nii.gz", data)))
+    assert sorted(one["name"] for one in answer.json()) == ["one.nii.gz", "two.nii.gz"]
+    for one in answer.json():
+        assert client.get(f"/api/volumes/{one['id']}.nii.gz").status_code == 200
+
+
 def test_uploads_have_limits(client, monkeypatch):
     monkeypatch.setattr(uploads, "MOST_BYTES", 10_000)
     assert upload(client, "a.nii.gz", bytes(20_000)).status_code == 422

@@ -44,7 +44,7 @@ Loaded = tuple[NDArray[Any], Grid, str]
 
 
 def _load_zip(path: Path, series: str) -> Loaded:
-    with archive.unpacked(path) as folder:
+    with archive.unpacked_dicom(path) as folder:
         return dicom.load(folder, series, called=path)
 
 
@@ -241,7 +241,7 @@ def _load_dicomseg(
 ) -> tuple[NDArray[Any], Grid, LabelScheme]:
     if kind == "dicom":
         return dicomseg.load(path, scheme, scan)
-    with archive.unpacked(path) as folder:
+    with archive.unpacked_dicom(path) as folder:
         return dicomseg.load(folder, scheme, scan)
 
 
@@ -280,7 +280,7 @@ def sources(path: str | Path, *, series: str = "") -> list[Header]:
         if kind == "dicom":
             return dicom.sources(path, series)
         if kind == "zip":
-            with archive.unpacked(path) as folder:
+            with archive.unpacked_dicom(path) as folder:
                 return dicom.sources(folder, series, called=path)
         raise ConfigError(
             f"{path} is not DICOM, so DICOM-SEG and RTSTRUCT cannot refer to it: choose `format` "

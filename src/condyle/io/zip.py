@@ -13,7 +13,7 @@ from pathlib import Path
 from condyle.errors import CondyleError, UnreadableFile
 from condyle.io.paths import ENDINGS, ending_of, is_dicom, is_hidden, not_a
 
-__all__ = ["unpacked"]
+__all__ = ["unpacked", "unpacked_dicom"]
 
 ENTRIES = 50_000
 BYTES = 16 << 30
@@ -43,7 +43,6 @@ def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator
             left -= _inflate(archive, info, target, left)
             if left < 0:
                 raise UnreadableFile(f"{path} inflates to over {size >> 20} MiB; unpack it first")
-        _require_dicom(path, Path(folder))
         try:
             yield Path(folder)
         except CondyleError as error:
@@ -52,15 +51,18 @@ def unpacked(path: Path, entries: int = ENTRIES, size: int = BYTES) -> Generator
             raise type(error)(message) from error
 
 
-def _require_dicom(path: Path, folder: Path) -> None:
-    """Raise where a zip holds scans of other formats, and no DICOM."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    others = [f for f in files if ENDINGS.get(ending_of(f), "") in ("nifti", "mgh", "itk")]
-    if others and not any(is_dicom(file) for file in files if file not in others):
-        raise UnreadableFile(
-            f"{path} holds {others[0].name} and no DICOM, and only DICOM is read from a zip: "
-            "unpack it and give the file or the folder"
-        )
+@contextlib.contextmanager
+def unpacked_dicom(path: Path) -> Generator[Path]:
+    """A temporary folder with the files of a zip of DICOM; refused where it holds other scans."""
+    with unpacked(path) as folder:
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        others = [f for f in files if ENDINGS.get(ending_of(f), "") in ("nifti", "mgh", "itk")]
+        if others and not any(is_dicom(file) for file in files if file not in others):
+            raise UnreadableFile(
+                f"{path} holds {others[0].name} and no DICOM, and only DICOM is read from a zip: "
+                "unpack it and give the file or the folder"
+            )
+        yield folder
 
 
 def _safe_name(path: Path, info: zipfile.ZipInfo) -> str:

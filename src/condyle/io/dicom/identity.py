@@ -77,5 +77,5 @@ def _series(path: Path, series: str) -> Generator[Series]:
     if _format(path) != "zip":
         yield choose(path, series)
         return
-    with archive.unpacked(path) as folder:
+    with archive.unpacked_dicom(path) as folder:
         yield choose(folder, series, path)
