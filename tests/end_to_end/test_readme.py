@@ -21,8 +21,9 @@ IN_ORDER = [
 ]  # fmt: skip
 IN_SENTENCES = sorted(set(re.findall(r"`condyle ([^`]+)`", README)))
 
-TOO_LONG = ("compare ", "inflate check ")
-"""Commands that train several networks, or need weights from the network: other tests run them."""
+TOO_LONG = ("compare ", "inflate check ", "serve")
+"""Commands that train several networks, need weights from the network, or serve until they are
+stopped: other tests run them."""
 
 TINY = """
 network.name = "unet-plain"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,6 +16,7 @@ from condyle._version import __version__
 from condyle.app.web.catalogue import catalogue
 from condyle.app.web.forms import fields_of
 from condyle.app.web.gate import REPORT_POLICY
+from condyle.app.web.places import Places
 from condyle.app.web.state import state_of
 from condyle.config import presets
 from condyle.errors import CondyleError, MissingFile
@@ -134,11 +136,17 @@ def job(request: Request, identity: str) -> HTMLResponse:
     found = state_of(request).queue.job(identity)
     asked = found.request()
     places = state_of(request).places
-    settings = {
-        name: json.dumps(value, ensure_ascii=False).replace(f"{places.workspace}/", "")
-        for name, value in asked["settings"].items()
-    }
+    settings = {name: _in_words(value, places) for name, value in asked["settings"].items()}
     return shown("job.html", here="jobs", job=found.summary(), settings=settings)
+
+
+def _in_words(value: Any, places: Places) -> str:
+    """A setting as it was asked for; paths from the workspace or root on."""
+    if isinstance(value, list):
+        return ", ".join(_in_words(each, places) for each in value)  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, str) and value.startswith("/"):
+        return places.named(Path(value))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @router.get("/runs/{identity}")
