@@ -99,9 +99,10 @@ def test_networks_can_be_narrowed_and_read_by_programs(capsys, monkeypatch):
     names = [line.split()[0] for line in out.splitlines()]
     assert code == 0
     assert names == ["unet-resnet34", "unetplusplus-resnet34", "fpn-resnet34",
-                     "deeplabv3-resnet34", "deeplabv3plus-resnet34", "3d:unet-resnet34",
+                     "deeplabv3-resnet34", "deeplabv3plus-resnet34", "attention_unet-resnet34",
+                     "3d:unet-resnet34",
                      "3d:unetplusplus-resnet34", "3d:fpn-resnet34", "3d:deeplabv3-resnet34",
-                     "3d:deeplabv3plus-resnet34"]  # fmt: skip
+                     "3d:deeplabv3plus-resnet34", "3d:attention_unet-resnet34"]  # fmt: skip
     every = [line.split()[0] for line in said("networks", capsys)[1].splitlines()]
     assert every[:2] == ["unet-efficientnet_lite0", "3d:unet-plain"]
     assert len(every) == len(set(every)) > 100

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import MappingProxyType
 
@@ -228,6 +229,23 @@ def test_half_a_folder_of_a_killed_process_is_removed_and_one_in_the_making_is_n
         remove_temporaries(tmp_path)
         assert list(tmp_path.iterdir()) == [building]
     assert [p.name for p in tmp_path.iterdir()] == ["own"]
+
+
+def test_half_files_of_a_killed_process_that_nobody_has_asked_for_are_removed(tmp_path):
+    code = "from condyle.jobs.outputs import _temporary; print(_temporary(__import__('pathlib')"
+    code += f".Path({str(tmp_path)!r}) / 'a.json'), flush=True); __import__('time').sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    half = Path(child.stdout.readline().strip())
+    half.write_text("{")
+    remove_temporaries(tmp_path)
+    assert half.exists()  # it is at work
+    child.kill()
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    remove_temporaries(tmp_path)
+    assert not half.exists()
+    child.wait()
+    child.stdout.close()
 
 
 def test_json_holds_paths_numbers_and_tables_of_other_kinds(tmp_path):

@@ -94,7 +94,8 @@ def test_a_task_that_killed_two_processes_is_hopeless(tmp_path):
     assert folder.claim("a").is_hopeless
 
 
-def test_a_process_that_is_killed_while_it_writes_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("place", [".", ".condyle/segment/records", ".condyle/segment/claims"])
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing_behind(tmp_path, place):
     """What took its place ends the batch, and clears up after it too."""
     folder = OutputFolder(tmp_path, "segment")
     code = (
@@ -103,8 +104,8 @@ def test_a_process_that_is_killed_while_it_writes_leaves_nothing_behind(tmp_path
         "    half.write_text('half'); os.kill(os.getpid(), 9)"
     )
     with folder.opened({}):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-        (half,) = [path for path in tmp_path.iterdir() if path.is_file()]
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / place)], check=False)
+        (half,) = (tmp_path / place).glob(".writing-*")
         assert half.read_text() == "half"
         folder.keep(Record(key="a"))
     assert not half.exists()

@@ -333,12 +333,16 @@ def remove_temporaries(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    """Whether a process runs; one that was killed and that nobody has asked for yet does not."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:  # it is somebody else's
         return True
+    with contextlib.suppress(OSError, IndexError):
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
     return True
 
 

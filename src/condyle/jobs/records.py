@@ -246,7 +246,8 @@ class OutputFolder:
             mine.release()
             Path(mine.lock_file).unlink(missing_ok=True)
             if not self._others():
-                remove_temporaries(self.path)
+                for folder in (self.path, self.home, self.home / "records", self.home / "claims"):
+                    remove_temporaries(folder)
                 for file in (self.home / "claims").iterdir():
                     record = self.home / "records" / f"{file.stem}.json"
                     if file.suffix == ".lock" or self._is_done(record):

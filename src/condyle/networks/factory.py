@@ -83,11 +83,11 @@ class NetworkName:
 USUAL = ["resnet34", "resnet50", "mobilenetv3", "efficientnet_lite0"]
 LISTED: dict[str, list[str]] = {
     "unet": [*ENCODERS, *ATROUS, *SCRATCH],
-    "attention_unet": ["resnet34", "mobilenetv3", "deeplabv3", "plain"],
     "unetplusplus": [*ENCODERS, *ATROUS, *SCRATCH],
     "fpn": [*USUAL, "vgg16", "densenet121"],
     "deeplabv3": USUAL,
     "deeplabv3plus": USUAL,
+    "attention_unet": ["resnet34", "mobilenetv3", "deeplabv3", "plain"],
     "fcn32s": ["vgg16", "resnet50"],
     "fcn16s": ["vgg16", "resnet50"],
     "fcn8s": ["vgg16", "resnet50"],
