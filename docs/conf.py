@@ -9,4 +9,5 @@ html_title = "Condyle"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 2
 suppress_warnings = ["myst.header", "ref.python"]
