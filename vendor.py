@@ -15,7 +15,8 @@ FILES = {
     "uplot/dist/uPlot.esm.js": "uplot.js",
     "uplot/dist/uPlot.min.css": "uplot.css",
 }
-LICENCES = {"@niivue/niivue": "niivue-LICENSE", "uplot": "uplot-LICENSE"}
+LICENCES = {"uplot": "uplot-LICENSE"}
+"""NiiVue's, which its package lacks, lies in the static folder."""
 
 
 def copy() -> None:
